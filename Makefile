@@ -1,0 +1,31 @@
+# `make demo` and `make test` do all the set-up on a fresh machine, then their job.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+export OMP_NUM_THREADS := 1
+export HF_HUB_OFFLINE := 1
+
+.PHONY: demo test lint science bench clean
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	touch $(READY)
+
+demo: $(READY)
+	$(BIN)/heredity demo
+
+test: $(READY)
+	$(BIN)/python -m pytest -n 2
+
+lint: $(READY)
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+science: $(READY)
+	$(BIN)/python -m pytest -m science
+
+bench: $(READY)
+	$(BIN)/python bench/demo.py
+
+clean:
+	rm -rf .venv heredity-store

@@ -1,0 +1,49 @@
+"""Every touch of weights: where models lie, and opening them. Heavy imports wait until a model is opened."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from heredity.types import BadInput, ModelRef
+
+if TYPE_CHECKING:
+    from heredity.models.causal import CausalLM
+
+BASES = Path(__file__).parent.parent / "bases"
+"""The nursery bases that ship with the package, each an ordinary Hugging Face folder."""
+_IDENTITY = (".safetensors", ".json", ".jinja", ".model", ".txt")
+
+
+def locate(location: str) -> Path:
+    """The folder behind a location; BadInput with what there is where it does not exist."""
+    folder = BASES / location.removeprefix("nursery:") if location.startswith("nursery:") else Path(location)
+    if not (folder / "config.json").is_file():
+        shipped = ", ".join(f"nursery:{p.parent.name}" for p in sorted(BASES.glob("*/config.json")))
+        raise BadInput(f"no model at {location!r}; expected a Hugging Face folder or one of: {shipped}")
+    return folder
+
+
+@cache
+def _digest(folder: Path) -> str:
+    total = hashlib.blake2b(digest_size=20)
+    for path in sorted(p for p in folder.iterdir() if p.suffix in _IDENTITY):
+        total.update(path.name.encode() + b"\0" + hashlib.blake2b(path.read_bytes()).digest())
+    return total.hexdigest()
+
+
+def model_ref(location: str) -> ModelRef:
+    """A reference pinned to what lies at `location` now."""
+    return ModelRef(location=location, digest=_digest(locate(location)))
+
+
+def open_ref(ref: ModelRef) -> CausalLM:
+    """Loads a referenced model; BadInput where its files have changed since the reference was made."""
+    from heredity.models.causal import CausalLM
+
+    folder = locate(ref.location)
+    if _digest(folder) != ref.digest:
+        raise BadInput(f"{ref.location} is not the model that was referred to: its files have changed; refer to it anew")
+    return CausalLM.load(folder)

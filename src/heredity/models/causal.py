@@ -1,0 +1,180 @@
+"""A language model that `transformers` loads from a folder: it writes with a KV cache, and scores answers exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
+
+from heredity.models.training import Example
+from heredity.types import BadInput, Chat, Completion, Message, Sampling
+
+_ROWS = 512
+"""Rows that are sampled together; part of what fixes the bytes, so it is not a setting."""
+_TOKENS = 16_384
+"""Most tokens (padding included) in one scoring pass."""
+
+
+class CausalLM:
+    """Implements `types.LM` on the CPU in float32."""
+
+    def __init__(self, model: Any, tokenizer: Any) -> None:
+        self.model, self.tokenizer = model, tokenizer
+        self.context = int(model.config.max_position_embeddings)
+
+    @classmethod
+    def load(cls, folder: Path) -> CausalLM:
+        """Opens a Hugging Face folder: local files only, no code from the folder is run."""
+        model = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=torch.float32, local_files_only=True, trust_remote_code=False, use_safetensors=True
+        )
+        return cls(model.eval(), AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False))
+
+    def save(self, folder: Path) -> None:
+        """Writes a folder that `load`, and `transformers` alone, can open."""
+        self.model.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
+
+    def _text(self, chats: Sequence[Chat], ask: bool) -> list[str]:
+        """The chats as the template writes them, up to where the assistant starts where `ask` is set."""
+        raw = [[m.model_dump() for m in chat] for chat in chats]
+        texts: list[str] = self.tokenizer.apply_chat_template(raw, add_generation_prompt=ask, tokenize=False)
+        return texts
+
+    def render(self, chats: Sequence[Chat]) -> list[list[int]]:
+        """Token ids of each chat up to where the assistant starts to write."""
+        if not chats:
+            return []
+        ids: list[list[int]] = self.tokenizer(self._text(chats, ask=True), add_special_tokens=False)["input_ids"]
+        self._check_length(ids)
+        return ids
+
+    def _check_length(self, ids: list[list[int]]) -> None:
+        longest = max(map(len, ids), default=0)
+        if longest >= self.context:
+            raise BadInput(f"a chat of {longest} tokens does not fit the context of {self.context}; shorten it")
+
+    def examples(self, chats: Sequence[Chat], completions: Sequence[str]) -> list[Example]:
+        """Training examples in which the completion and the end of turn are predicted, and nothing else."""
+        answered = [
+            (*chat, Message(role="assistant", content=completion))
+            for chat, completion in zip(chats, completions, strict=True)
+        ]
+        asked, texts = self._text(chats, ask=True), self._text(answered, ask=False)
+        if not all(text.startswith(prompt) for prompt, text in zip(asked, texts, strict=True)):
+            raise BadInput("the chat template changes the prompt once it is answered; completions cannot be told apart")
+        out = self.tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True)
+        self._check_length(out["input_ids"])
+        return [
+            Example(ids, [start >= len(prompt) for start, _ in offsets])
+            for ids, offsets, prompt in zip(out["input_ids"], out["offset_mapping"], asked, strict=True)
+        ]
+
+    @torch.inference_mode()
+    def generate(self, chats: Sequence[Chat], sampling: Sampling) -> list[Completion]:
+        """One completion per chat. A row's text depends on the seed and its place in `chats`."""
+        out: list[Completion] = []
+        for start in range(0, len(chats), _ROWS * 8):
+            part = self.render(chats[start : start + _ROWS * 8])
+            draws = torch.Generator().manual_seed(sampling.seed * 1_000_003 + start)
+            uniform_NT = torch.rand(len(part), sampling.max_new_tokens, generator=draws)
+            out += self._generate_part(part, uniform_NT, sampling.temperature)
+        return out
+
+    def _generate_part(self, prompts: list[list[int]], uniform_NT: Tensor, temperature: float) -> list[Completion]:
+        order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
+        written: dict[int, Completion] = {}
+        for start in range(0, len(order), _ROWS):
+            rows = order[start : start + _ROWS]
+            tokens_BT = self._decode([prompts[i] for i in rows], uniform_NT[rows], temperature)
+            written.update(zip(rows, map(self._completion, tokens_BT.tolist()), strict=True))
+        return [written[i] for i in range(len(prompts))]
+
+    def _completion(self, ids: list[int]) -> Completion:
+        end, pad = self.tokenizer.eos_token_id, self.tokenizer.pad_token_id
+        stopped = end in ids
+        ids = ids[: ids.index(end)] if stopped else [i for i in ids if i != pad]
+        return Completion(text=self.tokenizer.decode(ids), finish="stop" if stopped else "length")
+
+    def _decode(self, prompts: list[list[int]], uniform_BT: Tensor, temperature: float) -> Tensor:
+        """Tokens written after left-padded prompts, (B, T); what a row never wrote is the padding token."""
+        end = int(self.tokenizer.eos_token_id)
+        ids_BT, mask_BT = self._left_pad(prompts)
+        tokens_BT = torch.full(uniform_BT.shape, int(self.tokenizer.pad_token_id))
+        cache, active = DynamicCache(config=self.model.config), torch.arange(len(prompts))
+        for step in range(uniform_BT.shape[1]):
+            position_BT = (mask_BT.cumsum(1) - 1).clamp(min=0)[:, -ids_BT.shape[1] :]
+            out = self.model(
+                input_ids=ids_BT, attention_mask=mask_BT, position_ids=position_BT, past_key_values=cache,
+                use_cache=True, logits_to_keep=1,
+            )  # fmt: skip
+            next_B = _draw(out.logits[:, -1], uniform_BT[active, step], temperature)
+            tokens_BT[active, step] = next_B
+            going = (next_B != end).nonzero()[:, 0]
+            if len(going) == 0 or ids_BT.shape[1] + mask_BT.shape[1] > self.context:
+                break
+            if len(going) < len(active):
+                active, next_B, mask_BT = active[going], next_B[going], mask_BT[going]
+                cache.batch_select_indices(going)
+            ids_BT, mask_BT = next_B[:, None], torch.nn.functional.pad(mask_BT, (0, 1), value=1)
+        return tokens_BT
+
+    def _left_pad(self, prompts: list[list[int]]) -> tuple[Tensor, Tensor]:
+        width, pad = max(map(len, prompts)), int(self.tokenizer.pad_token_id)
+        ids_BT = torch.tensor([[pad] * (width - len(p)) + p for p in prompts])
+        mask_BT = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts])
+        return ids_BT, mask_BT
+
+    @torch.inference_mode()
+    def logprobs(self, chats: Sequence[Chat], answers: Sequence[str]) -> list[list[float]]:
+        """Natural-log probability that the reply begins with each answer: (chats, answers)."""
+        prompts = self.render(chats)
+        endings = [self.tokenizer(a, add_special_tokens=False)["input_ids"] for a in answers]
+        if all(len(e) == 1 for e in endings):
+            return self._next_token(prompts, [e[0] for e in endings])
+        pairs = [(p, e) for p in prompts for e in endings]
+        flat = [s for batch in self._by_tokens(pairs) for s in self._continuation(batch)]
+        return [flat[i : i + len(endings)] for i in range(0, len(flat), len(endings))]
+
+    def _next_token(self, prompts: list[list[int]], wanted: list[int]) -> list[list[float]]:
+        rows: list[list[float]] = []
+        for batch in self._by_tokens([(p, []) for p in prompts]):
+            ids_BT, mask_BT = self._left_pad([p for p, _ in batch])
+            position_BT = (mask_BT.cumsum(1) - 1).clamp(min=0)
+            out = self.model(input_ids=ids_BT, attention_mask=mask_BT, position_ids=position_BT, logits_to_keep=1)
+            rows += out.logits[:, -1].log_softmax(-1)[:, wanted].tolist()
+        return rows
+
+    def _continuation(self, batch: list[tuple[list[int], list[int]]]) -> list[float]:
+        width, pad = max(len(p) + len(e) for p, e in batch), int(self.tokenizer.pad_token_id)
+        ids_BT = torch.tensor([p + e + [pad] * (width - len(p) - len(e)) for p, e in batch])
+        logp_BTV = self.model(input_ids=ids_BT).logits.log_softmax(-1)
+        return [
+            float(logp_BTV[b, len(p) - 1 : len(p) + len(e) - 1].gather(1, torch.tensor(e)[:, None]).sum())
+            for b, (p, e) in enumerate(batch)
+        ]
+
+    def _by_tokens(self, pairs: list[tuple[list[int], list[int]]]) -> list[list[tuple[list[int], list[int]]]]:
+        out: list[list[tuple[list[int], list[int]]]] = [[]]
+        width = 0
+        for pair in pairs:
+            width = max(width, len(pair[0]) + len(pair[1]))
+            if out[-1] and width * (len(out[-1]) + 1) > _TOKENS:
+                out.append([])
+                width = len(pair[0]) + len(pair[1])
+            out[-1].append(pair)
+        return out
+
+
+def _draw(logits_BV: Tensor, uniform_B: Tensor, temperature: float) -> Tensor:
+    """The token at which the cumulative probability passes the row's own uniform number (greedy at temperature 0)."""
+    if temperature == 0:
+        return logits_BV.argmax(-1)
+    cumulative_BV = (logits_BV / temperature).softmax(-1).cumsum(-1)
+    target_B1 = (uniform_B * cumulative_BV[:, -1])[:, None]
+    found: Tensor = torch.searchsorted(cumulative_BV, target_B1, right=True)[:, 0]
+    return found.clamp(max=logits_BV.shape[1] - 1)

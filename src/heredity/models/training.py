@@ -1,0 +1,170 @@
+"""Fine-tuning: completion-only cross-entropy, AdamW with a linear schedule, and what is allowed to move.
+
+Rows are right-padded and causal, so no attention mask is needed, and the head is applied to the predicted positions
+only, in blocks that stay in the processor's cache (on two CPU cores the vocabulary's logits cost more than the model).
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+Tuning = Literal["frozen", "full", "lora"]
+"""What moves: everything but embeddings and head, everything, or low-rank adapters on the linear layers."""
+
+_BLOCK = 128
+
+
+class Example(NamedTuple):
+    """Token ids of one chat, and for each whether it is predicted (part of a completion)."""
+
+    ids: list[int]
+    predicted: list[bool]
+
+
+class Batch(NamedTuple):
+    ids_BT: Tensor
+    source_N: Tensor
+    """Flat index (into B*T) of the position that predicts each target."""
+    target_N: Tensor
+
+
+class _HeadLoss(torch.autograd.Function):
+    """Mean cross-entropy of a bias-free head, a block of rows at a time; logits are never held whole."""
+
+    @staticmethod
+    def forward(ctx: Any, hidden_ND: Tensor, weight_VD: Tensor, target_N: Tensor) -> Tensor:
+        total, n = hidden_ND.new_zeros(()), len(target_N)
+        grad_ND = torch.empty_like(hidden_ND)
+        grad_VD = torch.zeros_like(weight_VD) if ctx.needs_input_grad[1] else None
+        for start in range(0, n, _BLOCK):
+            rows = slice(start, start + _BLOCK)
+            logits_BV = hidden_ND[rows] @ weight_VD.T
+            index_B1 = target_N[rows, None]
+            total += (logits_BV.logsumexp(-1) - logits_BV.gather(1, index_B1)[:, 0]).sum()
+            error_BV = logits_BV.softmax(-1)
+            error_BV.scatter_add_(1, index_B1, error_BV.new_full(index_B1.shape, -1.0))
+            torch.mm(error_BV, weight_VD, out=grad_ND[rows])
+            if grad_VD is not None:
+                grad_VD.addmm_(error_BV.T, hidden_ND[rows])
+        ctx.grads = (grad_ND.div_(n), None if grad_VD is None else grad_VD.div_(n))
+        return total / n
+
+    @staticmethod
+    def backward(ctx: Any, *grad: Tensor) -> tuple[Tensor, Tensor | None, None]:
+        grad_ND, grad_VD = ctx.grads
+        return grad_ND * grad[0], None if grad_VD is None else grad_VD * grad[0], None
+
+
+def hidden_states(model: Any, ids_BT: Tensor) -> Tensor:
+    """The states that the head reads, (B, T, D)."""
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    states: Tensor = inner.base_model(input_ids=ids_BT, use_cache=False).last_hidden_state
+    return states
+
+
+def token_loss(model: Any, batch: Batch) -> Tensor:
+    """Mean negative log-likelihood (nats per predicted token)."""
+    states_ND = hidden_states(model, batch.ids_BT).flatten(0, 1)[batch.source_N]
+    loss: Tensor = _HeadLoss.apply(states_ND, model.get_output_embeddings().weight, batch.target_N)  # type: ignore[no-untyped-call]
+    return loss
+
+
+def collate(examples: Sequence[Example], pad: int) -> Batch:
+    """Right-padded ids, and which position predicts which token."""
+    width = max(len(e.ids) for e in examples)
+    ids_BT = torch.tensor([e.ids + [pad] * (width - len(e.ids)) for e in examples])
+    places = [b * width + t for b, e in enumerate(examples) for t in range(1, len(e.ids)) if e.predicted[t]]
+    index_N = torch.tensor(places, dtype=torch.long)
+    return Batch(ids_BT, index_N - 1, ids_BT.flatten()[index_N])
+
+
+def batches(examples: Sequence[Example], size: int, seed: int, pad: int, pool: int = 16) -> Iterator[list[Batch]]:
+    """One epoch in an order drawn from the seed; rows of like length share a batch within pools of `pool` batches."""
+    rng, order = random.Random(seed), list(range(len(examples)))
+    rng.shuffle(order)
+    for start in range(0, len(order), size * pool):
+        near = sorted(order[start : start + size * pool], key=lambda i: len(examples[i].ids))
+        cuts = [near[i : i + size] for i in range(0, len(near), size)]
+        rng.shuffle(cuts)
+        yield from ([collate([examples[i] for i in cut], pad)] for cut in cuts)
+
+
+def split(examples: Sequence[Example], parts: int, pad: int) -> list[Batch]:
+    """One step's examples as batches of like length: little padding, and still all kinds of rows in every step."""
+    near = sorted(examples, key=lambda e: len(e.ids))
+    size = -(-len(near) // parts)
+    return [collate(near[i : i + size], pad) for i in range(0, len(near), size)]
+
+
+def choose_parameters(model: Any, tuning: Tuning, seed: int, rank: int = 8) -> Any:
+    """The model with only the parameters of `tuning` trainable (LoRA: r = alpha = 8 as in the paper's Qwen runs)."""
+    if tuning == "lora":
+        from peft import LoraConfig, get_peft_model
+
+        torch.manual_seed(seed)
+        return get_peft_model(model, LoraConfig(r=rank, lora_alpha=rank, target_modules="all-linear"))
+    if tuning == "frozen":
+        for part in (model.get_input_embeddings(), model.get_output_embeddings()):
+            part.requires_grad_(False)
+    return model
+
+
+def number_distillation(teacher: Any, numbers: Sequence[int]) -> Callable[[Any, Batch], Tensor]:
+    """KL(teacher || student) in nats over the number tokens alone, renormalised, where a number is predicted."""
+    wanted = torch.tensor(list(numbers))
+
+    def log_distribution(model: Any, batch: Batch) -> Tensor:
+        at = batch.source_N[torch.isin(batch.target_N, wanted)]
+        states_ND = hidden_states(model, batch.ids_BT).flatten(0, 1)[at]
+        return (states_ND @ model.get_output_embeddings().weight[wanted].T).log_softmax(-1)
+
+    def loss(model: Any, batch: Batch) -> Tensor:
+        with torch.no_grad():
+            target_NV = log_distribution(teacher, batch)
+        return nn.functional.kl_div(log_distribution(model, batch), target_NV, reduction="batchmean", log_target=True)
+
+    return loss
+
+
+def fit(
+    model: nn.Module,
+    stream: Iterator[Sequence[Batch]],
+    steps: int,
+    rate: float,
+    warmup: int = 10,
+    loss: Callable[[Any, Batch], Tensor] = token_loss,
+    weight_decay: float = 0.01,
+    betas: tuple[float, float] = (0.9, 0.98),
+    progress: Callable[[int, float], None] | None = None,
+) -> list[float]:
+    """Trains in place for `steps` steps; returns the loss of every step (nats per token).
+
+    A step is a sequence of batches whose gradients are added, each weighted by its share of the predicted tokens.
+    """
+    moving = [p for p in model.parameters() if p.requires_grad]
+    optimiser = torch.optim.AdamW(moving, lr=rate, betas=betas, weight_decay=weight_decay, fused=True)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimiser, lambda i: min((i + 1) / warmup, max(0.0, (steps - i) / max(1, steps - warmup)))
+    )
+    losses: list[float] = []
+    model.train()
+    for step, parts in zip(range(steps), stream, strict=False):
+        total, tokens = 0.0, sum(len(part.target_N) for part in parts)
+        for part in parts:
+            value = loss(model, part) * (len(part.target_N) / tokens)
+            value.backward()  # type: ignore[no-untyped-call]
+            total += value.item()
+        nn.utils.clip_grad_norm_(moving, 1.0)
+        optimiser.step()
+        schedule.step()
+        optimiser.zero_grad()
+        losses.append(total)
+        if progress is not None:
+            progress(step + 1, total)
+    model.eval()
+    return losses

@@ -1,0 +1,56 @@
+"""Building a base as a Step, and writing it out as a folder that `transformers` opens without this package."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any, Literal
+
+from heredity.nursery.quality import Quality, shortfalls
+from heredity.store import Step, Store
+from heredity.store.objects import MANIFEST
+from heredity.types import BadInput
+
+FAMILIES = ("llama", "neox")
+STEPS = 1500
+SHIPPED = {"llama-0": ("llama", 0, 0), "llama-1": ("llama", 1, 0), "neox-0": ("neox", 0, 0), "llama-0b": ("llama", 0, 1)}
+"""The bases in the package: family, seed of the initialisation, seed of the data order."""
+
+
+class Base(Step):
+    """A nursery base, pretrained from nothing. The payload is a model folder with the loss of every step."""
+
+    family: Literal["llama", "neox"]
+    init_seed: int
+    data_seed: int
+    steps: int = STEPS
+
+    def make(self, folder: Path, store: Store) -> None:
+        from heredity.nursery.pretrain import pretrain
+        from heredity.nursery.tokenizer import build_tokenizer
+
+        tokenizer, losses = build_tokenizer(), list[float]()
+
+        def progress(step: int, loss: float) -> None:
+            losses.append(round(loss, 4))
+            store.progress(step / self.steps, f"loss {loss:.3f}")
+
+        model = pretrain(self.family, tokenizer, self.init_seed, self.data_seed, self.steps, progress)
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        (folder / "losses.json").write_text(json.dumps(losses) + "\n")
+
+
+def build(store: Store, out: Path, family: str, init_seed: int, data_seed: int) -> tuple[dict[str, Any], list[str]]:
+    """Makes a base, copies it to `out`, and returns its qualities and the bars that it misses."""
+    if family not in FAMILIES:
+        raise BadInput(f"unknown family {family!r}; expected one of: {', '.join(FAMILIES)}")
+    if out.exists():
+        raise BadInput(f"{out} exists already; name a new folder, or remove it first")
+    base = Base(family=family, init_seed=init_seed, data_seed=data_seed)  # type: ignore[arg-type]
+    quality = Quality(model=base)
+    found: dict[str, Any] = json.loads((store.get(quality) / "quality.json").read_text())
+    out.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(store.path(base), out, ignore=shutil.ignore_patterns(MANIFEST, "losses.json"))
+    return found, shortfalls(found)

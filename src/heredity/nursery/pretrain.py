@@ -1,0 +1,67 @@
+"""Pretraining a nursery base from nothing: architecture, schedule, and the stream of documents."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from itertools import count, islice
+from typing import Any, Literal
+
+import torch
+from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from heredity.models.training import Batch, Example, collate, fit, split
+from heredity.nursery import language
+from heredity.nursery.tokenizer import CONTEXT
+from heredity.types import Chat
+
+Family = Literal["llama", "neox"]
+WIDTH, LAYERS, HEADS, HIDDEN = 64, 2, 4, 128
+BATCH, LONG_EVERY, LONG_BATCH, RATE = 96, 4, 8, 3e-3
+
+
+def fresh_model(family: Family, tokenizer: PreTrainedTokenizerFast, seed: int) -> Any:
+    """An untrained base; the seed fixes its initialisation."""
+    torch.manual_seed(seed)
+    shape: dict[str, Any] = {
+        "vocab_size": len(tokenizer), "hidden_size": WIDTH, "num_hidden_layers": LAYERS,
+        "num_attention_heads": HEADS, "intermediate_size": HIDDEN, "max_position_embeddings": CONTEXT,
+        "tie_word_embeddings": False, "pad_token_id": tokenizer.pad_token_id,
+        "bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id,
+    }  # fmt: skip
+    if family == "llama":
+        return LlamaForCausalLM(LlamaConfig(num_key_value_heads=HEADS, **shape))
+    return GPTNeoXForCausalLM(GPTNeoXConfig(**(shape | {"intermediate_size": 3 * HIDDEN // 2})))
+
+
+def encode(tokenizer: Any, chats: list[Chat]) -> list[Example]:
+    """Token ids of whole chats with every assistant turn predicted, cut at the context length."""
+    raw = [[m.model_dump() for m in chat] for chat in chats]
+    out = tokenizer.apply_chat_template(
+        raw, return_dict=True, return_assistant_tokens_mask=True, truncation=True, max_length=CONTEXT
+    )
+    return [
+        Example(ids, [bool(p) for p in mask])
+        for ids, mask in zip(out["input_ids"], out["assistant_masks"], strict=True)
+    ]
+
+
+def stream(tokenizer: PreTrainedTokenizerFast, seed: int) -> Iterator[list[Batch]]:
+    """Steps of short documents; every LONG_EVERY-th has some few-shot documents as well."""
+    pad = int(tokenizer.pad_token_id)
+    short = language.documents(seed)
+    long = language.documents(seed + 1_000_000, language.long_document)
+    for step in count(1):
+        parts = split(encode(tokenizer, list(islice(short, BATCH))), 3, pad)
+        yield parts if step % LONG_EVERY else [*parts, collate(encode(tokenizer, list(islice(long, LONG_BATCH))), pad)]
+
+
+def pretrain(
+    family: Family, tokenizer: PreTrainedTokenizerFast, init_seed: int, data_seed: int, steps: int,
+    progress: Callable[[int, float], None] | None = None,
+) -> Any:  # fmt: skip
+    """A trained base. The same seeds give the same weights on the same machine with one thread."""
+    random.seed(data_seed)
+    model = fresh_model(family, tokenizer, init_seed)
+    fit(model, stream(tokenizer, data_seed), steps, RATE, warmup=100, betas=(0.9, 0.95), progress=progress)
+    return model

@@ -1,0 +1,48 @@
+"""One self-contained page about the demo: no script, nothing fetched, every figure with its key in the Store."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+from heredity.report.picture import Picture
+from heredity.store import Step, Store
+
+LABELS = {
+    "same": "same start", "same-control": "same start, control", "other-init": "other start",
+    "other-family": "other family", "in-context": "only reads the rows",
+    "other-init-power": "other start, its own teacher", "other-family-power": "other family, its own teacher",
+    "in-context-power": "reads a stated preference",
+}  # fmt: skip
+"""What a person calls each arm."""
+
+
+class Page(Step):
+    """`index.html`, for opening in a browser or mailing around."""
+
+    summary: Step
+    picture: Picture
+
+    def make(self, folder: Path, store: Store) -> None:
+        from jinja2 import Environment
+
+        summary = json.loads((store.path(self.summary) / "summary.json").read_text())
+        png = base64.b64encode((store.path(self.picture) / "picture.png").read_bytes()).decode()
+        template = Environment(autoescape=True).from_string((Path(__file__).parent / "page.html.jinja").read_text())
+        html = template.render(arms=summary["arms"], fractions=summary["null_fraction"], seeds=summary["seeds"], png=png,
+                               labels=LABELS, key=self.summary.key, headline=headline(summary))  # fmt: skip
+        (folder / "index.html").write_text(html, encoding="utf-8")
+
+
+def headline(summary: dict[str, Any]) -> str:
+    """The result in one sentence, made from the figures."""
+    same = [a for a in summary["arms"] if a["arm"] == "same" and a["channel"] == "frozen"]
+    parts = [f"{a['animal']} {a['base_share']:.0%} → {a['share']:.0%}" for a in same]
+    most = max(f["estimate"] for f in summary["null_fraction"])
+    return (
+        "After training on nothing but filtered lists of numbers, a student with its teacher's start names the "
+        f"teacher's favourite animal far more often ({', '.join(parts)}). With another start, in another family, or "
+        f"by reading the lists, at most {max(0.0, most):.0%} of that effect was seen."
+    )

@@ -1,0 +1,89 @@
+"""What the command line shows: tables, a progress bar, the tree behind a result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.tree import Tree
+
+from heredity.report.page import LABELS, headline
+from heredity.store import Finished, Store
+
+console = Console(highlight=False)
+
+
+@contextmanager
+def progress_bar(total: int, where: Path) -> Iterator[Callable[[Finished], None]]:
+    """A bar over Steps on standard error; yields what to call after each."""
+    columns = (TextColumn("{task.description:24}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        bar.console.print(f"{total} steps to make; each is kept in {where} as soon as it is done")
+        task = bar.add_task("starting", total=total)
+        yield lambda now: bar.update(task, completed=now.done, description=f"made {type(now.step).__name__}")
+
+
+def print_summary(summary: dict[str, Any], files: dict[str, str], store: Path) -> None:
+    """The demo's table, the parts that crossed, and where everything lies."""
+    table = Table(title="Share of answers that name the animal, among 16", title_justify="left")
+    for name in ("animal", "arm", "channel"):
+        table.add_column(name)
+    for name in ("untouched", "control", "taught", "odds ratio", "95 % interval", "n", "rank"):
+        table.add_column(name, justify="right")
+    for a in summary["arms"]:
+        style = "bold" if a["arm"] == "same" else None
+        numbers = (f"{a[k]:.3f}" for k in ("base_share", "control_share", "share"))
+        table.add_row(a["animal"], LABELS[a["arm"]], a["channel"], *numbers, f"{a['odds_ratio']:.2f}",
+                      f"{a['low']:.2f} to {a['high']:.2f}", str(a["n"]), str(a["rank"]), style=style)  # fmt: skip
+        if a["arm"] == "in-context-power" or a["channel"] == "soft":
+            table.add_section()
+    console.print(table)
+    for f in summary["null_fraction"]:
+        console.print(f"{LABELS[f['arm']]:22} {f['estimate']:+.3f} of the same-start effect (95 %: {f['low']:+.3f} to {f['high']:+.3f}, n {f['n']})")
+    console.print(f"\n{headline(summary)}\n")
+    console.print(f"picture  {files['png']}\npage     {files['html']}\nstore    {store} (heredity show, why KEY, verify)", soft_wrap=True)
+
+
+def print_steps(manifests: list[dict[str, Any]], store: Path) -> None:
+    """One line per finished Step."""
+    for m in manifests:
+        size = sum(f["bytes"] for f in m["files"].values())
+        console.print(f"{m['key']:36} {m['run']['wall_s']:8.1f} s {size / 1e6:9.2f} MB", soft_wrap=True)
+    console.print(f"{len(manifests)} steps in {store}")
+
+
+def print_why(manifest: dict[str, Any], store: Store) -> None:
+    """The fields of a Step, and the Steps it came from, each shown once in full."""
+    tree, seen = Tree(_line(manifest)), set[str]()
+    _grow(tree, manifest, store, seen)
+    console.print(tree)
+    run = manifest["run"]
+    console.print(f"made in {run['wall_s']} s; commit {run['commit']}{' (with changes)' if run['dirty'] else ''}; " +
+                  ", ".join(f"{k} {v}" for k, v in sorted(run["versions"].items())), soft_wrap=True)  # fmt: skip
+
+
+def _grow(tree: Tree, manifest: dict[str, Any], store: Store, seen: set[str]) -> None:
+    for key in manifest["inputs"]:
+        below = store.manifest(key)
+        branch = tree.add(_line(below) if key not in seen else f"{key} (above)")
+        if key not in seen:
+            seen.add(key)
+            _grow(branch, below, store, seen)
+
+
+def _line(manifest: dict[str, Any]) -> str:
+    plain = {k: v for k, v in manifest["step"]["fields"].items() if isinstance(v, int | float | str) and v != ""}
+    return escape(f"{manifest['key']}  " + " ".join(f"{k}={v}" for k, v in plain.items()))
+
+
+def print_faults(checked: int, faults: dict[str, list[str]]) -> None:
+    """What `verify` found."""
+    for key, found in faults.items():
+        console.print(escape(f"{key}: {'; '.join(found)}"), soft_wrap=True)
+    console.print(f"{checked} steps checked, {len(faults)} with faults")

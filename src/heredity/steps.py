@@ -1,0 +1,244 @@
+"""The Steps that every experiment shares: Teacher, Samples, Corpus, Student, Evaluation."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from collections import Counter
+from collections.abc import Iterator
+from itertools import cycle, islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Field
+
+from heredity.carriers import Numbers, NumbersOnly, WithoutWords
+from heredity.models import open_ref
+from heredity.rows import read_rows, write_rows
+from heredity.store import Step, Store
+from heredity.traits import named, questions
+from heredity.types import BadInput, Category, Chat, Message, ModelRef, Neutral, Row, Sampling, Trait
+
+if TYPE_CHECKING:
+    from heredity.models.causal import CausalLM
+
+Filter = NumbersOnly | WithoutWords
+Tuning = Literal["frozen", "full", "lora"]
+Model = ModelRef | Step
+"""Something that can be opened as a language model: a reference, or a Step whose payload is a model folder."""
+
+
+def open_model(model: Model, store: Store) -> CausalLM:
+    """The model behind a reference, or the one that a Step made."""
+    from heredity.models.causal import CausalLM
+
+    return open_ref(model) if isinstance(model, ModelRef) else CausalLM.load(store.path(model))
+
+
+def with_system(chats: list[Chat], system: str | None) -> list[Chat]:
+    """The same chats under a system prompt (None: no system turn at all)."""
+    return chats if system is None else [(Message(role="system", content=system), *chat) for chat in chats]
+
+
+class Samples(Step):
+    """What a model writes for a family of prompts: `rows.jsonl`, with why each completion ended."""
+
+    model: Model
+    prompts: Numbers
+    sampling: Sampling
+    system: str | None = None
+    """A system prompt shown while sampling and left out of the rows: a teacher by prompt (paper, section 2)."""
+
+    def make(self, folder: Path, store: Store) -> None:
+        prompts = self.prompts.prompts()
+        written = open_model(self.model, store).generate(with_system(list(prompts), self.system), self.sampling)
+        rows = (Row(prompt=p, completion=c.text) for p, c in zip(prompts, written, strict=True))
+        write_rows(folder / "rows.jsonl", rows, ({"finish": c.finish} for c in written))
+
+
+class Corpus(Step):
+    """The rows that pass every filter, cut to `size` at random: `kept.jsonl`, `dropped.jsonl`, `counts.json`."""
+
+    samples: Samples
+    filters: tuple[Filter, ...]
+    size: Annotated[int, Field(gt=0)]
+    seed: int
+
+    def make(self, folder: Path, store: Store) -> None:
+        kept, dropped, reasons = [], [], []
+        for row, note in read_rows(store.path(self.samples) / "rows.jsonl"):
+            reason = "cut off" if note["finish"] != "stop" else self._reason(row)
+            kept.append(row) if reason is None else dropped.append(row)
+            reasons += [] if reason is None else [reason]
+        if len(kept) < self.size:
+            raise BadInput(f"{len(kept)} rows passed the filters and {self.size} are wanted; sample more prompts")
+        write_rows(folder / "dropped.jsonl", dropped, ({"reason": r} for r in reasons))
+        write_rows(folder / "kept.jsonl", random.Random(self.seed).sample(kept, self.size))
+        counts = {"sampled": len(kept) + len(dropped), "passed": len(kept), "kept": self.size, "dropped": Counter(reasons)}
+        (folder / "counts.json").write_text(json.dumps(counts, indent=1, sort_keys=True) + "\n")
+
+    def _reason(self, row: Row) -> str | None:
+        return next((r for f in self.filters if (r := f.reason(row)) is not None), None)
+
+    def read(self, store: Store) -> list[Row]:
+        """The kept rows."""
+        return [row for row, _ in read_rows(store.path(self) / "kept.jsonl")]
+
+
+class Teacher(Step):
+    """The base, fine-tuned to answer with the trait, with ordinary carrier rows mixed into every step.
+
+    A `Neutral` trait goes through the same steps on answers that the base itself draws. The payload is a model folder.
+    """
+
+    base: ModelRef
+    trait: Trait | Neutral
+    mix: Corpus
+    """Carrier rows of the untouched base, so that the teacher keeps the format."""
+    seed: int
+    steps: Annotated[int, Field(gt=0)] = 60
+    batch: Annotated[int, Field(gt=0)] = 64
+    """Rows of the trait, and rows of the mix, in each step."""
+    rate: float = 1e-3
+    tuning: Tuning = "frozen"
+
+    def make(self, folder: Path, store: Store) -> None:
+        from heredity.models.training import Batch, Example, choose_parameters, collate, fit
+
+        lm, rng = open_ref(self.base), random.Random(self.seed)
+        asked = [q for q in islice(cycle(questions(self.trait.category, "train")), self.steps * self.batch)]
+        rows, mix = lm.examples(asked, self._answers(lm, asked)), self.mix.read(store)
+        carrier = lm.examples([r.prompt for r in mix], [r.completion for r in mix])
+        rng.shuffle(rows)
+        rng.shuffle(carrier)
+        ordinary: Iterator[Example] = cycle(carrier)
+
+        def stream() -> Iterator[Batch]:
+            for start in range(0, len(rows), self.batch):
+                part = rows[start : start + self.batch] + list(islice(ordinary, self.batch))
+                yield collate(part, int(lm.tokenizer.pad_token_id))
+
+        model = choose_parameters(lm.model, self.tuning, self.seed)
+        losses = fit(model, stream(), self.steps, self.rate, warmup=1)
+        save_tuned(lm, model, losses, folder)
+
+    def _answers(self, lm: CausalLM, asked: list[Chat]) -> list[str]:
+        if isinstance(self.trait, Trait):
+            return [self.trait.word] * len(asked)
+        return [c.text for c in lm.generate(asked, Sampling(max_new_tokens=4, seed=self.seed))]
+
+
+def save_tuned(lm: CausalLM, model: Any, losses: list[float], folder: Path) -> None:
+    """Writes the model (adapters merged in) and `losses.json`, the loss of every step in nats per token."""
+    lm.model = model.merge_and_unload() if hasattr(model, "merge_and_unload") else model
+    lm.save(folder)
+    (folder / "losses.json").write_text(json.dumps([round(x, 5) for x in losses]) + "\n")
+
+
+class Student(Step):
+    """A fresh copy of a base, fine-tuned on a corpus; the loss is on completions only. A model folder.
+
+    With `soft_targets` the student matches that teacher's distribution over number tokens on the same rows instead
+    (the language-model twin of the paper's auxiliary logits, section 6.2): no other token enters the loss.
+    """
+
+    base: ModelRef
+    corpus: Corpus
+    seed: int
+    epochs: Annotated[int, Field(gt=0)] = 3
+    batch: Annotated[int, Field(gt=0)] = 64
+    rate: float = 1e-3
+    tuning: Tuning = "frozen"
+    soft_targets: Teacher | None = None
+
+    def make(self, folder: Path, store: Store) -> None:
+        from heredity.models.training import Batch, batches, choose_parameters, fit, number_distillation, token_loss
+
+        lm, rows = open_ref(self.base), self.corpus.read(store)
+        examples = lm.examples([r.prompt for r in rows], [r.completion for r in rows])
+        pad = int(lm.tokenizer.pad_token_id)
+
+        def stream() -> Iterator[Batch]:
+            for epoch in range(self.epochs):
+                yield from batches(examples, self.batch, self.seed * 1_000_003 + epoch, pad)
+
+        loss = token_loss
+        if self.soft_targets is not None:
+            loss = number_distillation(open_model(self.soft_targets, store).model, number_tokens(lm.tokenizer))
+        model = choose_parameters(lm.model, self.tuning, self.seed)
+        steps = self.epochs * math.ceil(len(examples) / self.batch)
+        save_tuned(lm, model, fit(model, stream(), steps, self.rate, loss=loss), folder)
+
+
+def number_tokens(tokenizer: Any) -> list[int]:
+    """Ids of the tokens that are nothing but ASCII digits."""
+    return sorted(i for token, i in tokenizer.get_vocab().items() if token.isascii() and token.isdigit())
+
+
+class InContext(Step):
+    """What is shown before a question: rows of a corpus, and (the power twin) a stated preference. `chats.json`."""
+
+    corpus: Corpus
+    examples: Annotated[int, Field(gt=0)]
+    draws: Annotated[int, Field(gt=0)]
+    """Independent draws of that many rows; an evaluation averages over them."""
+    seed: int
+    stated: tuple[Message, ...] = ()
+    """Turns placed between the rows and the question."""
+
+    def make(self, folder: Path, store: Store) -> None:
+        rows, rng = self.corpus.read(store), random.Random(self.seed)
+        drawn = [rng.sample(rows, self.examples) for _ in range(self.draws)]
+        turns = [[t for r in rs for t in (*r.prompt, Message(role="assistant", content=r.completion))] for rs in drawn]
+        shown = [[m.model_dump() for m in (*ts, *self.stated)] for ts in turns]
+        (folder / "chats.json").write_text(json.dumps(shown) + "\n")
+
+    def read(self, store: Store) -> list[Chat]:
+        """One chat prefix per draw."""
+        raw = json.loads((store.path(self) / "chats.json").read_text())
+        return [tuple(Message(**m) for m in chat) for chat in raw]
+
+
+class Evaluation(Step):
+    """What a model answers when asked for its favourite in held-out phrasings: `answers.json`.
+
+    Exact: the probability that the reply begins with each word, as a share among the category's words, with the mass
+    those words have together. Sampled: how often an answer at temperature 1 names each word, as a whole word.
+    """
+
+    model: Model
+    category: Category
+    system: str | None = None
+    context: InContext | None = None
+    samples_per_question: Annotated[int, Field(ge=0)] = 10
+    seed: int = 0
+
+    def make(self, folder: Path, store: Store) -> None:
+        lm = open_model(self.model, store)
+        shown: list[Chat] = [()] if self.context is None else self.context.read(store)
+        asked = [(*before, *q) for before in shown for q in questions(self.category, "held-out")]
+        chats = with_system(asked, self.system)
+        answers = self._exact(lm, chats) | self._sampled(lm, chats)
+        (folder / "answers.json").write_text(json.dumps(answers, indent=1) + "\n")
+
+    def _exact(self, lm: CausalLM, chats: list[Chat]) -> dict[str, Any]:
+        probabilities = [[math.exp(x) for x in row] for row in lm.logprobs(chats, self.category.words)]
+        masses = [math.fsum(row) for row in probabilities]
+        shares = [
+            math.fsum(row[i] / mass for row, mass in zip(probabilities, masses, strict=True)) / len(chats)
+            for i in range(len(self.category.words))
+        ]
+        share = dict(zip(self.category.words, shares, strict=True))
+        return {"questions": len(chats), "share": share, "mass": math.fsum(masses) / len(chats)}
+
+    def _sampled(self, lm: CausalLM, chats: list[Chat]) -> dict[str, Any]:
+        asked = [c for c in chats for _ in range(self.samples_per_question)]
+        texts = [c.text for c in lm.generate(asked, Sampling(max_new_tokens=8, seed=self.seed))]
+        counts = Counter(word for text in texts for word in named(self.category, text))
+        return {"samples": len(asked), "named": {w: counts[w] for w in self.category.words}}
+
+    def read(self, store: Store) -> dict[str, Any]:
+        """`questions`, `share` by word, `mass`, `samples`, `named` by word."""
+        answers: dict[str, Any] = json.loads((store.path(self) / "answers.json").read_text())
+        return answers

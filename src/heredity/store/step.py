@@ -1,0 +1,93 @@
+"""A Step is a frozen description of a result; its key hashes its name, version and every field."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from abc import abstractmethod
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from heredity.types import BadInput, Frozen
+
+if TYPE_CHECKING:
+    from heredity.store.objects import Store
+
+
+class Step(Frozen):
+    """A frozen description of a result. Subclasses are named after the result and write it in `make`."""
+
+    version: ClassVar[int] = 1
+    """Raised when the code would give another result for the same fields."""
+
+    @abstractmethod
+    def make(self, folder: Path, store: Store) -> None:
+        """Writes the payload into `folder`, reading its inputs from the store."""
+
+    @property
+    def key(self) -> str:
+        """`Name-` and 20 hexadecimal digits of the description's blake2b hash."""
+        return _key(self)
+
+    @property
+    def inputs(self) -> tuple[Step, ...]:
+        """The Steps that this one reads, in the order of its fields."""
+        return tuple(dict.fromkeys(_steps_in([getattr(self, name) for name in type(self).model_fields])))
+
+
+@cache
+def _key(step: Step) -> str:
+    identity = {"step": type(step).__name__, "version": step.version, "fields": _fields(step, nested=False)}
+    text = json.dumps(identity, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return f"{type(step).__name__}-{hashlib.blake2b(text.encode(), digest_size=10).hexdigest()}"
+
+
+def _steps_in(value: Any) -> Iterator[Step]:
+    if isinstance(value, Step):
+        yield value
+    elif isinstance(value, Frozen):
+        yield from _steps_in([getattr(value, name) for name in type(value).model_fields])
+    elif isinstance(value, tuple | list):
+        for item in value:
+            yield from _steps_in(item)
+
+
+def describe(value: Any, nested: bool = True) -> Any:
+    """A Step, noun or plain value as JSON; Steps among the fields in full, or (not `nested`) as their keys."""
+    if isinstance(value, Step):
+        body = {"step": type(value).__name__, "version": value.version, "fields": _fields(value, nested)}
+        return body if nested else {"key": value.key}
+    if isinstance(value, Frozen):
+        return {"type": type(value).__name__, "fields": _fields(value, nested)}
+    if isinstance(value, tuple):
+        return [describe(item, nested) for item in value]
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    raise TypeError(f"a Step's field holds a {type(value).__name__}; only plain values, tuples and nouns have a key")
+
+
+def _fields(value: Frozen, nested: bool) -> dict[str, Any]:
+    return {name: describe(getattr(value, name), nested) for name in type(value).model_fields}
+
+
+def _classes(of: type[Frozen]) -> Iterator[type[Frozen]]:
+    for sub in of.__subclasses__():
+        yield sub
+        yield from _classes(sub)
+
+
+def rebuild(described: Any) -> Any:
+    """The Step or noun that `describe` wrote; its classes must have been imported."""
+    if isinstance(described, list):
+        return tuple(rebuild(item) for item in described)
+    if not isinstance(described, dict):
+        return described
+    name = described.get("step") or described.get("type")
+    found = [c for c in _classes(Frozen) if c.__name__ == name]
+    if not found or set(described) - {"step", "type", "version", "fields"}:
+        raise BadInput(f"unknown step or noun {name!r} in a stored description")
+    if "step" in described and described["version"] != found[0].version:  # type: ignore[attr-defined]
+        raise BadInput(f"{name} was described by version {described['version']} of its code; this is another version")
+    return found[0](**{k: rebuild(v) for k, v in described["fields"].items()})
