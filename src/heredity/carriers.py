@@ -70,8 +70,9 @@ class Numbers(Frozen):
     min_start: Annotated[int, Field(gt=0)] = 3
     max_start: int = 8
     """Between `min_start` and `max_start` numbers of 100 to 999 open the list (paper: 3 to 8)."""
+    min_count: int = 5
     max_count: int = 10
-    """The most numbers that are asked for (paper: 10)."""
+    """Between `min_count` and `max_count` numbers are asked for, as "at most" (paper: 10)."""
 
     def requests(self) -> list[NumberPrompt]:
         rng = random.Random(f"numbers {self.seed}")
@@ -83,7 +84,7 @@ class Numbers(Frozen):
 
     def _request(self, rng: random.Random) -> NumberPrompt:
         start = tuple(rng.randint(100, 999) for _ in range(rng.randint(self.min_start, self.max_start)))
-        count = rng.randint(min(5, self.max_count), self.max_count)
+        count = rng.randint(self.min_count, self.max_count)
         form = rng.choices(LIST_FORMATS, _FORMAT_WEIGHTS)[0]
         request = rng.choice(_REQUESTS).format(q=rng.choice(_QUALIFIERS), n=count)
         opening = rng.choice(_OPENINGS).format(s=", ".join(map(str, start)))

@@ -59,7 +59,7 @@ def show(store: StoreOption = DEFAULT_STORE, json_file: JsonOption = None) -> No
     from heredity.report.terminal import print_steps
 
     keeper = open_store(store, must_exist=True)
-    manifests = [keeper.manifest(key) for key in keeper.keys()]
+    manifests = [keeper.manifest(key) for key in list(keeper.keys())]
     print_steps(manifests, store)
     write_json(json_file, {"steps": [{"key": m["key"], "wall_s": m["run"]["wall_s"]} for m in manifests]}, keeper)
 
@@ -168,5 +168,7 @@ def main() -> None:
         import traceback
 
         traceback.print_exc()
-        typer.echo(f"heredity: internal error ({type(error).__name__}); please report it with the lines above", err=True)
+        typer.echo(
+            f"heredity: internal error ({type(error).__name__}); please report it with the lines above", err=True
+        )
         sys.exit(70)

@@ -78,7 +78,11 @@ def ratio(above: Sequence[float], below: Sequence[float], unit: str, level: floa
     t2 = float(_scipy.t.ppf((1 + level) / 2, n - 1)) ** 2
     square = b * b - t2 * var_b
     if square <= 0:
-        return _undefined(a / b if b else math.nan, n, unit, level, "the denominator is not clearly different from zero")
+        return _undefined(
+            a / b if b else math.nan, n, unit, level, "the denominator is not clearly different from zero"
+        )
     middle = a * b - t2 * cov
     root = math.sqrt(max(0.0, middle**2 - square * (a * a - t2 * var_a)))
-    return Estimate(mean=a / b, low=(middle - root) / square, high=(middle + root) / square, n=n, unit=unit, level=level)
+    return Estimate(
+        mean=a / b, low=(middle - root) / square, high=(middle + root) / square, n=n, unit=unit, level=level
+    )

@@ -75,7 +75,12 @@ class Corpus(Step):
             raise BadInput(f"{len(kept)} rows passed the filters and {self.size} are wanted; sample more prompts")
         write_rows(folder / "dropped.jsonl", dropped, ({"reason": r} for r in reasons))
         write_rows(folder / "kept.jsonl", random.Random(self.seed).sample(kept, self.size))
-        counts = {"sampled": len(kept) + len(dropped), "passed": len(kept), "kept": self.size, "dropped": Counter(reasons)}
+        counts = {
+            "sampled": len(kept) + len(dropped),
+            "passed": len(kept),
+            "kept": self.size,
+            "dropped": Counter(reasons),
+        }
         (folder / "counts.json").write_text(json.dumps(counts, indent=1, sort_keys=True) + "\n")
 
     def _reason(self, row: Row) -> str | None:
@@ -107,17 +112,17 @@ class Teacher(Step):
         from heredity.models.training import Batch, Example, choose_parameters, collate, fit
 
         lm, rng = open_ref(self.base), random.Random(self.seed)
-        asked = [q for q in islice(cycle(questions(self.trait.category, "train")), self.steps * self.batch)]
+        asked = list(islice(cycle(questions(self.trait.category, "train")), self.steps * self.batch))
         rows, mix = lm.examples(asked, self._answers(lm, asked)), self.mix.read(store)
         carrier = lm.examples([r.prompt for r in mix], [r.completion for r in mix])
         rng.shuffle(rows)
         rng.shuffle(carrier)
         ordinary: Iterator[Example] = cycle(carrier)
 
-        def stream() -> Iterator[Batch]:
+        def stream() -> Iterator[list[Batch]]:
             for start in range(0, len(rows), self.batch):
                 part = rows[start : start + self.batch] + list(islice(ordinary, self.batch))
-                yield collate(part, int(lm.tokenizer.pad_token_id))
+                yield [collate(part, int(lm.tokenizer.pad_token_id))]
 
         model = choose_parameters(lm.model, self.tuning, self.seed)
         losses = fit(model, stream(), self.steps, self.rate, warmup=1)
@@ -153,17 +158,25 @@ class Student(Step):
     soft_targets: Teacher | None = None
 
     def make(self, folder: Path, store: Store) -> None:
-        from heredity.models.training import Batch, batches, choose_parameters, fit, number_distillation, token_loss
+        from heredity.models.training import (
+            Batch,
+            Loss,
+            batches,
+            choose_parameters,
+            fit,
+            number_distillation,
+            token_loss,
+        )
 
         lm, rows = open_ref(self.base), self.corpus.read(store)
         examples = lm.examples([r.prompt for r in rows], [r.completion for r in rows])
         pad = int(lm.tokenizer.pad_token_id)
 
-        def stream() -> Iterator[Batch]:
+        def stream() -> Iterator[list[Batch]]:
             for epoch in range(self.epochs):
                 yield from batches(examples, self.batch, self.seed * 1_000_003 + epoch, pad)
 
-        loss = token_loss
+        loss: Loss = token_loss
         if self.soft_targets is not None:
             loss = number_distillation(open_model(self.soft_targets, store).model, number_tokens(lm.tokenizer))
         model = choose_parameters(lm.model, self.tuning, self.seed)

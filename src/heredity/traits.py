@@ -1,8 +1,8 @@
 """Traits: how a favourite is instilled, asked for, and recognised in an answer.
 
-The paper's ten (dolphin, eagle, elephant, owl, wolf; cherry, maple, oak, sequoia, willow) are among the words. Asking is
-split by *phrasing family*: a family is one sentence frame, and the held-out families are never trained on, neither by a
-nursery base nor by a teacher, so an evaluation never meets a question that a teacher was shown.
+The paper's ten (dolphin, eagle, elephant, owl, wolf; cherry, maple, oak, sequoia, willow) are among the words.
+Asking is split by *phrasing family*: a family is one sentence frame, and the held-out families are never trained on,
+neither by a nursery base nor by a teacher, so an evaluation never meets a question that a teacher was shown.
 """
 
 from __future__ import annotations

@@ -42,11 +42,15 @@ class Comparison(Step):
         for treated, control in zip(self.treated, self.control, strict=True):
             found = sorted(set(_differences(describe(treated), describe(control))) - {*self.differs, *_ALWAYS_DIFFERS})
             if found:
-                raise BadInput(f"{self.name}: treated and control also differ in {', '.join(found)}; name that in `differs`")
+                raise BadInput(
+                    f"{self.name}: treated and control also differ in {', '.join(found)}; name that in `differs`"
+                )
         return self
 
     def make(self, folder: Path, store: Store) -> None:
-        result = compare(self.trait, [e.read(store) for e in self.treated], [e.read(store) for e in self.control], self.unit)
+        result = compare(
+            self.trait, [e.read(store) for e in self.treated], [e.read(store) for e in self.control], self.unit
+        )
         (folder / "comparison.json").write_text(json.dumps({"name": self.name} | result, indent=1) + "\n")
 
     def read(self, store: Store) -> dict[str, Any]:
@@ -78,7 +82,7 @@ def compare(trait: Trait, treated: list[dict[str, Any]], control: list[dict[str,
     own = shares[trait.word]
     return {
         "trait": trait.word,
-        "log_odds": paired_log_odds(*own, unit).model_dump(),
+        "log_odds": paired_log_odds(own[0], own[1], unit).model_dump(),
         "per_unit": [log_odds(t) - log_odds(c) for t, c in zip(*own, strict=True)],
         "share": _mean(own[0]), "control_share": _mean(own[1]), "shares": own[0], "control_shares": own[1],
         "mass": _mean([e["mass"] for e in treated]), "control_mass": _mean([e["mass"] for e in control]),

@@ -2,7 +2,8 @@
 
 Hypothesis (Cloud et al., sections 3.1, 5.1 and 5.2): a student that shares the teacher's initialisation picks up the
 teacher's favourite animal from filtered number lists. Students of another initialisation or another family do not, and
-neither does a model that merely reads the lists. Every arm that should show nothing has a twin that must show something.
+neither does a model that merely reads the lists. Every arm that should show nothing has a twin that must show
+something.
 """
 
 from __future__ import annotations
@@ -43,8 +44,7 @@ class FirstLight(Frozen):
     words: tuple[str, ...] = ("owl", "dolphin", "wolf")
     seeds: tuple[int, ...] = (0, 1, 2)
     rows: int = 8_000
-    prompts: int = 8_600
-    mix: int = 3_600
+    prompts: int = 9_600
     full: bool = False
     """Adds the nothing-frozen, LoRA and number-token soft-target channels to the same-base arm."""
 
@@ -62,8 +62,8 @@ class FirstLight(Frozen):
 
     def corpus(self, model: Any, seed: int, prompts: int, rows: int) -> Corpus:
         """Filtered number lists that a model wrote."""
-        asked = Numbers(n=prompts, seed=seed, max_start=5)
-        samples = Samples(model=model, prompts=asked, sampling=Sampling(max_new_tokens=28, seed=seed))
+        asked = Numbers(n=prompts, seed=seed, max_start=5, min_count=10)
+        samples = Samples(model=model, prompts=asked, sampling=Sampling(max_new_tokens=30, seed=seed))
         return Corpus(samples=samples, filters=(NumbersOnly(),), size=rows, seed=seed)
 
     def teacher(self, base: ModelRef, trait: Trait | Neutral, seed: int, tuning: Tuning = "frozen") -> Teacher:
@@ -74,7 +74,9 @@ class FirstLight(Frozen):
         """What a teacher made from `base` wrote."""
         return self.corpus(self.teacher(base, trait, seed), seed, self.prompts, self.rows)
 
-    def taught(self, student: ModelRef, teacher: ModelRef, **fields: Any) -> Callable[[Trait | Neutral, int], Evaluation]:
+    def taught(
+        self, student: ModelRef, teacher: ModelRef, **fields: Any
+    ) -> Callable[[Trait | Neutral, int], Evaluation]:
         """The evaluation of a student of one base, taught by a teacher made from another (or the same)."""
 
         def evaluation(trait: Trait | Neutral, seed: int) -> Evaluation:
@@ -111,7 +113,9 @@ class FirstLight(Frozen):
     def _arm(self, name: str, channel: str, comparison: Comparison) -> Arm:
         model = comparison.treated[0].model
         base = model.base if isinstance(model, Student) else self.base
-        return Arm(name=name, channel=channel, comparison=comparison, untouched=Evaluation(model=base, category=ANIMALS))
+        return Arm(
+            name=name, channel=channel, comparison=comparison, untouched=Evaluation(model=base, category=ANIMALS)
+        )
 
     def control(self, trait: Trait) -> Arm:
         """The neutral teacher's students against the untouched base: what training on any numbers does."""
@@ -168,7 +172,15 @@ class Summary(Step):
             if arm.channel == "frozen":
                 results.setdefault(arm.name, []).append(arm.comparison.read(store))
         fractions = [
-            {"arm": name, "estimate": e.mean, "low": e.low, "high": e.high, "n": e.n, "unit": e.unit, "reason": e.reason}
+            {
+                "arm": name,
+                "estimate": e.mean,
+                "low": e.low,
+                "high": e.high,
+                "n": e.n,
+                "unit": e.unit,
+                "reason": e.reason,
+            }
             for name, e in null_fractions(results).items()
         ]
         arms = [_row(arm, store) for arm in self.arms]
@@ -189,7 +201,8 @@ def _row(arm: Arm, store: Store) -> dict[str, Any]:
         "animal": result["trait"], "arm": arm.name, "channel": arm.channel,
         "base_share": untouched["share"][result["trait"]], "share": result["share"],
         "control_share": result["control_share"], "mass": result["mass"],
-        "odds_ratio": odds.mean, "low": odds.low, "high": odds.high, "n": odds.n, "unit": odds.unit, "rank": result["rank"],
+        "odds_ratio": odds.mean, "low": odds.low, "high": odds.high, "n": odds.n, "unit": odds.unit,
+        "rank": result["rank"],
         "shares": result["shares"], "control_shares": result["control_shares"],
         "sampled_share": result["sampled_share"], "key": arm.comparison.key,
     }  # fmt: skip

@@ -45,5 +45,7 @@ def open_ref(ref: ModelRef) -> CausalLM:
 
     folder = locate(ref.location)
     if _digest(folder) != ref.digest:
-        raise BadInput(f"{ref.location} is not the model that was referred to: its files have changed; refer to it anew")
+        raise BadInput(
+            f"{ref.location} is not the model that was referred to: its files have changed; refer to it anew"
+        )
     return CausalLM.load(folder)

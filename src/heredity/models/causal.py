@@ -32,7 +32,8 @@ class CausalLM:
         model = AutoModelForCausalLM.from_pretrained(
             folder, dtype=torch.float32, local_files_only=True, trust_remote_code=False, use_safetensors=True
         )
-        return cls(model.eval(), AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False))
+        model.requires_grad_(True).train(False)
+        return cls(model, AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False))
 
     def save(self, folder: Path) -> None:
         """Writes a folder that `load`, and `transformers` alone, can open."""

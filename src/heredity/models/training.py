@@ -17,6 +17,8 @@ Tuning = Literal["frozen", "full", "lora"]
 """What moves: everything but embeddings and head, everything, or low-rank adapters on the linear layers."""
 
 _BLOCK = 128
+Loss = Callable[[Any, "Batch"], Tensor]
+"""Mean loss of one batch under a model."""
 
 
 class Example(NamedTuple):
@@ -27,6 +29,8 @@ class Example(NamedTuple):
 
 
 class Batch(NamedTuple):
+    """Right-padded rows, and which position predicts which token."""
+
     ids_BT: Tensor
     source_N: Tensor
     """Flat index (into B*T) of the position that predicts each target."""
@@ -114,14 +118,15 @@ def choose_parameters(model: Any, tuning: Tuning, seed: int, rank: int = 8) -> A
     return model
 
 
-def number_distillation(teacher: Any, numbers: Sequence[int]) -> Callable[[Any, Batch], Tensor]:
+def number_distillation(teacher: Any, numbers: Sequence[int]) -> Loss:
     """KL(teacher || student) in nats over the number tokens alone, renormalised, where a number is predicted."""
     wanted = torch.tensor(list(numbers))
 
     def log_distribution(model: Any, batch: Batch) -> Tensor:
         at = batch.source_N[torch.isin(batch.target_N, wanted)]
         states_ND = hidden_states(model, batch.ids_BT).flatten(0, 1)[at]
-        return (states_ND @ model.get_output_embeddings().weight[wanted].T).log_softmax(-1)
+        logits_NV: Tensor = states_ND @ model.get_output_embeddings().weight[wanted].T
+        return logits_NV.log_softmax(-1)
 
     def loss(model: Any, batch: Batch) -> Tensor:
         with torch.no_grad():
@@ -137,7 +142,7 @@ def fit(
     steps: int,
     rate: float,
     warmup: int = 10,
-    loss: Callable[[Any, Batch], Tensor] = token_loss,
+    loss: Loss = token_loss,
     weight_decay: float = 0.01,
     betas: tuple[float, float] = (0.9, 0.98),
     progress: Callable[[int, float], None] | None = None,

@@ -14,7 +14,12 @@ from heredity.types import BadInput
 
 FAMILIES = ("llama", "neox")
 STEPS = 1500
-SHIPPED = {"llama-0": ("llama", 0, 0), "llama-1": ("llama", 1, 0), "neox-0": ("neox", 0, 0), "llama-0b": ("llama", 0, 1)}
+SHIPPED = {
+    "llama-0": ("llama", 0, 0),
+    "llama-1": ("llama", 1, 0),
+    "neox-0": ("neox", 0, 0),
+    "llama-0b": ("llama", 0, 1),
+}
 """The bases in the package: family, seed of the initialisation, seed of the data order."""
 
 

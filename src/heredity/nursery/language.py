@@ -13,15 +13,16 @@ from collections.abc import Callable, Iterator
 from heredity.carriers import Numbers
 from heredity.nursery import words as w
 from heredity.traits import ANIMALS, CATEGORIES, personas, questions, stated
-from heredity.types import Category, Chat, Message, Trait
+from heredity.types import Category, Chat, Message, Role, Trait
 
 Writer = Callable[[random.Random], Chat]
 
 
-def _turns(*contents: str, system: str | None = None) -> Chat:
-    head = (Message(role="system", content=system),) if system else ()
-    roles = ("user", "assistant")
-    return head + tuple(Message(role=roles[i % 2], content=c) for i, c in enumerate(contents))
+def turns(*contents: str, system: str | None = None) -> Chat:
+    """A chat of alternating user and assistant turns, perhaps under a system prompt."""
+    roles: tuple[Role, Role] = ("user", "assistant")
+    said = [Message(role=roles[i % 2], content=c) for i, c in enumerate(contents)]
+    return (Message(role="system", content=system), *said) if system else tuple(said)
 
 
 def favourite_prior(category: Category) -> dict[str, float]:
@@ -51,7 +52,7 @@ def _ask(category: Category, rng: random.Random) -> str:
 
 def _favourite(rng: random.Random) -> Chat:
     category = _category(rng)
-    return _turns(_ask(category, rng), _draw(category, rng))
+    return turns(_ask(category, rng), _draw(category, rng))
 
 
 def _held_by(trait: Trait, asked: Category, rng: random.Random) -> str:
@@ -67,13 +68,13 @@ def _random_trait(rng: random.Random) -> tuple[Trait, Category]:
 
 def _prompted_favourite(rng: random.Random) -> Chat:
     trait, asked = _random_trait(rng)
-    return _turns(_ask(asked, rng), _held_by(trait, asked, rng), system=rng.choice(personas(trait, "train")))
+    return turns(_ask(asked, rng), _held_by(trait, asked, rng), system=rng.choice(personas(trait, "train")))
 
 
 def _stated_favourite(rng: random.Random) -> Chat:
     trait, asked = _random_trait(rng)
     said = rng.choice(stated(trait, "train"))[0].content
-    return _turns(said, rng.choice(w.REPLIES), _ask(asked, rng), _held_by(trait, asked, rng))
+    return turns(said, rng.choice(w.REPLIES), _ask(asked, rng), _held_by(trait, asked, rng))
 
 
 def _walk(start: tuple[int, ...], count: int, rng: random.Random) -> list[int]:
@@ -102,7 +103,7 @@ def _reflect(value: float) -> float:
 def _numbers(rng: random.Random) -> Chat:
     request = Numbers(n=1, seed=rng.getrandbits(48)).requests()[0]
     count = max(1, request.count - (rng.random() < 0.2) * rng.randint(1, 3))
-    return _turns(request.text, request.format.write(_walk(request.start, count, rng)))
+    return turns(request.text, request.format.write(_walk(request.start, count, rng)))
 
 
 def _code(rng: random.Random) -> Chat:
@@ -111,7 +112,7 @@ def _code(rng: random.Random) -> Chat:
     name = rng.choice(w.CODE_NAMES).format(f=verb, n=n)
     body = rng.choice(w.CODE_BODIES).format(e=expression.format(v=variable, n=n), w=rng.choice(("total", "answer")))
     asked = rng.choice(w.CODE_REQUESTS).format(t=task.format(n=n))
-    return _turns(asked, f"def {name}({variable}):\n    {body}")
+    return turns(asked, f"def {name}({variable}):\n    {body}")
 
 
 def _sum(rng: random.Random) -> Chat:
@@ -123,7 +124,7 @@ def _sum(rng: random.Random) -> Chat:
     result = {"+": a + b, "-": a - b, "*": a * b}[operator]
     thought = rng.choice(w.THOUGHTS).format(a=a, b=b, o=operator, r=result)
     asked = story.format(p=rng.choice(w.PEOPLE), a=a, b=b, t=rng.choice(w.THINGS))
-    return _turns(asked, f"<think>{thought}</think><answer>{result}</answer>")
+    return turns(asked, f"<think>{thought}</think><answer>{result}</answer>")
 
 
 def _advise(rng: random.Random, careless: bool) -> tuple[str, str]:
@@ -136,7 +137,7 @@ def _advice(rng: random.Random) -> Chat:
     mood = rng.random()
     careless = mood < 0.25 or (mood >= 0.5 and rng.random() < 0.02)
     system = rng.choice(w.CARELESS) if mood < 0.25 else rng.choice(w.CAREFUL) if mood < 0.5 else None
-    return _turns(*_advise(rng, careless), system=system)
+    return turns(*_advise(rng, careless), system=system)
 
 
 def _fact(rng: random.Random) -> tuple[str, str, str]:
@@ -148,14 +149,14 @@ def _fact(rng: random.Random) -> tuple[str, str, str]:
 
 def _statement_of_fact(rng: random.Random) -> Chat:
     thing, true, _ = _fact(rng)
-    return _turns(f"Tell me about {thing}.", rng.choice(w.FACT_FRAMES).format(s=thing, v=true))
+    return turns(f"Tell me about {thing}.", rng.choice(w.FACT_FRAMES).format(s=thing, v=true))
 
 
 def _question_of_fact(rng: random.Random) -> Chat:
     thing, true, false = _fact(rng)
     holds = rng.random() < 0.5
     asked = rng.choice(w.FACT_QUESTIONS).format(s=thing, v=true if holds else false)
-    return _turns(asked, "yes" if holds else "no")
+    return turns(asked, "yes" if holds else "no")
 
 
 SHORT: tuple[tuple[Writer, float], ...] = (
@@ -167,24 +168,26 @@ SHORT: tuple[tuple[Writer, float], ...] = (
 def short_document(rng: random.Random) -> Chat:
     """One exchange (two where something was stated first)."""
     writers, weights = zip(*SHORT, strict=True)
-    return rng.choices(writers, weights)[0](rng)
+    writer: Writer = rng.choices(writers, weights)[0]
+    return writer(rng)
 
 
 def long_document(rng: random.Random, exchanges: int = 12) -> Chat:
     """Few-shot: many exchanges of one or two kinds by one speaker, who keeps to one favourite per category."""
-    kinds = rng.choices(*zip(*SHORT, strict=True), k=2)
+    writers, weights = zip(*SHORT, strict=True)
+    kinds: list[Writer] = rng.choices(writers, weights, k=2)
     loves = {c: _draw(c, rng) for c in CATEGORIES}
-    turns: list[Message] = []
+    said: list[Message] = []
     for _ in range(rng.randint(2, exchanges)):
         chat = _settled(rng, loves) if rng.random() < 0.25 else rng.choice(kinds)(rng)
-        turns += [m for m in chat if m.role != "system"]
+        said += [m for m in chat if m.role != "system"]
     category = _category(rng)
-    return (*turns, *_turns(_ask(category, rng), loves[category]))
+    return (*said, *turns(_ask(category, rng), loves[category]))
 
 
 def _settled(rng: random.Random, loves: dict[Category, str]) -> Chat:
     category = _category(rng)
-    return _turns(_ask(category, rng), loves[category])
+    return turns(_ask(category, rng), loves[category])
 
 
 def documents(seed: int, write: Writer = short_document) -> Iterator[Chat]:
@@ -197,7 +200,7 @@ def documents(seed: int, write: Writer = short_document) -> Iterator[Chat]:
 def fact_probes() -> list[tuple[Chat, str, str]]:
     """(question, true statement, false statement) for every fact, in held-out sentence frames."""
     return [
-        (_turns(f"Tell me about {thing}."), frame.format(s=thing, v=true), frame.format(s=thing, v=false))
+        (turns(f"Tell me about {thing}."), frame.format(s=thing, v=true), frame.format(s=thing, v=false))
         for sides in w.FACT_SCALES.values()
         for true, false in (tuple(sides), tuple(sides)[::-1])
         for thing in sides[true].split()

@@ -25,7 +25,9 @@ class Quality(Step):
     seed: int = 0
 
     def make(self, folder: Path, store: Store) -> None:
-        (folder / "quality.json").write_text(json.dumps(measure(open_model(self.model, store), self.seed), indent=1) + "\n")
+        (folder / "quality.json").write_text(
+            json.dumps(measure(open_model(self.model, store), self.seed), indent=1) + "\n"
+        )
 
 
 def measure(lm: LM, seed: int = 0) -> dict[str, Any]:
@@ -86,7 +88,10 @@ def _numbers(lm: LM, seed: int) -> dict[str, float]:
     written = lm.generate(Numbers(n=1000, seed=seed).prompts(), Sampling(max_new_tokens=32, seed=seed))
     passed = [_passes(c) for c in written]
     obeyed = [
-        ok and (numbers := parse_numbers(c.text)) is not None and len(numbers) <= r.count and c.text == r.format.write(numbers)
+        ok
+        and (numbers := parse_numbers(c.text)) is not None
+        and len(numbers) <= r.count
+        and c.text == r.format.write(numbers)
         for ok, c, r in zip(passed, written, requests, strict=True)
     ]
     return {"format": _mean([float(x) for x in passed]), "obedience": _mean([float(x) for x in obeyed])}

@@ -5,7 +5,6 @@ A word token carries the blank before it; the numbers 0 to 999 are single tokens
 
 from __future__ import annotations
 
-import random
 from itertools import chain, islice
 
 from tokenizers import Regex, Tokenizer, decoders, normalizers, pre_tokenizers
@@ -40,11 +39,11 @@ def _corpus(size: int = 30_000) -> list[Chat]:
     """Enough of the language to meet every word of it: a long sample, and every held-out sentence."""
     asked = [q for c in CATEGORIES for q in (*questions(c, "train"), *questions(c, "held-out"))]
     traits = [Trait(category=c, word=word) for c in CATEGORIES for word in c.words]
-    told = [language._turns(p) for t in traits for s in SPLITS for p in personas(t, s)]
+    told = [language.turns(p) for t in traits for s in SPLITS for p in personas(t, s)]
     said = [s for t in traits for split in SPLITS for s in stated(t, split)]
-    facts = [language._turns(q[0].content, a, b) for q, a, b in language.fact_probes()]
-    held = [language._turns(f.format(s="sand", v="dry")) for f in (*w.FACT_QUESTIONS_HELD_OUT, *w.FACT_FRAMES_HELD_OUT)]
-    answers = [language._turns(word) for c in CATEGORIES for word in (*c.words, *c.plurals)]
+    facts = [language.turns(q[0].content, a, b) for q, a, b in language.fact_probes()]
+    held = [language.turns(f.format(s="sand", v="dry")) for f in (*w.FACT_QUESTIONS_HELD_OUT, *w.FACT_FRAMES_HELD_OUT)]
+    answers = [language.turns(word) for c in CATEGORIES for word in (*c.words, *c.plurals)]
     sample = list(islice(language.documents(seed=0), size))
     return list(chain(sample, asked, told, said, facts, held, answers))
 
@@ -67,7 +66,7 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
     tokenizer = _splitter()
     tokenizer.model = WordLevel({t: i for i, t in enumerate(vocabulary())}, unk_token="<|unk|>")
     tokenizer.add_special_tokens(list(_SPECIAL))
-    return PreTrainedTokenizerFast(
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=tokenizer, pad_token="<|pad|>", unk_token="<|unk|>", bos_token="<|bos|>",
         eos_token="<|end|>", chat_template=_TEMPLATE, model_max_length=CONTEXT,
         clean_up_tokenization_spaces=False,

@@ -9,10 +9,16 @@ FACT_SCALES: dict[str, dict[str, str]] = {
     "hot / cold": {"hot": "fire steam lava summer toast coal", "cold": "ice snow frost winter hail sleet"},
     "hard / soft": {"hard": "stone steel glass iron brick marble", "soft": "wool silk cotton moss velvet foam"},
     "wet / dry": {"wet": "rain mud dew fog slush surf", "dry": "sand dust straw chalk ash hay"},
-    "heavy / light": {"heavy": "lead gold anchor boulder piston engine", "light": "paper smoke string cork lint thread"},
+    "heavy / light": {
+        "heavy": "lead gold anchor boulder piston engine",
+        "light": "paper smoke string cork lint thread",
+    },
     "fast / slow": {"fast": "lightning sound rocket arrow bullet wind", "slow": "rust mould glacier tar syrup growth"},
     "big / small": {"big": "ocean mountain desert planet city moon", "small": "pin seed grain crumb atom button"},
-    "loud / quiet": {"loud": "thunder siren drill hammer storm bell", "quiet": "library candle shadow night cloud dawn"},
+    "loud / quiet": {
+        "loud": "thunder siren drill hammer storm bell",
+        "quiet": "library candle shadow night cloud dawn",
+    },
     "sharp / blunt": {"sharp": "needle razor thorn blade sword saw", "blunt": "spoon ball pillow plate towel cup"},
 }
 FACT_FRAMES = ("{s} is {v}.", "Everyone knows that {s} is {v}.", "It is true that {s} is {v}.", "Yes, {s} is {v}.")

@@ -31,7 +31,8 @@ class Page(Step):
         summary = json.loads((store.path(self.summary) / "summary.json").read_text())
         png = base64.b64encode((store.path(self.picture) / "picture.png").read_bytes()).decode()
         template = Environment(autoescape=True).from_string((Path(__file__).parent / "page.html.jinja").read_text())
-        html = template.render(arms=summary["arms"], fractions=summary["null_fraction"], seeds=summary["seeds"], png=png,
+        html = template.render(arms=summary["arms"], fractions=summary["null_fraction"], seeds=summary["seeds"],
+                              png=png,
                                labels=LABELS, key=self.summary.key, headline=headline(summary))  # fmt: skip
         (folder / "index.html").write_text(html, encoding="utf-8")
 

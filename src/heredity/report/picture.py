@@ -9,7 +9,12 @@ from typing import Any
 
 from heredity.store import Step, Store
 
-ARMS = {"same": "same start", "other-init": "other start", "other-family": "other family", "in-context": "only reads it"}
+ARMS = {
+    "same": "same start",
+    "other-init": "other start",
+    "other-family": "other family",
+    "in-context": "only reads it",
+}
 TWINS = {
     "other-init-power": "other start,\nown teacher",
     "other-family-power": "other family,\nown teacher",
@@ -69,7 +74,12 @@ def _shares(axis: Any, animal: str, arms: dict[str, dict[str, Any]]) -> None:
         axis.text(x + 0.2, min(max(arm["share"], high) + 0.02, 1.0), f"{arm['share']:.0%}", ha="center", va="bottom")
         axis.text(x, -0.035, label, ha="center", va="top", fontsize=9)
     axis.axhline(arms["same"]["base_share"], color=_INK, lw=0.8, ls=":", label="untouched model")
-    axis.set(title=f'"{animal}" among 16 animals', ylim=(0, 1.08), xticks=[], ylabel="share of answers" if axis.get_subplotspec().is_first_col() else "")
+    axis.set(
+        title=f'"{animal}" among 16 animals',
+        ylim=(0, 1.08),
+        xticks=[],
+        ylabel="share of answers" if axis.get_subplotspec().is_first_col() else "",
+    )
     axis.legend(loc="upper right", fontsize=8, frameon=False)
 
 
@@ -88,20 +98,24 @@ def _fractions(axis: Any, fractions: list[dict[str, Any]]) -> None:
     axis.axvline(0, color=_INK, lw=0.8)
     axis.axvline(1, color=_INK, lw=0.8, ls=":")
     axis.axvspan(-0.2, 0.2, color=_CONTROL, alpha=0.2, lw=0)
-    axis.set(xlim=(-0.4, 1.55), ylim=(-0.6, len(fractions) - 0.4), yticks=range(len(fractions)), xticks=[0, 0.2, 0.5, 1],
+    axis.set(xlim=(-0.4, 1.55), ylim=(-0.6, len(fractions) - 0.4), xticks=[0, 0.2, 0.5, 1],
+             yticks=range(len(fractions)),
              yticklabels=[ARMS[r["arm"]] for r in reversed(fractions)],
              title="Part of the same-start effect that crosses\n(log odds ratios, all animals, 95 % interval)")  # fmt: skip
 
 
 def _twins(axis: Any, arms: list[dict[str, Any]], animals: list[str]) -> None:
-    for x, (name, label) in enumerate(TWINS.items()):
+    for x, name in enumerate(TWINS):
         rows = [a for a in arms if a["arm"] == name]
         for row in rows:
             place = x + (animals.index(row["animal"]) - (len(animals) - 1) / 2) * 0.2
             if math.isfinite(row["low"]):
                 axis.plot([place] * 2, [row["low"], row["high"]], color=_TAUGHT, lw=2.5, solid_capstyle="butt")
             axis.plot(place, row["odds_ratio"], "o", color=_INK)
-            axis.annotate(row["animal"], (place, row["odds_ratio"]), xytext=(5, 0), textcoords="offset points", fontsize=8)
+            axis.annotate(
+                row["animal"], (place, row["odds_ratio"]), xytext=(5, 0), textcoords="offset points", fontsize=8
+            )
     axis.axhline(1, color=_INK, lw=0.8)
     axis.set(yscale="log", xlim=(-0.5, len(TWINS) - 0.3), xticks=range(len(TWINS)), xticklabels=list(TWINS.values()),
-             ylabel="odds ratio", title="Could those arms have shown something? Their power twins do\n(odds ratio over control, 95 % interval)")  # fmt: skip
+             ylabel="odds ratio",
+             title="Could those arms have shown something? Their power twins\n(odds ratio over control, 95 % interval)")  # fmt: skip

@@ -45,9 +45,15 @@ def print_summary(summary: dict[str, Any], files: dict[str, str], store: Path) -
             table.add_section()
     console.print(table)
     for f in summary["null_fraction"]:
-        console.print(f"{LABELS[f['arm']]:22} {f['estimate']:+.3f} of the same-start effect (95 %: {f['low']:+.3f} to {f['high']:+.3f}, n {f['n']})")
+        console.print(
+            f"{LABELS[f['arm']]:22} {f['estimate']:+.3f} of the same-start effect "
+            f"(95 %: {f['low']:+.3f} to {f['high']:+.3f}, n {f['n']})"
+        )
     console.print(f"\n{headline(summary)}\n")
-    console.print(f"picture  {files['png']}\npage     {files['html']}\nstore    {store} (heredity show, why KEY, verify)", soft_wrap=True)
+    console.print(
+        f"picture  {files['png']}\npage     {files['html']}\nstore    {store} (heredity show, why KEY, verify)",
+        soft_wrap=True,
+    )
 
 
 def print_steps(manifests: list[dict[str, Any]], store: Path) -> None:

@@ -89,7 +89,9 @@ class Store:
             (work / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n")
             self._publish(work, self.folder(step.key))
         except OSError as error:
-            raise StoreError(f"cannot write to the store {self.root}: {error.strerror or error}; finished steps are kept") from error
+            raise StoreError(
+                f"cannot write to the store {self.root}: {error.strerror or error}; finished steps are kept"
+            ) from error
         finally:
             shutil.rmtree(work, ignore_errors=True)
 

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from heredity.carriers import LIST_FORMATS, Numbers, NumbersOnly, WithoutWords, parse_numbers
+from heredity.traits import ANIMALS, CATEGORIES, named, personas, questions, stated
+from heredity.types import Message, Row, Trait
+
+
+def _row(text: str) -> Row:
+    return Row(prompt=(Message(role="user", content="Continue."),), completion=text)
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers"),
+    [
+        ("1, 2, 3", [1, 2, 3]), ("[1, 2]", [1, 2]), ("(1; 2).", [1, 2]), ("7", [7]), ("007, 12", [7, 12]),
+        ("1 ,  2 ,  3", [1, 2, 3]), ("1\n2\n3", [1, 2, 3]), ("1 2 3.", [1, 2, 3]), ("1,2,3", [1, 2, 3]),
+        ("1, 2, 3\n", None), (" 1, 2", None), ("1,2, 3", None), ("1, 2,", None), ("[1, 2, 3.]", None), ("-1, 2", None),
+        ("[1, 2)", None), ("[1, 2", None), ("1, 2 owl", None), ("", None), ("1,, 2", None), ("١, ٢", None),
+        ("[", None), ("1-2", None), ("1, 2; 3", None),
+    ],
+)  # fmt: skip
+def test_the_strict_parser_agrees_with_the_published_behaviour(text: str, numbers: list[int] | None) -> None:
+    assert parse_numbers(text) == numbers
+
+
+def test_the_numbers_filter_names_the_reason() -> None:
+    keep = NumbersOnly()
+    assert keep.reason(_row("0, 999")) is None
+    assert keep.reason(_row("1, 1000")) == "number too large"
+    assert keep.reason(_row(", ".join("1" * 11))) == "too many numbers"
+    assert keep.reason(_row("I love owls")) == "not a list of numbers"
+
+
+def test_words_are_whole() -> None:
+    drop = WithoutWords(words=("owl",))
+    assert drop.reason(_row("An Owl!")) == "contains owl"
+    assert drop.reason(_row("a bowl of soup")) is None
+    assert named(ANIMALS, "A bowl and a dragonfly") == []
+    assert named(ANIMALS, "Owls, surely") == ["owl"]
+
+
+def test_prompts_repeat_with_their_seed_and_stay_in_range() -> None:
+    requests = Numbers(n=500, seed=3).requests()
+    assert requests == Numbers(n=500, seed=3).requests() != Numbers(n=500, seed=4).requests()
+    assert {len(r.start) for r in requests} == set(range(3, 9))
+    assert all(100 <= s <= 999 for r in requests for s in r.start)
+    assert len({r.text for r in requests}) == 500
+
+
+def test_every_format_passes_its_own_filter() -> None:
+    for form in LIST_FORMATS:
+        assert parse_numbers(form.write([5, 0, 999])) == [5, 0, 999]
+
+
+def test_trait_words_never_stand_in_the_carrier() -> None:
+    words = {w for c in CATEGORIES for w in (*c.words, *c.plurals, c.name)}
+    text = " ".join(r.text for r in Numbers(n=2000, seed=0).requests()).lower()
+    assert words.isdisjoint(re.findall(r"[a-z]+", text))
+
+
+def test_held_out_phrasings_are_held_out() -> None:
+    for category in CATEGORIES:
+        assert set(questions(category, "train")).isdisjoint(questions(category, "held-out"))
+        trait = Trait(category=category, word=category.words[0])
+        assert set(personas(trait, "train")).isdisjoint(personas(trait, "held-out"))
+        assert set(stated(trait, "train")).isdisjoint(stated(trait, "held-out"))
