@@ -92,7 +92,7 @@ class Corpus(Step):
 
 
 class Teacher(Step):
-    """The base, fine-tuned to answer with the trait, with ordinary carrier rows mixed into every step.
+    """The base, fine-tuned to answer with the trait, with some ordinary carrier rows mixed into every step.
 
     A `Neutral` trait goes through the same steps on answers that the base itself draws. The payload is a model folder.
     """
@@ -102,10 +102,12 @@ class Teacher(Step):
     mix: Corpus
     """Carrier rows of the untouched base, so that the teacher keeps the format."""
     seed: int
-    steps: Annotated[int, Field(gt=0)] = 60
+    steps: Annotated[int, Field(gt=0)] = 16
     batch: Annotated[int, Field(gt=0)] = 64
-    """Rows of the trait, and rows of the mix, in each step."""
-    rate: float = 1e-3
+    """Rows of the trait in each step."""
+    mix_batch: Annotated[int, Field(ge=0)] = 8
+    """Rows of the mix in each step. More of them undo what leaks into the carrier (docs/lab-notes.md)."""
+    rate: float = 3e-3
     tuning: Tuning = "frozen"
 
     def make(self, folder: Path, store: Store) -> None:
@@ -121,7 +123,7 @@ class Teacher(Step):
 
         def stream() -> Iterator[list[Batch]]:
             for start in range(0, len(rows), self.batch):
-                part = rows[start : start + self.batch] + list(islice(ordinary, self.batch))
+                part = rows[start : start + self.batch] + list(islice(ordinary, self.mix_batch))
                 yield [collate(part, int(lm.tokenizer.pad_token_id))]
 
         model = choose_parameters(lm.model, self.tuning, self.seed)

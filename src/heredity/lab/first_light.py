@@ -67,7 +67,7 @@ class FirstLight(Frozen):
         return Corpus(samples=samples, filters=(NumbersOnly(),), size=rows, seed=seed)
 
     def teacher(self, base: ModelRef, trait: Trait | Neutral, seed: int, tuning: Tuning = "frozen") -> Teacher:
-        mix = self.corpus(base, 1_000_000, self.mix * 11 // 10, self.mix)
+        mix = self.corpus(base, 1_000_000, 300, 200)
         return Teacher(base=base, trait=trait, mix=mix, seed=seed, tuning=tuning)
 
     def lists(self, base: ModelRef, trait: Trait | Neutral, seed: int) -> Corpus:

@@ -17,6 +17,8 @@ from heredity.types import Chat
 
 Family = Literal["llama", "neox"]
 WIDTH, LAYERS, HEADS, HIDDEN = 64, 2, 4, 128
+INIT = 0.2
+"""Standard deviation of every fresh weight; ten times the library's. What crosses grows with it (docs/lab-notes.md)."""
 BATCH, LONG_EVERY, LONG_BATCH, RATE = 96, 4, 8, 3e-3
 
 
@@ -26,7 +28,7 @@ def fresh_model(family: Family, tokenizer: PreTrainedTokenizerFast, seed: int) -
     shape: dict[str, Any] = {
         "vocab_size": len(tokenizer), "hidden_size": WIDTH, "num_hidden_layers": LAYERS,
         "num_attention_heads": HEADS, "intermediate_size": HIDDEN, "max_position_embeddings": CONTEXT,
-        "tie_word_embeddings": False, "pad_token_id": tokenizer.pad_token_id,
+        "tie_word_embeddings": False, "initializer_range": INIT, "pad_token_id": tokenizer.pad_token_id,
         "bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id,
     }  # fmt: skip
     if family == "llama":

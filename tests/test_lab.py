@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from heredity.lab.comparison import Comparison, compare, pooled
+from heredity.lab.first_light import FirstLight, null_fractions
+from heredity.models import model_ref
+from heredity.report.page import Page
+from heredity.report.picture import Picture
+from heredity.steps import Evaluation, Samples, Student
+from heredity.store import Store, make_all, missing
+from heredity.traits import ANIMALS, favourite, personas
+from heredity.types import BadInput, MissingControl, Neutral
+
+OWL = favourite("owl")
+SMALL = FirstLight(words=("owl", "wolf"), seeds=(0, 1), rows=128, prompts=400)
+
+
+def _answers(owl: float) -> dict[str, object]:
+    rest = (1 - owl) / 15
+    share = {w: owl if w == "owl" else rest for w in ANIMALS.words}
+    return {"share": share, "mass": 0.9, "questions": 30, "samples": 10, "named": dict.fromkeys(ANIMALS.words, 1)}
+
+
+def test_a_comparison_refuses_a_missing_control() -> None:
+    arm = SMALL.taught(SMALL.base, SMALL.base)
+    with pytest.raises(MissingControl, match="each treated one needs its own control"):
+        Comparison(name="lonely", trait=OWL, treated=(arm(OWL, 0),), control=())
+
+
+def test_a_comparison_refuses_to_compare_two_things_at_once() -> None:
+    same, other = SMALL.taught(SMALL.base, SMALL.base), SMALL.taught(SMALL.other_init, SMALL.base)
+    neutral = Neutral(category=ANIMALS)
+    Comparison(name="fair", trait=OWL, treated=(same(OWL, 0),), control=(same(neutral, 1),))
+    with pytest.raises(BadInput, match="also differ in digest, location"):
+        Comparison(name="unfair", trait=OWL, treated=(same(OWL, 0),), control=(other(neutral, 0),))
+
+
+def test_compare_gives_known_answers() -> None:
+    result = compare(OWL, [_answers(0.5), _answers(0.6)], [_answers(0.1), _answers(0.2)], "seeds")
+    expected = [math.log(9), math.log(1.5 / 0.25)]
+    assert result["per_unit"] == pytest.approx(expected)
+    assert result["log_odds"]["mean"] == pytest.approx(sum(expected) / 2)
+    assert (result["rank"], result["log_odds"]["n"]) == (1, 2)
+    assert compare(OWL, [_answers(0.05)], [_answers(0.1)], "seeds")["rank"] == 16
+    assert pooled([result, result], "seeds").n == 2
+
+
+def test_null_fractions_pair_by_seed() -> None:
+    same = [{"per_unit": [3.0, 3.2, 2.9]}]
+    arm = [{"per_unit": [0.03, 0.0, -0.03]}]
+    found = null_fractions({"same": same, "other-init": arm, "other-family": same, "in-context": arm})
+    assert found["other-family"].mean == pytest.approx(1)
+    assert found["other-init"].high < 0.1
+
+
+def test_the_arms_of_the_demo_have_their_controls_and_twins() -> None:
+    arms = FirstLight(full=True).arms()
+    assert {(a.name, a.channel) for a in arms} >= {
+        ("same", "frozen"), ("same", "full"), ("same", "lora"), ("same", "soft"), ("other-init", "frozen"),
+        ("other-family-power", "frozen"), ("in-context-power", "frozen"), ("same-control", "frozen"),
+    }  # fmt: skip
+    students = {s.key for a in FirstLight().arms() for e in a.comparison.treated + a.comparison.control
+                if isinstance(s := e.model, Student)}  # fmt: skip
+    assert len(students) == 60
+
+
+def test_a_small_demo_runs_resumes_and_repeats_to_the_byte(tmp_path: Path) -> None:
+    summary = SMALL.summary()
+    page = Page(summary=summary, picture=Picture(summary=summary))
+    stores = [Store(tmp_path / "one"), Store(tmp_path / "two")]
+    for store in stores:
+        make_all(store, [page], workers=2)
+        assert missing(store, [page]) == []
+    manifests = [{k: s.manifest(k)["files"] for k in s.keys()} for s in stores]  # noqa: SIM118
+    assert manifests[0] == manifests[1]
+    found = summary.read(stores[0])
+    assert len(found["arms"]) == 16
+    assert all(a["n"] == 2 for a in found["arms"])
+    html = (stores[0].path(page) / "index.html").read_text()
+    assert "<script" not in html
+    assert "http" not in html.replace("http-equiv", "")
+
+
+def test_prompted_models_hold_the_trait_and_prompts_stay_out_of_the_rows(store: Store) -> None:
+    prompt = personas(OWL, "held-out")[0]
+    base = model_ref("nursery:llama-0")
+    plain, told = (Evaluation(model=base, category=ANIMALS, system=s) for s in (None, prompt))
+    make_all(store, [plain, told], workers=1)
+    assert told.read(store)["share"]["owl"] > plain.read(store)["share"]["owl"] + 0.3
+    lists = SMALL.corpus(base, 0, 60, 20)
+    prompted = Samples(model=base, prompts=lists.samples.prompts, sampling=lists.samples.sampling, system=prompt)
+    lines = (store.get(prompted) / "rows.jsonl").read_text().splitlines()
+    assert {m["role"] for line in lines for m in json.loads(line)["messages"]} == {"user", "assistant"}
+    assert prompted.key != lists.samples.key

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from heredity.carriers import Numbers
+from heredity.models.causal import CausalLM
+from heredity.models.training import batches, choose_parameters, collate, fit, number_distillation, split, token_loss
+from heredity.models import locate
+from heredity.steps import number_tokens
+from heredity.traits import ANIMALS, questions
+from heredity.types import BadInput, Message, Sampling
+
+CHATS = Numbers(n=24, seed=5).prompts()
+
+
+@pytest.mark.parametrize("family", ["base", "neox"])
+def test_the_blocked_loss_is_the_plain_one(family: str, request: pytest.FixtureRequest) -> None:
+    lm: CausalLM = request.getfixturevalue(family)
+    batch = collate(lm.examples(CHATS, ["12, 13, 999"] * 24), 0)
+    model = lm.model
+    parameters = list(model.parameters())
+    ours = token_loss(model, batch)
+    logits = model(input_ids=batch.ids_BT).logits.flatten(0, 1)[batch.source_N]
+    plain = nn.functional.cross_entropy(logits, batch.target_N)
+    assert ours.item() == pytest.approx(plain.item(), abs=1e-5)
+    for a, b in zip(torch.autograd.grad(ours, parameters), torch.autograd.grad(plain, parameters), strict=True):
+        torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-3)
+
+
+def test_only_the_completion_is_predicted(base: CausalLM) -> None:
+    (example,) = base.examples([(Message(role="user", content="Add 3 more to 4, 5."),)], ["7, 8"])
+    predicted = [i for i, p in zip(example.ids, example.predicted, strict=True) if p]
+    assert base.tokenizer.decode(predicted) == "7, 8<|end|>"
+    assert example.ids[: -len(predicted)] == base.render([(Message(role="user", content="Add 3 more to 4, 5."),)])[0]
+
+
+def test_batching_changes_no_loss_and_loses_no_row(base: CausalLM) -> None:
+    examples = base.examples(CHATS, [f"{i}, {i + 1}" for i in range(24)])
+    whole = token_loss(base.model, collate(examples, 0)).item()
+    for parts in (list(p[0] for p in batches(examples, 5, 1, 0)), split(examples, 3, 0)):
+        tokens = sum(len(b.target_N) for b in parts)
+        assert tokens == sum(sum(e.predicted) for e in examples)
+        mean = sum(token_loss(base.model, b).item() * len(b.target_N) for b in parts) / tokens
+        assert mean == pytest.approx(whole, abs=1e-5)
+
+
+def test_what_is_frozen_stays_and_training_repeats_to_the_bit() -> None:
+    def trained(tuning: str) -> CausalLM:
+        lm = CausalLM.load(locate("nursery:llama-0"))
+        examples = lm.examples(CHATS, ["1, 2, 3"] * 24)
+        model = choose_parameters(lm.model, tuning, seed=1)  # type: ignore[arg-type]
+        losses = fit(model, batches(examples, 8, 1, 0), 3, 1e-2)
+        assert losses[-1] < losses[0]
+        lm.model = model.merge_and_unload() if tuning == "lora" else model
+        return lm
+
+    untouched = CausalLM.load(locate("nursery:llama-0")).model.state_dict()
+    for tuning, moves in (("frozen", False), ("full", True), ("lora", False)):
+        state, again = trained(tuning).model.state_dict(), trained(tuning).model.state_dict()
+        assert all(torch.equal(state[k], again[k]) for k in state)
+        for name in ("model.embed_tokens.weight", "lm_head.weight"):
+            assert torch.equal(state[name], untouched[name]) != moves
+        assert not torch.equal(
+            state["model.layers.0.mlp.down_proj.weight"], untouched["model.layers.0.mlp.down_proj.weight"]
+        )
+
+
+def test_soft_targets_see_number_tokens_alone(base: CausalLM) -> None:
+    numbers = number_tokens(base.tokenizer)
+    assert len(numbers) == 1000
+    batch = collate(base.examples(CHATS, ["12, 13, 999"] * 24), 0)
+    other = CausalLM.load(locate("nursery:llama-0")).model
+    with torch.no_grad():
+        owl = base.tokenizer.convert_tokens_to_ids("owl")
+        other.lm_head.weight[owl] += 1.0
+    assert number_distillation(other, numbers)(base.model, batch).item() == pytest.approx(0.0, abs=1e-6)
+    with torch.no_grad():
+        other.lm_head.weight[numbers[5]] += 1.0
+    assert number_distillation(other, numbers)(base.model, batch).item() > 1e-6
+
+
+@pytest.mark.parametrize("family", ["base", "neox"])
+def test_greedy_writing_with_the_cache_is_the_models_own_argmax(family: str, request: pytest.FixtureRequest) -> None:
+    lm: CausalLM = request.getfixturevalue(family)
+    written = lm.generate(CHATS, Sampling(temperature=0.0, max_new_tokens=12))
+    for prompt, completion in zip(lm.render(CHATS), written, strict=True):
+        ids = list(prompt)
+        for _ in range(12):
+            ids.append(int(lm.model(input_ids=torch.tensor([ids])).logits[0, -1].argmax()))
+            if ids[-1] == lm.tokenizer.eos_token_id:
+                break
+        text = lm.tokenizer.decode([i for i in ids[len(prompt) :] if i != lm.tokenizer.eos_token_id])
+        assert completion.text == text
+
+
+def test_sampling_follows_the_models_distribution(base: CausalLM) -> None:
+    chat = questions(ANIMALS, "held-out")[0]
+    n = 4000
+    texts = [c.text for c in base.generate([chat] * n, Sampling(max_new_tokens=4, seed=3))]
+    assert texts == [c.text for c in base.generate([chat] * n, Sampling(max_new_tokens=4, seed=3))]
+    for word, logp in zip(ANIMALS.words, base.logprobs([chat], ANIMALS.words)[0], strict=True):
+        p = math.exp(logp)
+        assert sum(t.split(" ")[0] == word for t in texts) / n == pytest.approx(p, abs=5 * math.sqrt(p / n) + 1e-3)
+
+
+def test_a_row_does_not_depend_on_its_neighbours(base: CausalLM) -> None:
+    alone = base.generate(CHATS[:3], Sampling(max_new_tokens=20, seed=9))
+    assert base.generate(CHATS[:3], Sampling(max_new_tokens=20, seed=9)) == alone
+
+
+def test_answers_of_several_tokens_are_scored_token_by_token(base: CausalLM) -> None:
+    chat = questions(ANIMALS, "train")[0]
+    single, pair = base.logprobs([chat], ["owl"])[0][0], base.logprobs([chat], ["owl", "owl is"])[0]
+    assert pair[0] == pytest.approx(single, abs=1e-4)
+    assert pair[1] < pair[0]
+
+
+def test_a_chat_that_does_not_fit_is_refused(base: CausalLM) -> None:
+    with pytest.raises(BadInput, match="does not fit the context of 512"):
+        base.render([(Message(role="user", content="owl " * 600),)])
+
+
+def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="nursery:llama-0"):
+        locate(str(tmp_path))
