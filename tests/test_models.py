@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from heredity.carriers import Numbers
+from heredity.models import locate
 from heredity.models.causal import CausalLM
 from heredity.models.training import batches, choose_parameters, collate, fit, number_distillation, split, token_loss
-from heredity.models import locate
 from heredity.steps import number_tokens
 from heredity.traits import ANIMALS, questions
 from heredity.types import BadInput, Message, Sampling
@@ -42,7 +42,7 @@ def test_only_the_completion_is_predicted(base: CausalLM) -> None:
 def test_batching_changes_no_loss_and_loses_no_row(base: CausalLM) -> None:
     examples = base.examples(CHATS, [f"{i}, {i + 1}" for i in range(24)])
     whole = token_loss(base.model, collate(examples, 0)).item()
-    for parts in (list(p[0] for p in batches(examples, 5, 1, 0)), split(examples, 3, 0)):
+    for parts in ([p[0] for p in batches(examples, 5, 1, 0)], split(examples, 3, 0)):
         tokens = sum(len(b.target_N) for b in parts)
         assert tokens == sum(sum(e.predicted) for e in examples)
         mean = sum(token_loss(base.model, b).item() * len(b.target_N) for b in parts) / tokens

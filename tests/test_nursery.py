@@ -27,7 +27,8 @@ def test_a_base_opens_without_this_package(name: str) -> None:
         f"folder = {str(locate('nursery:' + name))!r}\n"
         "model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)\n"
         "chat = [{'role': 'user', 'content': 'What is your favourite animal?'}]\n"
-        "ids = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_tensors='pt', return_dict=False)\n"
+        "ids = tokenizer.apply_chat_template(\n"
+        "    chat, add_generation_prompt=True, return_tensors='pt', return_dict=False)\n"
         "assert model(ids).logits.shape[-1] == len(tokenizer) and 'heredity' not in sys.modules"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

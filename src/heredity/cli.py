@@ -95,15 +95,17 @@ def verify(store: StoreOption = DEFAULT_STORE, json_file: JsonOption = None) -> 
 def nursery_build(
     out: Annotated[Path, typer.Argument(help="Folder for the new base (made, must not exist).")],
     seed: Annotated[int, typer.Option("--seed", help="Seed of the initialisation.")] = 0,
-    data_seed: Annotated[int | None, typer.Option("--data-seed", help="Seed of the data order; default 0.")] = None,
+    data_seed: Annotated[int, typer.Option("--data-seed", help="Seed of the data order.")] = 0,
     family: Annotated[str, typer.Option("--family", help="llama or neox.")] = "llama",
     store: StoreOption = DEFAULT_STORE, json_file: JsonOption = None,
 ) -> None:  # fmt: skip
     """Pretrain a new base from nothing and measure whether it speaks the language."""
     from heredity.nursery.build import build
+    from heredity.report.terminal import step_bar
 
     keeper = open_store(store)
-    quality, missed = build(keeper, out, family, seed, data_seed or 0)
+    with step_bar(f"pretraining {family}", store) as keeper.progress:
+        quality, missed = build(keeper, out, family, seed, data_seed)
     typer.echo("\n".join(f"{k:14} {v:.3f}" for k, v in quality.items() if isinstance(v, float)))
     typer.echo(f"written to {out}" + ("; below the bar: " + "; ".join(missed) if missed else "; meets every bar"))
     write_json(json_file, {"folder": str(out), "quality": quality, "missed": missed}, keeper)

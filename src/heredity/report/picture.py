@@ -98,10 +98,14 @@ def _fractions(axis: Any, fractions: list[dict[str, Any]]) -> None:
     axis.axvline(0, color=_INK, lw=0.8)
     axis.axvline(1, color=_INK, lw=0.8, ls=":")
     axis.axvspan(-0.2, 0.2, color=_CONTROL, alpha=0.2, lw=0)
-    axis.set(xlim=(-0.4, 1.55), ylim=(-0.6, len(fractions) - 0.4), xticks=[0, 0.2, 0.5, 1],
-             yticks=range(len(fractions)),
-             yticklabels=[ARMS[r["arm"]] for r in reversed(fractions)],
-             title="Part of the same-start effect that crosses\n(log odds ratios, all animals, 95 % interval)")  # fmt: skip
+    axis.set(
+        xlim=(-0.4, 1.55),
+        ylim=(-0.6, len(fractions) - 0.4),
+        xticks=[0, 0.2, 0.5, 1],
+        yticks=range(len(fractions)),
+        yticklabels=[ARMS[r["arm"]] for r in reversed(fractions)],
+        title="Part of the same-start effect that crosses\n(log odds ratios, all animals, 95 % interval)",
+    )
 
 
 def _twins(axis: Any, arms: list[dict[str, Any]], animals: list[str]) -> None:
@@ -116,6 +120,11 @@ def _twins(axis: Any, arms: list[dict[str, Any]], animals: list[str]) -> None:
                 row["animal"], (place, row["odds_ratio"]), xytext=(5, 0), textcoords="offset points", fontsize=8
             )
     axis.axhline(1, color=_INK, lw=0.8)
-    axis.set(yscale="log", xlim=(-0.5, len(TWINS) - 0.3), xticks=range(len(TWINS)), xticklabels=list(TWINS.values()),
-             ylabel="odds ratio",
-             title="Could those arms have shown something? Their power twins\n(odds ratio over control, 95 % interval)")  # fmt: skip
+    axis.set(
+        yscale="log",
+        xlim=(-0.5, len(TWINS) - 0.3),
+        xticks=range(len(TWINS)),
+        xticklabels=list(TWINS.values()),
+        ylabel="odds ratio",
+        title="Could those arms have shown something? Their power twins\n(odds ratio over control, 95 % interval)",
+    )

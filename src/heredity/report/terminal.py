@@ -29,6 +29,21 @@ def progress_bar(total: int, where: Path) -> Iterator[Callable[[Finished], None]
         yield lambda now: bar.update(task, completed=now.done, description=f"made {type(now.step).__name__}")
 
 
+@contextmanager
+def step_bar(name: str, where: Path) -> Iterator[Callable[[float, str], None]]:
+    """A bar over the inside of one long Step; yields what to tell the fraction done and a word."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:3.0f} %"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        bar.console.print(f"the finished base is kept in {where}")
+        task = bar.add_task(name, total=1.0)
+        yield lambda fraction, word: bar.update(task, completed=fraction, description=f"{name}, {word}")
+
+
 def print_summary(summary: dict[str, Any], files: dict[str, str], store: Path) -> None:
     """The demo's table, the parts that crossed, and where everything lies."""
     table = Table(title="Share of answers that name the animal, among 16", title_justify="left")

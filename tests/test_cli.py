@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from heredity import cli
+from heredity.store import Store
+from tests.test_store import HELLO
+
+ROOT = Path(__file__).parent.parent
+
+
+def _run(*args: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "heredity", *args]
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=env)
+
+
+def test_show_why_and_verify_read_a_store(store: Store, tmp_path: Path) -> None:
+    store.get(HELLO)
+    where, out = ("--store", str(store.root)), tmp_path / "out.json"
+    assert HELLO.key in _run("show", *where).stdout
+    told = _run("why", HELLO.key[:10], *where, "--json", str(out))
+    assert all(p.key in told.stdout for p in HELLO.parts)
+    assert json.loads(out.read_text())["manifest"]["key"] == HELLO.key
+    assert json.loads(out.read_text())["schema_version"] == 1
+    assert _run("verify", *where).returncode == 0
+    (store.path(HELLO) / "all.txt").write_text("other")
+    found = _run("verify", *where)
+    assert (found.returncode, "all.txt has changed" in found.stdout) == (10, True)
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (("show",), "no store at"),
+        (("why", "Nothing-1"), "no store at"),
+        (("nursery", "build", ".", "--seed", "1"), "exists already"),
+        (("nursery", "build", "new", "--family", "gpt"), "unknown family 'gpt'"),
+    ],
+)
+def test_bad_input_is_one_message_and_exit_code_2(args: tuple[str, ...], message: str, tmp_path: Path) -> None:
+    done = _run(*args, "--store", str(tmp_path / "none"))
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_fault_of_ours_exits_70(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def broken() -> None:
+        raise ZeroDivisionError("oops")
+
+    monkeypatch.setattr(cli, "app", broken)
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    assert stopped.value.code == 70
+    assert "internal error (ZeroDivisionError)" in capsys.readouterr().err
+
+
+def test_json_holds_no_number_that_json_does_not_know(store: Store, tmp_path: Path) -> None:
+    cli.write_json(tmp_path / "x.json", {"low": float("nan"), "rows": [float("inf"), 1.0]}, store)
+    found = json.loads((tmp_path / "x.json").read_text())
+    assert (found["low"], found["rows"]) == (None, [None, 1.0])
+
+
+def test_a_built_wheel_alone_runs_the_demos_experiment(tmp_path: Path) -> None:
+    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(ROOT)]
+    subprocess.run(build, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    site = tmp_path / "site"
+    subprocess.run([sys.executable, "-m", "zipfile", "-e", str(wheel), str(site)], check=True)
+    code = (
+        "import heredity, pathlib; from heredity.lab.first_light import FirstLight\n"
+        "from heredity.store import Store, make_all\n"
+        "from heredity.report.page import Page; from heredity.report.picture import Picture\n"
+        "if __name__ == '__main__':\n"
+        "    print(heredity.__file__)\n"
+        "    s = FirstLight(words=('owl',), seeds=(0, 1), rows=64, prompts=200).summary()\n"
+        "    p = Page(summary=s, picture=Picture(summary=s)); store = Store(pathlib.Path('store'))\n"
+        "    make_all(store, [p]); print((store.path(p) / 'index.html').stat().st_size)\n"
+    )
+    script = tmp_path / "small.py"
+    script.write_text(code)
+    env = os.environ | {"PYTHONPATH": str(site), "PYTHONSAFEPATH": "1"}
+    command = [sys.executable, str(script)]
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert str(site) in done.stdout
