@@ -43,8 +43,8 @@ class FirstLight(Frozen):
 
     words: tuple[str, ...] = ("owl", "dolphin", "wolf")
     seeds: tuple[int, ...] = (0, 1, 2)
-    rows: int = 8_000
-    prompts: int = 9_600
+    rows: int = 4_000
+    prompts: int = 5_600
     full: bool = False
     """Adds the nothing-frozen, LoRA and number-token soft-target channels to the same-base arm."""
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
+from transformers.utils.logging import disable_progress_bar
 
 from heredity.models.training import Example
 from heredity.types import BadInput, Chat, Completion, Message, Sampling
@@ -29,6 +30,7 @@ class CausalLM:
     @classmethod
     def load(cls, folder: Path) -> CausalLM:
         """Opens a Hugging Face folder: local files only, no code from the folder is run."""
+        disable_progress_bar()
         model = AutoModelForCausalLM.from_pretrained(
             folder, dtype=torch.float32, local_files_only=True, trust_remote_code=False, use_safetensors=True
         )
