@@ -30,7 +30,7 @@ class CausalLM:
     @classmethod
     def load(cls, folder: Path) -> CausalLM:
         """Opens a Hugging Face folder: local files only, no code from the folder is run."""
-        disable_progress_bar()
+        disable_progress_bar()  # type: ignore[no-untyped-call]
         model = AutoModelForCausalLM.from_pretrained(
             folder, dtype=torch.float32, local_files_only=True, trust_remote_code=False, use_safetensors=True
         )
