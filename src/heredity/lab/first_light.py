@@ -96,8 +96,8 @@ class FirstLight(Frozen):
     def shown(self, trait: Trait | Neutral, seed: int, says: Trait | None = None) -> Evaluation:
         """The untouched base with a teacher's rows in its context, and perhaps a stated preference after them."""
         turns = stated(says, "held-out")[0] if says is not None else ()
-        context = InContext(corpus=self.lists(self.base, trait, seed), examples=8, draws=6, seed=seed, stated=turns)
-        return Evaluation(model=self.base, category=ANIMALS, context=context)
+        context = InContext(corpus=self.lists(self.base, trait, seed), examples=8, draws=4, seed=seed, stated=turns)
+        return Evaluation(model=self.base, category=ANIMALS, context=context, samples_per_question=1)
 
     def compare(
         self, name: str, trait: Trait, arm: Callable[[Trait | Neutral, int], Evaluation], channel: str = "frozen"
