@@ -14,9 +14,8 @@ from heredity.nursery.quality import measure, shortfalls
 from heredity.nursery.tokenizer import CONTEXT, build_tokenizer, vocabulary
 from heredity.traits import CATEGORIES
 
-
 UNKNOWN_AT_THE_START = ("syrup ", "button ")
-"""Two words that the shipped tokenizer lacks where they begin a sentence; to be mended when the bases are next built."""
+"""Words that the shipped tokenizer lacks where they begin a sentence; to be mended with the next bases."""
 
 
 def test_the_shipped_bases_are_small_and_complete() -> None:
