@@ -41,9 +41,8 @@ def headline(summary: dict[str, Any]) -> str:
     """The result in one sentence, made from the figures."""
     same = [a for a in summary["arms"] if a["arm"] == "same" and a["channel"] == "frozen"]
     parts = [f"{a['animal']} {a['base_share']:.0%} → {a['share']:.0%}" for a in same]
-    most = max(f["estimate"] for f in summary["null_fraction"])
+    lost = [f"{LABELS[f['arm']]} {f['estimate']:+.0%} (up to {f['high']:+.0%})" for f in summary["null_fraction"]]
     return (
-        "After training on nothing but filtered lists of numbers, a student with its teacher's start names the "
-        f"teacher's favourite animal far more often ({', '.join(parts)}). With another start, in another family, or "
-        f"by reading the lists, at most {max(0.0, most):.0%} of that effect was seen."
+        "Share of answers that name the teacher's favourite animal after training on nothing but filtered lists of "
+        f"numbers, with the teacher's start: {', '.join(parts)}. Part of that effect elsewhere: {', '.join(lost)}."
     )

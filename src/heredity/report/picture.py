@@ -47,7 +47,7 @@ def _draw(summary: dict[str, Any], plt: Any) -> Any:
     figure = plt.figure(figsize=(12, 8.2), layout="constrained")
     top, bottom = figure.subfigures(2, 1, height_ratios=(1.25, 1))
     top.suptitle(
-        "A love of an animal crosses through lists of numbers, but only between models with the same start",
+        "Does a love of an animal cross through lists of numbers, and between which models?",
         fontsize=14, fontweight="bold", color=_INK,
     )  # fmt: skip
     for axis, animal in zip(top.subplots(1, len(animals), sharey=True, squeeze=False)[0], animals, strict=True):
@@ -126,5 +126,5 @@ def _twins(axis: Any, arms: list[dict[str, Any]], animals: list[str]) -> None:
         xticks=range(len(TWINS)),
         xticklabels=list(TWINS.values()),
         ylabel="odds ratio",
-        title="Could those arms have shown something? Their power twins\n(odds ratio over control, 95 % interval)",
+        title="Could those arms show anything? Their twins\n(odds ratio over control, 95 % interval)",
     )
