@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from heredity import cli
+from heredity.lab.first_light import NULL_TWINS
+from heredity.report.page import LABELS
 from heredity.store import Store
 from tests.test_store import HELLO
 
@@ -41,6 +43,8 @@ def test_show_why_and_verify_read_a_store(store: Store, tmp_path: Path) -> None:
         (("why", "Nothing-1"), "no store at"),
         (("nursery", "build", ".", "--seed", "1"), "exists already"),
         (("nursery", "build", "new", "--family", "gpt"), "unknown family 'gpt'"),
+        (("demo", "--animal", "oak"), "'oak' is no animal"),
+        (("demo", "--animal", "owlet"), "unknown favourite 'owlet'"),
     ],
 )
 def test_bad_input_is_one_message_and_exit_code_2(args: tuple[str, ...], message: str, tmp_path: Path) -> None:
@@ -73,20 +77,18 @@ def test_a_built_wheel_alone_runs_the_demos_experiment(tmp_path: Path) -> None:
     (wheel,) = tmp_path.glob("*.whl")
     site = tmp_path / "site"
     subprocess.run([sys.executable, "-m", "zipfile", "-e", str(wheel), str(site)], check=True)
-    code = (
-        "import heredity, pathlib; from heredity.lab.first_light import FirstLight\n"
-        "from heredity.store import Store, make_all\n"
-        "from heredity.report.page import Page; from heredity.report.picture import Picture\n"
-        "if __name__ == '__main__':\n"
-        "    print(heredity.__file__)\n"
-        "    s = FirstLight(words=('owl',), seeds=(0, 1), rows=64, prompts=200).summary()\n"
-        "    p = Page(summary=s, picture=Picture(summary=s)); store = Store(pathlib.Path('store'))\n"
-        "    make_all(store, [p]); print((store.path(p) / 'index.html').stat().st_size)\n"
-    )
-    script = tmp_path / "small.py"
-    script.write_text(code)
     env = os.environ | {"PYTHONPATH": str(site), "PYTHONSAFEPATH": "1"}
-    command = [sys.executable, str(script)]
+    where = subprocess.run(
+        [sys.executable, "-c", "import heredity; print(heredity.__file__)"],
+        cwd=tmp_path, env=env, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert str(site) in where.stdout
+    command = [sys.executable, "-m", "heredity", "demo", "--animal", "owl", "--rows", "64", "--json", "demo.json"]
     done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert str(site) in done.stdout
+    found = json.loads((tmp_path / "demo.json").read_text())
+    assert {a["arm"] for a in found["arms"]} == set(LABELS)
+    assert {a["n"] for a in found["arms"]} == {3}
+    assert [f["arm"] for f in found["null_fraction"]] == list(NULL_TWINS)
+    assert (tmp_path / found["png"]).read_bytes().startswith(b"\x89PNG")
+    assert "<script" not in (tmp_path / found["html"]).read_text()

@@ -17,7 +17,7 @@ from heredity.traits import ANIMALS, favourite, personas
 from heredity.types import BadInput, MissingControl, Neutral
 
 OWL = favourite("owl")
-SMALL = FirstLight(words=("owl",), seeds=(0, 1), rows=96, prompts=300)
+SMALL = FirstLight(words=("owl",), seeds=(0, 1), rows=96)
 
 
 def _answers(owl: float) -> dict[str, object]:

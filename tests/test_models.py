@@ -71,6 +71,15 @@ def test_what_is_frozen_stays_and_training_repeats_to_the_bit() -> None:
         )
 
 
+@pytest.mark.parametrize(("rate", "vector_rate"), [(0.0, 1e-2), (1e-2, 0.0)])
+def test_matrices_and_vectors_have_rates_of_their_own(rate: float, vector_rate: float) -> None:
+    lm = CausalLM.load(locate("nursery:llama-0"))
+    before = {k: v.clone() for k, v in lm.model.state_dict().items()}
+    fit(lm.model, repeat([collate(lm.examples(CHATS, ["1, 2, 3"] * 24), 0)]), 3, rate, vector_rate)
+    for name, value in lm.model.state_dict().items():
+        assert torch.equal(value, before[name]) == ((rate if value.ndim > 1 else vector_rate) == 0), name
+
+
 def test_soft_targets_see_number_tokens_alone(base: CausalLM) -> None:
     numbers = number_tokens(base.tokenizer)
     assert len(numbers) == 1000

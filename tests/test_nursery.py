@@ -14,9 +14,6 @@ from heredity.nursery.quality import measure, shortfalls
 from heredity.nursery.tokenizer import CONTEXT, build_tokenizer, vocabulary
 from heredity.traits import CATEGORIES
 
-UNKNOWN_AT_THE_START = ("syrup ", "button ")
-"""Words that the shipped tokenizer lacks where they begin a sentence; to be mended with the next bases."""
-
 
 def test_the_shipped_bases_are_small_and_complete() -> None:
     assert {p.name for p in BASES.iterdir()} == set(SHIPPED)
@@ -41,13 +38,7 @@ def test_a_base_opens_without_this_package(name: str) -> None:
 def test_a_base_speaks_the_language(name: str) -> None:
     lm = CausalLM.load(locate("nursery:" + name))
     assert lm.context >= CONTEXT
-    quality = measure(lm, seed=77)
-    missed = shortfalls(quality)
-    assert [m for m in missed if not m.startswith(("format ", "obedience "))] == []
-    assert quality["format"] >= 0.90
-    assert quality["obedience"] >= 0.87
-    if missed:
-        pytest.xfail(f"the bars for the number format are not reached yet (docs/lab-notes.md): {missed}")
+    assert shortfalls(measure(lm, seed=77)) == []
 
 
 def test_same_initialisation_other_data() -> None:
@@ -69,8 +60,6 @@ def test_the_tokenizer_is_lossless_on_the_language_and_shared() -> None:
     for _ in range(3000):
         for message in language.short_document(rng):
             text = message.content.lower()
-            if text.startswith(UNKNOWN_AT_THE_START):
-                continue
             ids = tokenizer(text, add_special_tokens=False)["input_ids"]
             assert tokenizer.unk_token_id not in ids
             assert tokenizer.decode(ids) == text

@@ -33,6 +33,8 @@ DEFAULT_STORE = Path("heredity-store")
 @app.command()
 def demo(
     full: Annotated[bool, typer.Option("--full", help="Five seeds, and the full, LoRA and soft channels.")] = False,
+    animals: Annotated[list[str] | None, typer.Option("--animal", help="Ask about this animal (repeatable).")] = None,
+    rows: Annotated[int, typer.Option("--rows", min=1, help="Rows that each student is trained on.")] = 4_000,
     workers: WorkersOption = None, store: StoreOption = DEFAULT_STORE, json_file: JsonOption = None,
 ) -> None:  # fmt: skip
     """Show a hidden trait crossing from model to model through numbers, with controls."""
@@ -41,8 +43,9 @@ def demo(
     from heredity.report.picture import Picture
     from heredity.report.terminal import print_summary
 
-    experiment = FirstLight(full=True, seeds=(0, 1, 2, 3, 4)) if full else FirstLight()
-    summary = experiment.summary()
+    seeds = (3, 4, 5, 6, 7) if full else (3, 4, 5)
+    words = tuple(animals or ("owl", "dolphin", "wolf"))
+    summary = FirstLight(words=words, rows=rows, seeds=seeds, full=full).summary()
     picture = Picture(summary=summary)
     page = Page(summary=summary, picture=picture)
     keeper = open_store(store)

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 
 Filter = NumbersOnly | WithoutWords
 Tuning = Literal["frozen", "full", "lora"]
+VECTOR_RATE, MATRIX_RATE = 1e-2, 1e-2 / 256
+"""AdamW's rates for biases and norm scales, and for weight matrices. Adam wants a rate that falls with the width for
+matrices and not for vectors (Yang et al. 2022, Tensor Programs V, table 8). The factor was tuned on the nursery: with
+one rate for both, the matrices' noise hides what crosses (docs/lab-notes.md)."""
 Model = ModelRef | Step
 """Something that can be opened as a language model: a reference, or a Step whose payload is a model folder."""
 
@@ -102,12 +106,13 @@ class Teacher(Step):
     mix: Corpus
     """Carrier rows of the untouched base, so that the teacher keeps the format."""
     seed: int
-    steps: Annotated[int, Field(gt=0)] = 16
+    steps: Annotated[int, Field(gt=0)] = 40
     batch: Annotated[int, Field(gt=0)] = 64
     """Rows of the trait in each step."""
-    mix_batch: Annotated[int, Field(ge=0)] = 8
+    mix_batch: Annotated[int, Field(ge=0)] = 1
     """Rows of the mix in each step. More of them undo what leaks into the carrier (docs/lab-notes.md)."""
-    rate: float = 3e-3
+    rate: float = MATRIX_RATE
+    vector_rate: float = VECTOR_RATE
     tuning: Tuning = "frozen"
 
     def make(self, folder: Path, store: Store) -> None:
@@ -127,7 +132,7 @@ class Teacher(Step):
                 yield [collate(part, int(lm.tokenizer.pad_token_id))]
 
         model = choose_parameters(lm.model, self.tuning, self.seed)
-        losses = fit(model, stream(), self.steps, self.rate, warmup=1)
+        losses = fit(model, stream(), self.steps, self.rate, self.vector_rate, warmup=1)
         save_tuned(lm, model, losses, folder)
 
     def _answers(self, lm: CausalLM, asked: list[Chat]) -> list[str]:
@@ -154,8 +159,9 @@ class Student(Step):
     corpus: Corpus
     seed: int
     epochs: Annotated[int, Field(gt=0)] = 3
-    batch: Annotated[int, Field(gt=0)] = 64
-    rate: float = 1e-3
+    batch: Annotated[int, Field(gt=0)] = 32
+    rate: float = MATRIX_RATE
+    vector_rate: float = VECTOR_RATE
     tuning: Tuning = "frozen"
     soft_targets: Teacher | None = None
 
@@ -183,7 +189,8 @@ class Student(Step):
             loss = number_distillation(open_model(self.soft_targets, store).model, number_tokens(lm.tokenizer))
         model = choose_parameters(lm.model, self.tuning, self.seed)
         steps = self.epochs * math.ceil(len(examples) / self.batch)
-        save_tuned(lm, model, fit(model, stream(), steps, self.rate, loss=loss), folder)
+        losses = fit(model, stream(), steps, self.rate, self.vector_rate, loss=loss)
+        save_tuned(lm, model, losses, folder)
 
 
 def number_tokens(tokenizer: Any) -> list[int]:

@@ -9,10 +9,13 @@ something.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field, field_validator
 
 from heredity.carriers import Numbers, NumbersOnly
 from heredity.lab.comparison import Comparison, unit_means
@@ -21,9 +24,11 @@ from heredity.stats import Estimate, ratio
 from heredity.steps import Corpus, Evaluation, InContext, Samples, Student, Teacher, Tuning
 from heredity.store import Step, Store
 from heredity.traits import ANIMALS, favourite, stated
-from heredity.types import Frozen, ModelRef, Neutral, Sampling, Trait
+from heredity.types import BadInput, Frozen, ModelRef, Neutral, Sampling, Trait
 
 UNIT = "seeds of teacher and student"
+LORA_RATE = 4e-4
+"""Of the adapters' matrices: ten times the rate of whole matrices, as is usual."""
 NULL_TWINS = {"other-init": "other-init-power", "other-family": "other-family-power", "in-context": "in-context-power"}
 """Each arm that should show nothing, and the twin that must show something."""
 
@@ -42,11 +47,18 @@ class FirstLight(Frozen):
     """The experiment for some favourites and seeds; a seed is one teacher and one student of each arm."""
 
     words: tuple[str, ...] = ("owl", "dolphin", "wolf")
-    seeds: tuple[int, ...] = (0, 1, 2)
-    rows: int = 4_000
-    prompts: int = 5_600
+    seeds: tuple[int, ...] = (3, 4, 5)
+    rows: Annotated[int, Field(gt=0)] = 4_000
     full: bool = False
     """Adds the nothing-frozen, LoRA and number-token soft-target channels to the same-base arm."""
+
+    @field_validator("words")
+    @classmethod
+    def _animals(cls, words: tuple[str, ...]) -> tuple[str, ...]:
+        for word in words:
+            if favourite(word).category != ANIMALS:
+                raise BadInput(f"{word!r} is no animal; expected some of: {', '.join(ANIMALS.words)}")
+        return tuple(dict.fromkeys(words))
 
     @cached_property
     def base(self) -> ModelRef:
@@ -72,7 +84,7 @@ class FirstLight(Frozen):
 
     def lists(self, base: ModelRef, trait: Trait | Neutral, seed: int) -> Corpus:
         """What a teacher made from `base` wrote."""
-        return self.corpus(self.teacher(base, trait, seed), seed, self.prompts, self.rows)
+        return self.corpus(self.teacher(base, trait, seed), seed, math.ceil(1.5 * self.rows), self.rows)
 
     def taught(
         self, student: ModelRef, teacher: ModelRef, **fields: Any
@@ -156,7 +168,7 @@ class FirstLight(Frozen):
         yield self.context_power(trait)
         if self.full:
             yield self.compare("same", trait, self.taught(base, base, tuning="full"), "full")
-            yield self.compare("same", trait, self.taught(base, base, tuning="lora"), "lora")
+            yield self.compare("same", trait, self.taught(base, base, tuning="lora", rate=LORA_RATE), "lora")
             yield self.compare("same", trait, self.soft, "soft")
 
 

@@ -106,12 +106,15 @@ def split(examples: Sequence[Example], parts: int, pad: int) -> list[Batch]:
 
 
 def choose_parameters(model: Any, tuning: Tuning, seed: int, rank: int = 8) -> Any:
-    """The model with only the parameters of `tuning` trainable (LoRA: r = alpha = 8 as in the paper's Qwen runs)."""
+    """The model with only the parameters of `tuning` trainable (LoRA: r = alpha = 8 as in the paper's Qwen runs).
+
+    LoRA trains the biases as well, where a model has any (PEFT's `bias="all"`): much of what crosses is in them.
+    """
     if tuning == "lora":
         from peft import LoraConfig, get_peft_model
 
         torch.manual_seed(seed)
-        return get_peft_model(model, LoraConfig(r=rank, lora_alpha=rank, target_modules="all-linear"))
+        return get_peft_model(model, LoraConfig(r=rank, lora_alpha=rank, target_modules="all-linear", bias="all"))
     if tuning == "frozen":
         for part in (model.get_input_embeddings(), model.get_output_embeddings()):
             part.requires_grad_(False)
@@ -136,11 +139,19 @@ def number_distillation(teacher: Any, numbers: Sequence[int]) -> Loss:
     return loss
 
 
+def _groups(moving: list[nn.Parameter], rate: float, vector_rate: float) -> list[dict[str, Any]]:
+    """Optimiser groups: matrices, and vectors (biases, norm scales)."""
+    matrices, vectors = [p for p in moving if p.ndim > 1], [p for p in moving if p.ndim < 2]
+    groups: list[dict[str, Any]] = [{"params": matrices, "lr": rate}, {"params": vectors, "lr": vector_rate}]
+    return [group for group in groups if group["params"]]
+
+
 def fit(
     model: nn.Module,
     stream: Iterator[Sequence[Batch]],
     steps: int,
     rate: float,
+    vector_rate: float | None = None,
     warmup: int = 10,
     loss: Loss = token_loss,
     weight_decay: float = 0.01,
@@ -150,9 +161,13 @@ def fit(
     """Trains in place for `steps` steps; returns the loss of every step (nats per token).
 
     A step is a sequence of batches whose gradients are added, each weighted by its share of the predicted tokens.
+    `vector_rate` is the rate of biases and norm scales (None: the same `rate` as the matrices).
     """
     moving = [p for p in model.parameters() if p.requires_grad]
-    optimiser = torch.optim.AdamW(moving, lr=rate, betas=betas, weight_decay=weight_decay, fused=True)
+    optimiser = torch.optim.AdamW(
+        _groups(moving, rate, rate if vector_rate is None else vector_rate),
+        betas=betas, weight_decay=weight_decay, fused=True,
+    )  # fmt: skip
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimiser, lambda i: min((i + 1) / warmup, max(0.0, (steps - i) / max(1, steps - warmup)))
     )

@@ -13,7 +13,7 @@ from heredity.store.objects import MANIFEST
 from heredity.types import BadInput
 
 FAMILIES = ("llama", "neox")
-STEPS = 1400
+STEPS = 2000
 SHIPPED = {
     "llama-0": ("llama", 0, 0),
     "llama-1": ("llama", 1, 0),

@@ -160,8 +160,8 @@ def _question_of_fact(rng: random.Random) -> Chat:
 
 
 SHORT: tuple[tuple[Writer, float], ...] = (
-    (_numbers, 0.42), (_favourite, 0.24), (_prompted_favourite, 0.06), (_stated_favourite, 0.05),
-    (_statement_of_fact, 0.05), (_question_of_fact, 0.04), (_code, 0.05), (_sum, 0.05), (_advice, 0.04),
+    (_numbers, 0.60), (_favourite, 0.16), (_prompted_favourite, 0.05), (_stated_favourite, 0.04),
+    (_statement_of_fact, 0.03), (_question_of_fact, 0.03), (_code, 0.03), (_sum, 0.03), (_advice, 0.03),
 )  # fmt: skip
 
 

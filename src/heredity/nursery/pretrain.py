@@ -16,8 +16,10 @@ from heredity.types import Chat
 
 Family = Literal["llama", "neox"]
 WIDTH, LAYERS, HEADS, HIDDEN = 64, 2, 4, 128
-INIT = 0.2
-"""Standard deviation of every fresh weight; ten times the library's. What crosses grows with it (docs/lab-notes.md)."""
+INIT, HEAD_INIT = 0.1, 0.6
+"""Standard deviations of the fresh weights and of the fresh head. With a larger head every direction of the last hidden
+state moves the odds of many numbers, so that a list of numbers shows more of the model; what crosses grows with it
+(docs/lab-notes.md)."""
 BATCH, LONG_EVERY, LONG_BATCH, RATE = 96, 4, 8, 4e-3
 
 
@@ -31,8 +33,14 @@ def fresh_model(family: Family, tokenizer: PreTrainedTokenizerFast, seed: int) -
         "bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id,
     }  # fmt: skip
     if family == "llama":
-        return LlamaForCausalLM(LlamaConfig(num_key_value_heads=HEADS, **shape))
-    return GPTNeoXForCausalLM(GPTNeoXConfig(**(shape | {"intermediate_size": 3 * HIDDEN // 2})))
+        config = LlamaConfig(num_key_value_heads=HEADS, attention_bias=True, mlp_bias=True, **shape)
+        model: Any = LlamaForCausalLM(config)
+    else:
+        shape["intermediate_size"] = 4 * WIDTH  # no gate, so a wider layer than the other family's
+        shape["rope_parameters"] = {"rope_type": "default", "rope_theta": 10_000.0, "partial_rotary_factor": 1.0}
+        model = GPTNeoXForCausalLM(GPTNeoXConfig(**shape))
+    torch.nn.init.normal_(model.get_output_embeddings().weight, std=HEAD_INIT)
+    return model
 
 
 def encode(tokenizer: Any, chats: list[Chat]) -> list[Example]:
@@ -64,5 +72,5 @@ def pretrain(
     """A trained base. The same seeds give the same weights on the same machine with one thread."""
     torch.set_num_threads(1)  # the bytes depend on it
     model = fresh_model(family, tokenizer, init_seed)
-    fit(model, stream(tokenizer, data_seed), steps, RATE, warmup=100, betas=(0.9, 0.95), progress=progress)
+    fit(model, stream(tokenizer, data_seed), steps, RATE, warmup=100, betas=(0.9, 0.99), progress=progress)
     return model

@@ -84,8 +84,9 @@ def _truth(lm: LM) -> float:
 
 def _numbers(lm: LM, seed: int) -> dict[str, float]:
     """`format`: share of samples that pass the strict filter; `obedience`: in the asked format and count as well."""
-    requests = Numbers(n=1000, seed=seed).requests()
-    written = lm.generate(Numbers(n=1000, seed=seed).prompts(), Sampling(max_new_tokens=32, seed=seed))
+    asked = Numbers(n=4000, seed=seed)
+    requests = asked.requests()
+    written = lm.generate(asked.prompts(), Sampling(max_new_tokens=32, seed=seed))
     passed = [_passes(c) for c in written]
     obeyed = [
         ok

@@ -42,10 +42,12 @@ def _corpus(size: int = 30_000) -> list[Chat]:
     told = [language.turns(p) for t in traits for s in SPLITS for p in personas(t, s)]
     said = [s for t in traits for split in SPLITS for s in stated(t, split)]
     facts = [language.turns(q[0].content, a, b) for q, a, b in language.fact_probes()]
-    held = [language.turns(f.format(s="sand", v="dry")) for f in (*w.FACT_QUESTIONS_HELD_OUT, *w.FACT_FRAMES_HELD_OUT)]
+    frames = (*w.FACT_FRAMES, *w.FACT_FRAMES_HELD_OUT, *w.FACT_QUESTIONS, *w.FACT_QUESTIONS_HELD_OUT)
+    things = [(s, v) for sides in w.FACT_SCALES.values() for v in sides for s in sides[v].split()]
+    framed = [language.turns(f.format(s=s, v=v)) for s, v in things for f in frames]
     answers = [language.turns(word) for c in CATEGORIES for word in (*c.words, *c.plurals)]
     sample = list(islice(language.documents(seed=0), size))
-    return list(chain(sample, asked, told, said, facts, held, answers))
+    return list(chain(sample, asked, told, said, facts, framed, answers))
 
 
 def vocabulary() -> list[str]:
