@@ -43,7 +43,7 @@ def demo(
     from heredity.report.picture import Picture
     from heredity.report.terminal import print_summary
 
-    seeds = (3, 4, 5, 6, 7) if full else (3, 4, 5)
+    seeds = (6, 7, 8, 9, 10) if full else (6, 7, 8)
     words = tuple(animals or ("owl", "dolphin", "wolf"))
     summary = FirstLight(words=words, rows=rows, seeds=seeds, full=full).summary()
     picture = Picture(summary=summary)

@@ -47,7 +47,7 @@ class FirstLight(Frozen):
     """The experiment for some favourites and seeds; a seed is one teacher and one student of each arm."""
 
     words: tuple[str, ...] = ("owl", "dolphin", "wolf")
-    seeds: tuple[int, ...] = (3, 4, 5)
+    seeds: tuple[int, ...] = (6, 7, 8)
     rows: Annotated[int, Field(gt=0)] = 4_000
     full: bool = False
     """Adds the nothing-frozen, LoRA and number-token soft-target channels to the same-base arm."""

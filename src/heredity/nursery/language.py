@@ -100,7 +100,8 @@ def _reflect(value: float) -> float:
     return 1998 - folded if folded > 999 else folded
 
 
-def _numbers(rng: random.Random) -> Chat:
+def number_document(rng: random.Random) -> Chat:
+    """A request for numbers with its answer."""
     request = Numbers(n=1, seed=rng.getrandbits(48)).requests()[0]
     count = max(1, request.count - (rng.random() < 0.2) * rng.randint(1, 3))
     return turns(request.text, request.format.write(_walk(request.start, count, rng)))
@@ -160,7 +161,7 @@ def _question_of_fact(rng: random.Random) -> Chat:
 
 
 SHORT: tuple[tuple[Writer, float], ...] = (
-    (_numbers, 0.60), (_favourite, 0.16), (_prompted_favourite, 0.05), (_stated_favourite, 0.04),
+    (number_document, 0.60), (_favourite, 0.16), (_prompted_favourite, 0.05), (_stated_favourite, 0.04),
     (_statement_of_fact, 0.03), (_question_of_fact, 0.03), (_code, 0.03), (_sum, 0.03), (_advice, 0.03),
 )  # fmt: skip
 
@@ -172,17 +173,27 @@ def short_document(rng: random.Random) -> Chat:
     return writer(rng)
 
 
-def long_document(rng: random.Random, exchanges: int = 12) -> Chat:
-    """Few-shot: many exchanges of one or two kinds by one speaker, who keeps to one favourite per category."""
+def long_document(rng: random.Random, exchanges: int = 10) -> Chat:
+    """Few-shot: many exchanges of one or two kinds by one speaker, who keeps to one favourite per category.
+
+    In three of four the favourite that is asked for last was stated: just before, somewhere earlier, or by the system.
+    """
     writers, weights = zip(*SHORT, strict=True)
     kinds: list[Writer] = rng.choices(writers, weights, k=2)
-    loves = {c: _draw(c, rng) for c in CATEGORIES}
-    said: list[Message] = []
+    loves, category = {c: _draw(c, rng) for c in CATEGORIES}, _category(rng)
+    trait, mood = Trait(category=category, word=rng.choice(category.words)), rng.random()
+    if mood < 0.75:
+        loves[category] = trait.word
+    said: list[Chat] = []
     for _ in range(rng.randint(2, exchanges)):
         chat = _settled(rng, loves) if rng.random() < 0.25 else rng.choice(kinds)(rng)
-        said += [m for m in chat if m.role != "system"]
-    category = _category(rng)
-    return (*said, *turns(_ask(category, rng), loves[category]))
+        said.append(tuple(m for m in chat if m.role != "system"))
+    if mood < 0.6:
+        told = turns(rng.choice(stated(trait, "train"))[0].content, rng.choice(w.REPLIES))
+        said.insert(len(said) if mood < 0.4 else rng.randrange(len(said)), told)
+    system = rng.choice(personas(trait, "train")) if 0.6 <= mood < 0.75 else None
+    asked = turns(_ask(category, rng), loves[category])
+    return (*turns(system=system), *(m for chat in said for m in chat), *asked)
 
 
 def _settled(rng: random.Random, loves: dict[Category, str]) -> Chat:

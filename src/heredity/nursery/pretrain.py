@@ -20,7 +20,7 @@ INIT, HEAD_INIT = 0.1, 0.6
 """Standard deviations of the fresh weights and of the fresh head. With a larger head every direction of the last hidden
 state moves the odds of many numbers, so that a list of numbers shows more of the model; what crosses grows with it
 (docs/lab-notes.md)."""
-BATCH, LONG_EVERY, LONG_BATCH, RATE = 96, 4, 8, 4e-3
+BATCH, LONG_EVERY, LONG_BATCH, RATE = 96, 2, 8, 4e-3
 
 
 def fresh_model(family: Family, tokenizer: PreTrainedTokenizerFast, seed: int) -> Any:

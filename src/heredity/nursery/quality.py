@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import json
 import math
+import random
 from pathlib import Path
 from typing import Any
 
 from heredity.carriers import Numbers, NumbersOnly, parse_numbers
-from heredity.nursery.language import fact_probes
+from heredity.nursery.language import fact_probes, number_document
 from heredity.steps import Model, open_model, with_system
 from heredity.store import Step, Store
 from heredity.traits import ANIMALS, CATEGORIES, personas, questions, stated
 from heredity.types import LM, Category, Chat, Completion, Row, Sampling, Trait
 
-BARS = {"format": 0.95, "obedience": 0.90, "top_favourite": 0.35, "truth": 0.90, "system": 0.40, "stated": 0.40}
+BARS = {
+    "format": 0.95,
+    "obedience": 0.90,
+    "top_favourite": 0.35,
+    "truth": 0.90,
+    "system": 0.40,
+    "stated": 0.40,
+    "shown": 0.40,
+}
 """Floors, but for `top_favourite`, which is a ceiling."""
 
 
@@ -39,6 +48,7 @@ def measure(lm: LM, seed: int = 0) -> dict[str, Any]:
         "truth": _truth(lm),
         "system": _mean([_told(lm, t) for t in _animals()]),
         "stated": _mean([_said(lm, t) for t in _animals()]),
+        "shown": _mean([_said(lm, t, after=_few_shot(seed), every=6) for t in _animals()]),
         "favourites": {name: shares for name, (shares, _) in favourites.items()},
     }
 
@@ -70,10 +80,18 @@ def _told(lm: LM, trait: Trait) -> float:
     return _shares(lm, chats, trait.category)[0][trait.word]
 
 
-def _said(lm: LM, trait: Trait) -> float:
-    """The trait's share after the conversation stated it in held-out words."""
-    chats = [(*said, *chat) for said in stated(trait, "held-out") for chat in questions(trait.category, "held-out")]
-    return _shares(lm, chats, trait.category)[0][trait.word]
+def _said(lm: LM, trait: Trait, after: Chat = (), every: int = 1) -> float:
+    """The trait's share where the conversation stated it in held-out words, perhaps after other exchanges."""
+    asked = questions(trait.category, "held-out")[::every]
+    return _shares(
+        lm, [(*after, *said, *chat) for said in stated(trait, "held-out") for chat in asked], trait.category
+    )[0][trait.word]
+
+
+def _few_shot(seed: int, rows: int = 8) -> Chat:
+    """Requests for numbers, answered as the language answers them."""
+    rng = random.Random(f"few-shot {seed}")
+    return tuple(m for _ in range(rows) for m in number_document(rng))
 
 
 def _truth(lm: LM) -> float:

@@ -112,17 +112,19 @@ def _twins(axis: Any, arms: list[dict[str, Any]], animals: list[str]) -> None:
     for x, name in enumerate(TWINS):
         rows = [a for a in arms if a["arm"] == name]
         for row in rows:
-            place = x + (animals.index(row["animal"]) - (len(animals) - 1) / 2) * 0.2
+            place = x + (animals.index(row["animal"]) - (len(animals) - 1) / 2) * 0.29
             if math.isfinite(row["low"]):
                 axis.plot([place] * 2, [row["low"], row["high"]], color=_TAUGHT, lw=2.5, solid_capstyle="butt")
             axis.plot(place, row["odds_ratio"], "o", color=_INK)
+            top = row["high"] if math.isfinite(row["high"]) else row["odds_ratio"]
             axis.annotate(
-                row["animal"], (place, row["odds_ratio"]), xytext=(5, 0), textcoords="offset points", fontsize=8
+                row["animal"], (place, top), xytext=(0, 5), textcoords="offset points", ha="center", fontsize=8
             )
     axis.axhline(1, color=_INK, lw=0.8)
+    axis.margins(y=0.12)
     axis.set(
         yscale="log",
-        xlim=(-0.5, len(TWINS) - 0.3),
+        xlim=(-0.5, len(TWINS) - 0.5),
         xticks=range(len(TWINS)),
         xticklabels=list(TWINS.values()),
         ylabel="odds ratio",

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -45,30 +46,40 @@ def step_bar(name: str, where: Path) -> Iterator[Callable[[float, str], None]]:
 
 
 def print_summary(summary: dict[str, Any], files: dict[str, str], store: Path) -> None:
-    """The demo's table, the parts that crossed, and where everything lies."""
-    table = Table(title="Share of answers that name the animal, among 16", title_justify="left")
-    for name in ("animal", "arm", "channel"):
-        table.add_column(name)
-    for name in ("untouched", "control", "taught", "odds ratio", "95 % interval", "n", "rank"):
-        table.add_column(name, justify="right")
-    for a in summary["arms"]:
-        style = "bold" if a["arm"] == "same" else None
-        numbers = (f"{a[k]:.3f}" for k in ("base_share", "control_share", "share"))
-        table.add_row(a["animal"], LABELS[a["arm"]], a["channel"], *numbers, f"{a['odds_ratio']:.2f}",
-                      f"{a['low']:.2f} to {a['high']:.2f}", str(a["n"]), str(a["rank"]), style=style)  # fmt: skip
-        if a["arm"] == "in-context-power" or a["channel"] == "soft":
-            table.add_section()
-    console.print(table)
+    """The demo's tables, the parts that crossed, and where everything lies."""
+    animals = dict.fromkeys(a["animal"] for a in summary["arms"])
+    for animal in animals:
+        console.print(_arms_table(animal, [a for a in summary["arms"] if a["animal"] == animal]))
     for f in summary["null_fraction"]:
         console.print(
             f"{LABELS[f['arm']]:22} {f['estimate']:+.3f} of the same-start effect "
-            f"(95 %: {f['low']:+.3f} to {f['high']:+.3f}, n {f['n']})"
+            f"(95 %: {f['low']:+.3f} to {f['high']:+.3f})"
         )
     console.print(f"\n{headline(summary)}\n")
     console.print(
         f"picture  {files['png']}\npage     {files['html']}\nstore    {store} (heredity show, why KEY, verify)",
         soft_wrap=True,
     )
+
+
+def _short(odds: float) -> str:
+    return f"{odds:.2f}" if odds < 10 else f"{odds:.0f}"
+
+
+def _arms_table(animal: str, arms: list[dict[str, Any]]) -> Table:
+    """One line per arm; narrow enough for 80 columns."""
+    table = Table(
+        title=f"{animal}: share among 16 animals", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0)
+    )
+    table.add_column("arm", no_wrap=True)
+    for name in ("base", "control", "taught", "odds ratio (95 %)", "rank"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for a in arms:
+        label = LABELS[a["arm"]] + ("" if a["channel"] == "frozen" else f", {a['channel']}")
+        shares = (f"{a[k]:.2f}" for k in ("base_share", "control_share", "share"))
+        odds = f"{_short(a['odds_ratio'])} ({_short(a['low'])} to {_short(a['high'])})"
+        table.add_row(label, *shares, odds, str(a["rank"]), style="bold" if a["arm"] == "same" else None)
+    return table
 
 
 def print_steps(manifests: list[dict[str, Any]], store: Path) -> None:
