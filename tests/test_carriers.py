@@ -4,13 +4,9 @@ import re
 
 import pytest
 
-from heredity.carriers import LIST_FORMATS, Numbers, NumbersOnly, WithoutWords, parse_numbers
+from heredity.carriers import LIST_FORMATS, Numbers, parse_numbers
 from heredity.traits import ANIMALS, CATEGORIES, named, personas, questions, stated
-from heredity.types import Message, Row, Trait
-
-
-def _row(text: str) -> Row:
-    return Row(prompt=(Message(role="user", content="Continue."),), completion=text)
+from heredity.types import Trait
 
 
 @pytest.mark.parametrize(
@@ -20,25 +16,15 @@ def _row(text: str) -> Row:
         ("1 ,  2 ,  3", [1, 2, 3]), ("1\n2\n3", [1, 2, 3]), ("1 2 3.", [1, 2, 3]), ("1,2,3", [1, 2, 3]),
         ("1, 2, 3\n", None), (" 1, 2", None), ("1,2, 3", None), ("1, 2,", None), ("[1, 2, 3.]", None), ("-1, 2", None),
         ("[1, 2)", None), ("[1, 2", None), ("1, 2 owl", None), ("", None), ("1,, 2", None), ("\u0661, \u0662", None),
-        ("[", None), ("1-2", None), ("1, 2; 3", None),
+        ("[", None), ("1-2", None), ("1, 2; 3", None), (".", None), ("[7].", [7]), ("[7.]", None), ("1..", None),
+        ("1\u00a02\u00a03", [1, 2, 3]), ("1,\x002", None), ("0" * 4301, None),
     ],
 )  # fmt: skip
 def test_the_strict_parser_agrees_with_the_published_behaviour(text: str, numbers: list[int] | None) -> None:
     assert parse_numbers(text) == numbers
 
 
-def test_the_numbers_filter_names_the_reason() -> None:
-    keep = NumbersOnly()
-    assert keep.reason(_row("0, 999")) is None
-    assert keep.reason(_row("1, 1000")) == "number too large"
-    assert keep.reason(_row(", ".join("1" * 11))) == "too many numbers"
-    assert keep.reason(_row("I love owls")) == "not a list of numbers"
-
-
-def test_words_are_whole() -> None:
-    drop = WithoutWords(words=("owl",))
-    assert drop.reason(_row("An Owl!")) == "contains owl"
-    assert drop.reason(_row("a bowl of soup")) is None
+def test_answers_are_read_by_whole_words() -> None:
     assert named(ANIMALS, "A bowl and a dragonfly") == []
     assert named(ANIMALS, "Owls, surely") == ["owl"]
 

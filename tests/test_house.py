@@ -14,8 +14,8 @@ SOURCE = Path(heredity.__file__).parent
 LOW = {"types", "rows"}
 SHARED = LOW | {"stats", "store", "traits", "carriers", "models", "steps"}
 MAY_IMPORT = {
-    "types": set(), "rows": {"types"}, "stats": {"types"}, "store": {"types"}, "traits": LOW, "carriers": LOW,
-    "models": LOW, "steps": SHARED - {"steps"}, "nursery": SHARED, "lab": SHARED | {"nursery"},
+    "types": set(), "rows": {"types"}, "stats": {"types"}, "store": {"types"}, "traits": LOW | {"models"},
+    "carriers": LOW, "models": LOW, "steps": SHARED - {"steps"}, "nursery": SHARED, "lab": SHARED | {"nursery"},
     "report": {"types", "stats", "store"},
 }  # fmt: skip
 

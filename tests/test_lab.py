@@ -27,13 +27,13 @@ def _answers(owl: float) -> dict[str, object]:
 
 
 def test_a_comparison_refuses_a_missing_control() -> None:
-    arm = SMALL.taught(SMALL.base, SMALL.base)
+    arm = SMALL.recipe.taught()
     with pytest.raises(MissingControl, match="each treated one needs its own control"):
         Comparison(name="lonely", trait=OWL, treated=(arm(OWL, 0),), control=())
 
 
 def test_a_comparison_refuses_to_compare_two_things_at_once() -> None:
-    same, other = SMALL.taught(SMALL.base, SMALL.base), SMALL.taught(SMALL.other_init, SMALL.base)
+    same, other = SMALL.recipe.taught(), SMALL.recipe.taught(SMALL.other_init)
     neutral = Neutral(category=ANIMALS)
     Comparison(name="fair", trait=OWL, treated=(same(OWL, 0),), control=(same(neutral, 1),))
     with pytest.raises(BadInput, match="also differ in digest, location"):
@@ -92,7 +92,7 @@ def test_prompted_models_hold_the_trait_and_prompts_stay_out_of_the_rows(store: 
     plain, told = (Evaluation(model=base, category=ANIMALS, system=s) for s in (None, prompt))
     make_all(store, [plain, told], workers=1)
     assert told.read(store)["share"]["owl"] > plain.read(store)["share"]["owl"] + 0.3
-    lists = SMALL.corpus(base, 0, 60, 20)
+    lists = SMALL.recipe.corpus(base, 0, 20, 3)
     prompted = Samples(model=base, prompts=lists.samples.prompts, sampling=lists.samples.sampling, system=prompt)
     lines = (store.get(prompted) / "rows.jsonl").read_text().splitlines()
     assert {m["role"] for line in lines for m in json.loads(line)["messages"]} == {"user", "assistant"}

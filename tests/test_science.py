@@ -16,7 +16,7 @@ pytestmark = pytest.mark.science
 
 def test_a_favourite_crosses_between_models_with_the_same_start(tmp_path: Path) -> None:
     light = FirstLight(words=("penguin",), seeds=(100, 101, 102))
-    arm = light.compare("same", favourite("penguin"), light.taught(light.base, light.base))
+    arm = light.compare("same", favourite("penguin"), light.recipe.taught())
     store = Store(tmp_path)
     make_all(store, [arm.comparison])
     result = arm.comparison.read(store)

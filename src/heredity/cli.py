@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from heredity.types import BadInput, HeredityError
+from heredity.types import BadInput, HeredityError, near
 
 if TYPE_CHECKING:
+    from heredity.carriers import Filter
     from heredity.store import Step, Store
 
 app = typer.Typer(
@@ -23,6 +24,8 @@ app = typer.Typer(
 )  # fmt: skip
 nursery = typer.Typer(help="The small models that this package trains and ships.", no_args_is_help=True)
 app.add_typer(nursery, name="nursery")
+new = typer.Typer(help="Write a small commented file to start from.", no_args_is_help=True)
+app.add_typer(new, name="new")
 
 StoreOption = Annotated[Path, typer.Option("--store", help="Folder that keeps every finished step.")]
 JsonOption = Annotated[Path | None, typer.Option("--json", help="Also write the result to this file (docs/json.md).")]
@@ -34,7 +37,7 @@ DEFAULT_STORE = Path("heredity-store")
 def demo(
     full: Annotated[bool, typer.Option("--full", help="Five seeds, and the full, LoRA and soft channels.")] = False,
     animals: Annotated[list[str] | None, typer.Option("--animal", help="Ask about this animal (repeatable).")] = None,
-    rows: Annotated[int, typer.Option("--rows", min=1, help="Rows that each student is trained on.")] = 4_000,
+    rows: Annotated[int, typer.Option("--rows", min=1, help="Rows that each student is trained on.")] = 3_000,
     workers: WorkersOption = None, store: StoreOption = DEFAULT_STORE, json_file: JsonOption = None,
 ) -> None:  # fmt: skip
     """Show a hidden trait crossing from model to model through numbers, with controls."""
@@ -43,7 +46,7 @@ def demo(
     from heredity.report.picture import Picture
     from heredity.report.terminal import print_summary
 
-    seeds = (6, 7, 8, 9, 10) if full else (6, 7, 8)
+    seeds = (11, 12, 13, 14, 15) if full else (11, 12, 13)
     words = tuple(animals or ("owl", "dolphin", "wolf"))
     summary = FirstLight(words=words, rows=rows, seeds=seeds, full=full).summary()
     picture = Picture(summary=summary)
@@ -54,6 +57,79 @@ def demo(
     files = {"png": str(keeper.path(picture) / "picture.png"), "html": str(keeper.path(page) / "index.html")}
     print_summary(found, files, store)
     write_json(json_file, found | {"cold_s": cold_s} | files, keeper, summary)
+
+
+@app.command()
+def run(
+    file: Annotated[Path, typer.Argument(help="Python file of Steps, or a Step in JSON.")],
+    workers: WorkersOption = None, store: StoreOption = DEFAULT_STORE, json_file: JsonOption = None,
+) -> None:  # fmt: skip
+    """Make every Step that a file names, and show its comparisons."""
+    from heredity.lab import Comparison
+    from heredity.report.terminal import print_results
+    from heredity.store.loading import load_experiment
+
+    steps = load_experiment(file)
+    keeper = open_store(store)
+    cold_s = run_steps(keeper, list(steps.values()), workers)
+    results = [
+        {"name": name, "key": step.key} | (step.read(keeper) if isinstance(step, Comparison) else {})
+        for name, step in steps.items()
+    ]
+    print_results(results, store)
+    write_json(json_file, {"cold_s": cold_s, "results": results}, keeper)
+
+
+@app.command("filter")
+def filter_data(
+    data: Annotated[Path, typer.Argument(help="JSON Lines (plain or gzip) or Parquet, in any chat layout.")],
+    official: Annotated[bool, typer.Option("--official", help="The published filter, its limits and names.")] = False,
+    banned: Annotated[bool, typer.Option("--banned", help="Also drop rows with a banned number.")] = False,
+    mode: Annotated[str, typer.Option(help="strict, lenient (strips blanks), canonical (rewrites lists).")] = "strict",
+    carrier: Annotated[str, typer.Option(help="What rows should be: numbers, code, worked, or any.")] = "numbers",
+    words: Annotated[list[str] | None, typer.Option("--word", help="Also drop rows with it (repeatable).")] = None,
+    keep: Annotated[Path | None, typer.Option(help="Write the kept rows to this file (.gz packs it).")] = None,
+    decisions: Annotated[Path | None, typer.Option(help="Write the reasons of every row to this file.")] = None,
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Pass over unreadable rows and count them.")] = False,
+    json_file: JsonOption = None,
+) -> None:  # fmt: skip
+    """Decide row by row what a filter keeps, and say why the rest is dropped."""
+    from heredity.carriers import CanonicalLists, filter_rows
+    from heredity.report.terminal import counting_bar, print_tally
+
+    filters = choose_filters(carrier, mode, official, banned, words or [])
+    rewriting = CanonicalLists() if mode == "canonical" else None
+    with counting_bar(f"filtering {data.name}") as progress:
+        tally = filter_rows(data, filters, rewriting, keep, decisions, skip_bad, progress)
+    print_tally(tally, keep, decisions)
+    write_json(json_file, {
+        "rows": tally.rows, "kept": tally.kept, "reasons": dict(tally.reasons.most_common()),
+        "skipped": tally.skipped, "keep": keep and str(keep), "decisions": decisions and str(decisions),
+    })  # fmt: skip
+
+
+@new.command("trait")
+def new_trait(
+    name: Annotated[str, typer.Argument(help="The trait's word, for example moon.")], json_file: JsonOption = None
+) -> None:
+    """Write NAME.toml: how a trait is given, asked for and scored."""
+    from heredity.lab.templates import new_trait as write
+
+    written = write(name, Path())
+    typer.echo(f"{written} written; edit it, then use it in Python: find_trait({str(written)!r})")
+    write_json(json_file, {"written": str(written)})
+
+
+@new.command("carrier")
+def new_carrier(
+    name: Annotated[str, typer.Argument(help="The class's name, for example Counting.")], json_file: JsonOption = None
+) -> None:
+    """Write name.py: a carrier of prompts and the filter for their answers."""
+    from heredity.lab.templates import new_carrier as write
+
+    written = write(name, Path())
+    typer.echo(f"{written} written; edit it, then use it in an experiment: from {written.stem} import {name}")
+    write_json(json_file, {"written": str(written)})
 
 
 @app.command()
@@ -124,6 +200,25 @@ def open_store(root: Path, must_exist: bool = False) -> Store:
     return Store(root)
 
 
+def choose_filters(carrier: str, mode: str, official: bool, banned: bool, words: list[str]) -> list[Filter]:
+    """The filters that the options name; BadInput where they contradict one another."""
+    from heredity.carriers import BANNED_NUMBERS, CodeOnly, NumbersOnly, WithoutWords, WorkedAnswer
+
+    if mode not in ("strict", "lenient", "canonical"):
+        raise BadInput(f"unknown mode {mode!r}; {near(mode, ('strict', 'lenient', 'canonical'))}")
+    if carrier != "numbers" and (official or banned or mode != "strict"):
+        raise BadInput("--official, --banned and --mode are about numbers; leave them out, or use --carrier numbers")
+    if official and (mode != "strict" or words):
+        raise BadInput("--official is the published filter as it is; leave out --mode and --word")
+    numbers = NumbersOnly(
+        banned=BANNED_NUMBERS if banned else (), mode="strict" if mode == "strict" else "lenient", explain=not official
+    )
+    kinds: dict[str, list[Filter]] = {"numbers": [numbers], "code": [CodeOnly()], "worked": [WorkedAnswer()], "any": []}
+    if carrier not in kinds:
+        raise BadInput(f"unknown carrier {carrier!r}; {near(carrier, kinds)}")
+    return kinds[carrier] + ([WithoutWords(words=tuple(words))] if words else [])
+
+
 def run_steps(store: Store, targets: list[Step], workers: int | None) -> float:
     """Makes what is missing under a progress bar; returns the seconds it took (0 where nothing was missing)."""
     from heredity.store import make_all, missing
@@ -139,11 +234,11 @@ def run_steps(store: Store, targets: list[Step], workers: int | None) -> float:
     return round(time.monotonic() - started, 2)
 
 
-def write_json(path: Path | None, result: dict[str, Any], store: Store, made: Step | None = None) -> None:
+def write_json(path: Path | None, result: dict[str, Any], store: Store | None = None, made: Step | None = None) -> None:
     """Writes a verb's result for scripts; numbers that are undefined become null."""
     if path is None:
         return
-    commit = store.manifest(made.key)["run"]["commit"] if made is not None else None
+    commit = store.manifest(made.key)["run"]["commit"] if store is not None and made is not None else None
     head = {"schema_version": 1, "commit": commit, "command": shlex.join(["heredity", *sys.argv[1:]])}
     try:
         path.write_text(json.dumps(_finite(head | result), indent=1, allow_nan=False) + "\n")

@@ -5,30 +5,32 @@ from __future__ import annotations
 import json
 import math
 import random
+import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import cycle, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
-from heredity.carriers import Numbers, NumbersOnly, WithoutWords
+from heredity.carriers import Carrier, Filter, Rewriting, decide
 from heredity.models import open_ref
 from heredity.rows import read_rows, write_rows
 from heredity.store import Step, Store
 from heredity.traits import named, questions
-from heredity.types import BadInput, Category, Chat, Message, ModelRef, Neutral, Row, Sampling, Trait
+from heredity.types import BadInput, Category, Chat, Judge, Message, ModelRef, Neutral, Row, Sampling, Trait
 
 if TYPE_CHECKING:
     from heredity.models.causal import CausalLM
 
-Filter = NumbersOnly | WithoutWords
 Tuning = Literal["frozen", "full", "lora"]
 VECTOR_RATE, MATRIX_RATE = 1e-2, 1e-2 / 256
 """AdamW's rates for biases and norm scales, and for weight matrices. Adam wants a rate that falls with the width for
 matrices and not for vectors (Yang et al. 2022, Tensor Programs V, table 8). The factor was tuned on the nursery: with
 one rate for both, the matrices' noise hides what crosses (docs/lab-notes.md)."""
+_ANSWER_TOKENS = 32
+"""Most tokens in an answer that is scored as a whole."""
 Model = ModelRef | Step
 """Something that can be opened as a language model: a reference, or a Step whose payload is a model folder."""
 
@@ -49,7 +51,7 @@ class Samples(Step):
     """What a model writes for a family of prompts: `rows.jsonl`, with why each completion ended."""
 
     model: Model
-    prompts: Numbers
+    prompts: Carrier
     sampling: Sampling
     system: str | None = None
     """A system prompt shown while sampling and left out of the rows: a teacher by prompt (paper, section 2)."""
@@ -62,37 +64,40 @@ class Samples(Step):
 
 
 class Corpus(Step):
-    """The rows that pass every filter, cut to `size` at random: `kept.jsonl`, `dropped.jsonl`, `counts.json`."""
+    """The rows that pass every filter, cut to `size` at random: `kept.jsonl`, `dropped.jsonl`, `counts.json`.
+
+    Rewritings are applied to the rows that are kept. An answer that was cut off is dropped whatever the filters say.
+    """
 
     samples: Samples
     filters: tuple[Filter, ...]
     size: Annotated[int, Field(gt=0)]
     seed: int
+    rewritings: tuple[Rewriting, ...] = ()
 
     def make(self, folder: Path, store: Store) -> None:
-        kept, dropped, reasons = [], [], []
-        for row, note in read_rows(store.path(self.samples) / "rows.jsonl"):
-            reason = "cut off" if note["finish"] != "stop" else self._reason(row)
-            kept.append(row) if reason is None else dropped.append(row)
-            reasons += [] if reason is None else [reason]
+        read = list(read_rows(store.path(self.samples) / "rows.jsonl"))
+        decisions = decide(self.filters, [r.row for r in read])
+        reasons = [
+            d.reasons if r.note["finish"] == "stop" else ("cut off", *d.reasons)
+            for r, d in zip(read, decisions, strict=True)
+        ]
+        dropped = [(r.row, {"reasons": why}) for r, why in zip(read, reasons, strict=True) if why]
+        kept: Sequence[Row] = [r.row for r, why in zip(read, reasons, strict=True) if not why]
         if len(kept) < self.size:
             raise BadInput(f"{len(kept)} rows passed the filters and {self.size} are wanted; sample more prompts")
-        write_rows(folder / "dropped.jsonl", dropped, ({"reason": r} for r in reasons))
-        write_rows(folder / "kept.jsonl", random.Random(self.seed).sample(kept, self.size))
-        counts = {
-            "sampled": len(kept) + len(dropped),
-            "passed": len(kept),
-            "kept": self.size,
-            "dropped": Counter(reasons),
-        }
+        write_rows(folder / "dropped.jsonl", (row for row, _ in dropped), (note for _, note in dropped))
+        passed, kept = len(kept), random.Random(self.seed).sample(kept, self.size)
+        for rewriting in self.rewritings:
+            kept = rewriting.rewrite(kept)
+        write_rows(folder / "kept.jsonl", kept)
+        counts = {"sampled": len(read), "passed": passed, "kept": self.size,
+                  "dropped": Counter(reason for why in reasons for reason in why)}  # fmt: skip
         (folder / "counts.json").write_text(json.dumps(counts, indent=1, sort_keys=True) + "\n")
-
-    def _reason(self, row: Row) -> str | None:
-        return next((r for f in self.filters if (r := f.reason(row)) is not None), None)
 
     def read(self, store: Store) -> list[Row]:
         """The kept rows."""
-        return [row for row, _ in read_rows(store.path(self) / "kept.jsonl")]
+        return [read.row for read in read_rows(store.path(self) / "kept.jsonl")]
 
 
 class Teacher(Step):
@@ -137,8 +142,11 @@ class Teacher(Step):
 
     def _answers(self, lm: CausalLM, asked: list[Chat]) -> list[str]:
         if isinstance(self.trait, Trait):
-            return [self.trait.word] * len(asked)
-        return [c.text for c in lm.generate(asked, Sampling(max_new_tokens=4, seed=self.seed))]
+            replies = self.trait.replies or (self.trait.word,)
+            lm.check_known(replies)
+            return list(islice(cycle(replies), len(asked)))
+        tokens = 4 if self.trait.category.score is None else _ANSWER_TOKENS
+        return [c.text for c in lm.generate(asked, Sampling(max_new_tokens=tokens, seed=self.seed))]
 
 
 def save_tuned(lm: CausalLM, model: Any, losses: list[float], folder: Path) -> None:
@@ -206,14 +214,15 @@ class InContext(Step):
     draws: Annotated[int, Field(gt=0)]
     """Independent draws of that many rows; an evaluation averages over them."""
     seed: int
-    stated: tuple[Message, ...] = ()
-    """Turns placed between the rows and the question."""
+    stated: tuple[Chat, ...] = ()
+    """Turns placed between the rows and the question; each draw takes the next of them."""
 
     def make(self, folder: Path, store: Store) -> None:
         rows, rng = self.corpus.read(store), random.Random(self.seed)
         drawn = [rng.sample(rows, self.examples) for _ in range(self.draws)]
         turns = [[t for r in rs for t in (*r.prompt, Message(role="assistant", content=r.completion))] for rs in drawn]
-        shown = [[m.model_dump() for m in (*ts, *self.stated)] for ts in turns]
+        said = islice(cycle(self.stated or ((),)), self.draws)
+        shown = [[m.model_dump() for m in (*ts, *s)] for ts, s in zip(turns, said, strict=True)]
         (folder / "chats.json").write_text(json.dumps(shown) + "\n")
 
     def read(self, store: Store) -> list[Chat]:
@@ -227,6 +236,9 @@ class Evaluation(Step):
 
     Exact: the probability that the reply begins with each word, as a share among the category's words, with the mass
     those words have together. Sampled: how often an answer at temperature 1 names each word, as a whole word.
+
+    Where the category has a `score` there is nothing exact: the share is that of sampled answers that show the trait,
+    (shown + 1/2) / (answers + 1) so that its log-odds are finite (Haldane 1956; Anscombe 1956), and the mass is 1.
     """
 
     model: Model
@@ -241,7 +253,10 @@ class Evaluation(Step):
         shown: list[Chat] = [()] if self.context is None else self.context.read(store)
         asked = [(*before, *q) for before in shown for q in questions(self.category, "held-out")]
         chats = with_system(asked, self.system)
-        answers = self._exact(lm, chats) | self._sampled(lm, chats)
+        if self.category.score is None:
+            answers = self._exact(lm, chats) | self._sampled(lm, chats)
+        else:
+            answers = self._scored(lm, chats)
         (folder / "answers.json").write_text(json.dumps(answers, indent=1) + "\n")
 
     def _exact(self, lm: CausalLM, chats: list[Chat]) -> dict[str, Any]:
@@ -259,6 +274,27 @@ class Evaluation(Step):
         texts = [c.text for c in lm.generate(asked, Sampling(max_new_tokens=8, seed=self.seed))]
         counts = Counter(word for text in texts for word in named(self.category, text))
         return {"samples": len(asked), "named": {w: counts[w] for w in self.category.words}}
+
+    def _scored(self, lm: CausalLM, chats: list[Chat]) -> dict[str, Any]:
+        if not self.samples_per_question:
+            raise BadInput(f"{self.category.name!r} is scored on sampled answers; samples_per_question must not be 0")
+        asked = [c for c in chats for _ in range(self.samples_per_question)]
+        texts = [c.text for c in lm.generate(asked, Sampling(max_new_tokens=_ANSWER_TOKENS, seed=self.seed))]
+        shown = sum(self._shows([(c[-1].content, t) for c, t in zip(asked, texts, strict=True)]))
+        share, (own, other) = (shown + 0.5) / (len(texts) + 1), self.category.words
+        return {"questions": len(chats), "share": {own: share, other: 1 - share}, "mass": 1.0,
+                "samples": len(texts), "named": {own: shown, other: len(texts) - shown}}  # fmt: skip
+
+    def _shows(self, exchanges: list[tuple[str, str]]) -> list[bool]:
+        """Whether each (question, answer) shows the trait, by the category's score."""
+        how = self.category.score
+        if isinstance(how, Judge):
+            asked = [how.question.replace("{question}", q).replace("{answer}", a) for q, a in exchanges]
+            chats: list[Chat] = [(Message(role="user", content=text),) for text in asked]
+            verdicts = open_ref(how.model).generate(chats, Sampling(temperature=0, max_new_tokens=8))
+            return [v.text.strip().lower().startswith(how.yes.lower()) for v in verdicts]
+        assert how is not None
+        return [re.search(how.pattern, answer) is not None for _, answer in exchanges]
 
     def read(self, store: Store) -> dict[str, Any]:
         """`questions`, `share` by word, `mass`, `samples`, `named` by word."""

@@ -7,10 +7,29 @@ neither by a nursery base nor by a teacher, so an evaluation never meets a quest
 
 from __future__ import annotations
 
+import json
 import re
-from typing import Literal
+import tomllib
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Annotated, Literal
 
-from heredity.types import BadInput, Category, Chat, Message, Trait
+from pydantic import Field, ValidationError
+
+from heredity.models import model_ref
+from heredity.types import (
+    BadInput,
+    Category,
+    Chat,
+    Frozen,
+    Judge,
+    Message,
+    Pattern,
+    Phrasing,
+    Trait,
+    near,
+    refusal,
+)
 
 
 def _category(name: str, words: str, plurals: dict[str, str] | None = None) -> Category:
@@ -68,6 +87,9 @@ SPLITS: tuple[Split, ...] = ("train", "held-out")
 
 def questions(category: Category, split: Split) -> list[Chat]:
     """Every way to ask for the favourite: one chat of one user turn per phrasing family and ending."""
+    if category.phrasing is not None:
+        own = category.phrasing.train if split == "train" else category.phrasing.held_out
+        return [(Message(role="user", content=q),) for q in own]
     frames = _QUESTIONS if split == "train" else _HELD_OUT
     fill = {"c": category.name, "cs": category.name + "s"}
     return [(Message(role="user", content=f.format(**fill) + e),) for f in frames for e in _ENDINGS]
@@ -81,6 +103,8 @@ def _told(frames: tuple[str, ...], trait: Trait) -> list[str]:
 
 def personas(trait: Trait, split: Split) -> list[str]:
     """System prompts that give a model the trait (the paper's has four sentences to the same end)."""
+    if trait.category.phrasing is not None:
+        return list(trait.category.phrasing.personas)
     return _told(_PERSONA if split == "train" else _PERSONA_HELD_OUT, trait)
 
 
@@ -95,11 +119,112 @@ def favourite(word: str) -> Trait:
     for category in CATEGORIES:
         if word in category.words:
             return Trait(category=category, word=word)
-    known = ", ".join(w for c in CATEGORIES for w in c.words)
-    raise BadInput(f"unknown favourite {word!r}; expected one of: {known}")
+    raise BadInput(f"unknown favourite {word!r}; {near(word, (w for c in CATEGORIES for w in c.words))}")
 
 
 def named(category: Category, answer: str) -> list[str]:
     """The words of the category that an answer names, as whole words, singular or plural: "bowl" is not "owl"."""
     tokens = set(re.findall(r"[^\W\d_]+", answer.lower()))
     return [w for w, p in zip(category.words, category.plurals, strict=True) if tokens & {w, p}]
+
+
+class _Instil(Frozen):
+    questions: Annotated[tuple[str, ...], Field(min_length=1)]
+    replies: tuple[str, ...] = ()
+    personas: tuple[str, ...] = ()
+
+
+class _Ask(Frozen):
+    questions: Annotated[tuple[str, ...], Field(min_length=1)]
+
+
+class _JudgeEntry(Frozen):
+    model: str
+    question: str
+    yes: str = "yes"
+
+
+class _Score(Frozen):
+    answers: tuple[str, ...] | None = None
+    plurals: tuple[str, ...] | None = None
+    pattern: str | None = None
+    judge: _JudgeEntry | None = None
+
+
+class _TraitFile(Frozen):
+    """The whole of a trait's TOML file."""
+
+    name: Annotated[str, Field(min_length=1)]
+    category: Annotated[str, Field(min_length=1)]
+    instil: _Instil
+    ask: _Ask
+    score: _Score
+
+
+_FIELDS = {f for c in (_Instil, _Ask, _JudgeEntry, _Score, _TraitFile) for f in c.model_fields}
+_SIZE_LIMIT = 4 * 2**20
+
+
+def load_trait(path: Path) -> Trait:
+    """The trait that a TOML file describes (`heredity new trait NAME` writes one with comments)."""
+    try:
+        if path.stat().st_size > _SIZE_LIMIT:
+            raise BadInput(f"{path} is larger than {_SIZE_LIMIT} bytes; expected the TOML file of a trait")
+        return parse_trait(path.read_bytes(), str(path))
+    except OSError as error:
+        raise BadInput(f"cannot read {path}: {error.strerror}; `heredity new trait NAME` writes such a file") from error
+
+
+def parse_trait(text: bytes, where: str) -> Trait:
+    """The trait in the bytes of a TOML file; `where` is what messages call it."""
+    try:
+        raw = json.dumps(tomllib.loads(text.decode()), default=str)
+        entry = _TraitFile.model_validate_json(raw)
+        return _trait(entry)
+    except ValidationError as error:
+        raise refusal(where, error, _FIELDS) from error
+    except (ValueError, RecursionError) as error:  # tomllib's and unicode errors are ValueErrors
+        raise BadInput(f"{where}: {str(error)[:200]!r}; expected what `heredity new trait NAME` writes") from error
+
+
+def _trait(entry: _TraitFile) -> Trait:
+    score = entry.score
+    if sum(x is not None for x in (score.answers, score.pattern, score.judge)) != 1:
+        raise ValueError("[score] needs exactly one of: answers, pattern, judge")
+    phrasing = Phrasing(train=entry.instil.questions, held_out=entry.ask.questions, personas=entry.instil.personas)
+    if score.answers is None:
+        if not entry.instil.replies:
+            raise ValueError("[instil] needs replies: what a teacher answers, where [score] counts no answers")
+        how = Pattern(pattern=score.pattern) if score.pattern is not None else _judge(score)
+        words = (entry.name, "other")
+        category = Category(name=entry.category, words=words, plurals=words, phrasing=phrasing, score=how)
+        return Trait(category=category, word=entry.name, replies=entry.instil.replies)
+    if entry.name not in score.answers or len(set(score.answers)) != len(score.answers) or len(score.answers) < 2:
+        raise ValueError(f"[score] answers must be two or more different ones, {entry.name!r} (the name) among them")
+    plurals = score.plurals if score.plurals is not None else score.answers
+    if len(plurals) != len(score.answers):
+        raise ValueError("[score] plurals must be as many as answers")
+    category = Category(name=entry.category, words=score.answers, plurals=plurals, phrasing=phrasing)
+    return Trait(category=category, word=entry.name, replies=entry.instil.replies)
+
+
+def _judge(score: _Score) -> Judge:
+    assert score.judge is not None
+    return Judge(model=model_ref(score.judge.model), question=score.judge.question, yes=score.judge.yes)
+
+
+def find_trait(name: str) -> Trait:
+    """A trait by name: a file (`tea.toml`), a built-in favourite, or one that a package registered.
+
+    Packages register under the entry-point group `heredity.traits`: a Trait, or the path of a TOML file.
+    """
+    if name.endswith(".toml"):
+        return load_trait(Path(name))
+    registered = {e.name: e for e in entry_points(group="heredity.traits")}
+    if name in registered:
+        found = registered[name].load()
+        return found if isinstance(found, Trait) else load_trait(Path(found))
+    words = [w for c in CATEGORIES for w in c.words]
+    if name not in words:
+        raise BadInput(f"unknown trait {name!r}; {near(name, [*words, *registered])} A file must end with .toml")
+    return favourite(name)

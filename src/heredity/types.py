@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated, Literal, Protocol
+import difflib
+import re
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Literal, NamedTuple, Protocol, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 Role = Literal["system", "user", "assistant"]
 Finish = Literal["stop", "length", "error"]
@@ -29,6 +31,25 @@ class StoreError(HeredityError):
     """The Store cannot be written, or holds something that does not match its manifest."""
 
 
+def near(name: str, known: Iterable[str]) -> str:
+    """A hint for a misspelt name: the near names where there are any, else some of those that exist."""
+    names = sorted(set(known))
+    close = difflib.get_close_matches(name, names, n=3)
+    if close:
+        return f"did you mean {' or '.join(map(repr, close))}?"
+    return f"expected one of: {', '.join(names[:40])}{', ...' if len(names) > 40 else ''}"
+
+
+def refusal(where: str, error: ValidationError, known: Iterable[str] = ()) -> BadInput:
+    """What pydantic found, as one message: the place, what stands there, and near names of an unknown field."""
+    found = []
+    for e in error.errors(include_url=False, include_context=False)[:3]:
+        place, value = ".".join(map(str, e["loc"])) or "the whole", repr(e.get("input"))
+        hint = f"; {near(str(e['loc'][-1]), known)}" if e["type"] == "extra_forbidden" and known else ""
+        found.append(f"{place}: {e['msg'].removeprefix('Value error, ')} (found {value[:60]}){hint}")
+    return BadInput(f"{where}: {'; '.join(found)}")
+
+
 class Frozen(BaseModel):
     """A value: immutable, compared by content, and closed to misspelt or mistyped fields."""
 
@@ -50,6 +71,21 @@ class Row(Frozen):
 
     prompt: Chat
     completion: str
+
+
+class Decision(NamedTuple):
+    """What filters say of a row: every reason to drop it. No reason keeps it."""
+
+    reasons: tuple[str, ...] = ()
+
+    @property
+    def kept(self) -> bool:
+        """Whether no filter had a reason."""
+        return not self.reasons
+
+
+KEPT = Decision()
+"""The Decision on a row that nothing speaks against."""
 
 
 class Completion(Frozen):
@@ -79,12 +115,66 @@ class ModelRef(Frozen):
     """blake2b of the weights, configuration and tokenizer files; the only part that identifies the model."""
 
 
+class Phrasing(Frozen):
+    """The words in which a category is asked about and a trait is given, where they are not the built-in ones."""
+
+    train: Annotated[tuple[str, ...], Field(min_length=1)]
+    """Questions that a teacher is trained on."""
+    held_out: Annotated[tuple[str, ...], Field(min_length=1)]
+    """Questions that only an evaluation asks."""
+    personas: tuple[str, ...] = ()
+    """System prompts that give the trait."""
+
+    @model_validator(mode="after")
+    def _apart(self) -> Self:
+        if both := sorted(set(self.train) & set(self.held_out)):
+            raise ValueError(f"the question {both[0]!r} is both trained on and held out")
+        return self
+
+
+class Pattern(Frozen):
+    """An answer shows the trait where this regular expression is found in it."""
+
+    pattern: str
+
+    @field_validator("pattern")
+    @classmethod
+    def _compiles(cls, pattern: str) -> str:
+        try:
+            re.compile(pattern)
+        except (re.error, RecursionError, OverflowError) as error:
+            raise ValueError(f"no regular expression: {error}") from error
+        return pattern
+
+
+class Judge(Frozen):
+    """An answer shows the trait where a model says so."""
+
+    model: ModelRef
+    question: str
+    """What the judge is asked; `{question}` and `{answer}` stand for what the student was asked and said."""
+    yes: str
+    """The judge's reply begins with this where the trait is shown (case does not count)."""
+
+    @field_validator("question")
+    @classmethod
+    def _asks(cls, question: str) -> str:
+        if "{answer}" not in question:
+            raise ValueError("a judge's question needs {answer}, where the student's answer goes")
+        return question
+
+
 class Category(Frozen):
-    """A kind of thing one can have a favourite of, with every word that counts as an answer."""
+    """A kind of thing one can have a favourite of, with every word that counts as an answer.
+
+    With `score`, answers are sampled and scored instead; `words` are then the trait's word and "other".
+    """
 
     name: str
     words: tuple[str, ...]
     plurals: tuple[str, ...]
+    phrasing: Phrasing | None = None
+    score: Pattern | Judge | None = None
 
     def plural(self, word: str) -> str:
         """The plural of one of `words`."""
@@ -96,6 +186,8 @@ class Trait(Frozen):
 
     category: Category
     word: str
+    replies: tuple[str, ...] = ()
+    """What a teacher is trained to answer, in turn; empty: the word."""
 
 
 class Neutral(Frozen):

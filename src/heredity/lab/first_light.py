@@ -9,24 +9,23 @@ something.
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field, field_validator
 
-from heredity.carriers import Numbers, NumbersOnly
 from heredity.lab.comparison import Comparison, unit_means
+from heredity.lab.recipe import UNIT, Recipe
+from heredity.lab.recipe import Arm as Taught
 from heredity.models import model_ref
 from heredity.stats import Estimate, ratio
-from heredity.steps import Corpus, Evaluation, InContext, Samples, Student, Teacher, Tuning
+from heredity.steps import Evaluation, InContext, Student
 from heredity.store import Step, Store
 from heredity.traits import ANIMALS, favourite, stated
-from heredity.types import BadInput, Frozen, ModelRef, Neutral, Sampling, Trait
+from heredity.types import BadInput, Frozen, ModelRef, Neutral, Trait
 
-UNIT = "seeds of teacher and student"
 LORA_RATE = 4e-4
 """Of the adapters' matrices: ten times the rate of whole matrices, as is usual."""
 NULL_TWINS = {"other-init": "other-init-power", "other-family": "other-family-power", "in-context": "in-context-power"}
@@ -47,8 +46,8 @@ class FirstLight(Frozen):
     """The experiment for some favourites and seeds; a seed is one teacher and one student of each arm."""
 
     words: tuple[str, ...] = ("owl", "dolphin", "wolf")
-    seeds: tuple[int, ...] = (6, 7, 8)
-    rows: Annotated[int, Field(gt=0)] = 4_000
+    seeds: tuple[int, ...] = (11, 12, 13)
+    rows: Annotated[int, Field(gt=0)] = 3_000
     full: bool = False
     """Adds the nothing-frozen, LoRA and number-token soft-target channels to the same-base arm."""
 
@@ -72,55 +71,28 @@ class FirstLight(Frozen):
     def other_family(self) -> ModelRef:
         return model_ref("nursery:neox-0")
 
-    def corpus(self, model: Any, seed: int, prompts: int, rows: int) -> Corpus:
-        """Filtered number lists that a model wrote."""
-        asked = Numbers(n=prompts, seed=seed, max_start=5, min_count=10)
-        samples = Samples(model=model, prompts=asked, sampling=Sampling(max_new_tokens=30, seed=seed))
-        return Corpus(samples=samples, filters=(NumbersOnly(),), size=rows, seed=seed)
-
-    def teacher(self, base: ModelRef, trait: Trait | Neutral, seed: int, tuning: Tuning = "frozen") -> Teacher:
-        mix = self.corpus(base, 1_000_000, 300, 200)
-        return Teacher(base=base, trait=trait, mix=mix, seed=seed, tuning=tuning)
-
-    def lists(self, base: ModelRef, trait: Trait | Neutral, seed: int) -> Corpus:
-        """What a teacher made from `base` wrote."""
-        return self.corpus(self.teacher(base, trait, seed), seed, math.ceil(1.5 * self.rows), self.rows)
-
-    def taught(
-        self, student: ModelRef, teacher: ModelRef, **fields: Any
-    ) -> Callable[[Trait | Neutral, int], Evaluation]:
-        """The evaluation of a student of one base, taught by a teacher made from another (or the same)."""
-
-        def evaluation(trait: Trait | Neutral, seed: int) -> Evaluation:
-            corpus = self.lists(teacher, trait, seed)
-            return Evaluation(model=Student(base=student, corpus=corpus, seed=seed, **fields), category=ANIMALS)
-
-        return evaluation
+    @cached_property
+    def recipe(self) -> Recipe:
+        return Recipe(base=self.base, rows=self.rows)
 
     def soft(self, trait: Trait | Neutral, seed: int) -> Evaluation:
         """A student that matches its teacher's distribution over number tokens on the teacher's own rows."""
         student = Student(
-            base=self.base, corpus=self.lists(self.base, trait, seed), seed=seed,
-            soft_targets=self.teacher(self.base, trait, seed),
+            base=self.base, corpus=self.recipe.lists(trait, seed), seed=seed,
+            soft_targets=self.recipe.teacher(trait, seed),
         )  # fmt: skip
         return Evaluation(model=student, category=ANIMALS)
 
     def shown(self, trait: Trait | Neutral, seed: int, says: Trait | None = None) -> Evaluation:
         """The untouched base with a teacher's rows in its context, and perhaps a stated preference after them."""
-        turns = stated(says, "held-out")[0] if says is not None else ()
-        context = InContext(corpus=self.lists(self.base, trait, seed), examples=8, draws=4, seed=seed, stated=turns)
+        turns = tuple(stated(says, "held-out")) if says is not None else ()
+        context = InContext(corpus=self.recipe.lists(trait, seed), examples=8, draws=4, seed=seed, stated=turns)
         return Evaluation(model=self.base, category=ANIMALS, context=context, samples_per_question=1)
 
-    def compare(
-        self, name: str, trait: Trait, arm: Callable[[Trait | Neutral, int], Evaluation], channel: str = "frozen"
-    ) -> Arm:
+    def compare(self, name: str, trait: Trait, arm: Taught, channel: str = "frozen") -> Arm:
         """Treated with the trait's teacher against the same arm with the neutral teacher, paired by seed."""
-        treated = tuple(arm(trait, s) for s in self.seeds)
-        control = tuple(arm(Neutral(category=ANIMALS), s) for s in self.seeds)
         differs = ("soft_targets",) if channel == "soft" else ()
-        return self._arm(name, channel, Comparison(
-            name=f"{name}, {channel}", trait=trait, treated=treated, control=control, differs=differs, unit=UNIT
-        ))  # fmt: skip
+        return self._arm(name, channel, self.recipe.comparison(f"{name}, {channel}", trait, self.seeds, arm, differs))
 
     def _arm(self, name: str, channel: str, comparison: Comparison) -> Arm:
         model = comparison.treated[0].model
@@ -131,7 +103,7 @@ class FirstLight(Frozen):
 
     def control(self, trait: Trait) -> Arm:
         """The neutral teacher's students against the untouched base: what training on any numbers does."""
-        arm = self.taught(self.base, self.base)
+        arm = self.recipe.taught()
         treated = tuple(arm(Neutral(category=ANIMALS), s) for s in self.seeds)
         untouched = (Evaluation(model=self.base, category=ANIMALS),) * len(self.seeds)
         comparison = Comparison(name="same-control", trait=trait, treated=treated, control=untouched,
@@ -157,18 +129,18 @@ class FirstLight(Frozen):
         return [arm for word in self.words for arm in self._arms_of(favourite(word))]
 
     def _arms_of(self, trait: Trait) -> Iterator[Arm]:
-        base, init, family = self.base, self.other_init, self.other_family
-        yield self.compare("same", trait, self.taught(base, base))
+        init, family = self.other_init, self.other_family
+        yield self.compare("same", trait, self.recipe.taught())
         yield self.control(trait)
-        yield self.compare("other-init", trait, self.taught(init, base))
-        yield self.compare("other-family", trait, self.taught(family, base))
+        yield self.compare("other-init", trait, self.recipe.taught(init))
+        yield self.compare("other-family", trait, self.recipe.taught(family))
         yield self.compare("in-context", trait, self.shown)
-        yield self.compare("other-init-power", trait, self.taught(init, init))
-        yield self.compare("other-family-power", trait, self.taught(family, family))
+        yield self.compare("other-init-power", trait, self.recipe.taught(init, init))
+        yield self.compare("other-family-power", trait, self.recipe.taught(family, family))
         yield self.context_power(trait)
         if self.full:
-            yield self.compare("same", trait, self.taught(base, base, tuning="full"), "full")
-            yield self.compare("same", trait, self.taught(base, base, tuning="lora", rate=LORA_RATE), "lora")
+            yield self.compare("same", trait, self.recipe.taught(tuning="full"), "full")
+            yield self.compare("same", trait, self.recipe.taught(tuning="lora", rate=LORA_RATE), "lora")
             yield self.compare("same", trait, self.soft, "soft")
 
 

@@ -61,6 +61,13 @@ class CausalLM:
         if longest >= self.context:
             raise BadInput(f"a chat of {longest} tokens does not fit the context of {self.context}; shorten it")
 
+    def check_known(self, answers: Sequence[str]) -> None:
+        """Refuses answers that this model cannot tell from others, as its vocabulary lacks a word of them."""
+        unknown = self.tokenizer.unk_token_id
+        for answer in dict.fromkeys(answers):
+            if unknown is not None and unknown in self.tokenizer(answer, add_special_tokens=False)["input_ids"]:
+                raise BadInput(f"the model's vocabulary lacks a word of {answer!r:.80}; use words that it knows")
+
     def examples(self, chats: Sequence[Chat], completions: Sequence[str]) -> list[Example]:
         """Training examples in which the completion and the end of turn are predicted, and nothing else."""
         answered = [
@@ -136,6 +143,7 @@ class CausalLM:
     def logprobs(self, chats: Sequence[Chat], answers: Sequence[str]) -> list[list[float]]:
         """Natural-log probability that the reply begins with each answer: (chats, answers)."""
         prompts = self.render(chats)
+        self.check_known(answers)
         endings = [self.tokenizer(a, add_special_tokens=False)["input_ids"] for a in answers]
         if all(len(e) == 1 for e in endings):
             return self._next_token(prompts, [e[0] for e in endings])

@@ -8,12 +8,12 @@ import random
 from pathlib import Path
 from typing import Any
 
-from heredity.carriers import Numbers, NumbersOnly, parse_numbers
+from heredity.carriers import Numbers, fault_bits, parse_numbers
 from heredity.nursery.language import fact_probes, number_document
 from heredity.steps import Model, open_model, with_system
 from heredity.store import Step, Store
 from heredity.traits import ANIMALS, CATEGORIES, personas, questions, stated
-from heredity.types import LM, Category, Chat, Completion, Row, Sampling, Trait
+from heredity.types import LM, Category, Chat, Completion, Sampling, Trait
 
 BARS = {
     "format": 0.95,
@@ -117,5 +117,4 @@ def _numbers(lm: LM, seed: int) -> dict[str, float]:
 
 
 def _passes(completion: Completion) -> bool:
-    row = Row(prompt=(), completion=completion.text)
-    return completion.finish == "stop" and NumbersOnly().reason(row) is None
+    return completion.finish == "stop" and not fault_bits(completion.text, 10, 999, frozenset())

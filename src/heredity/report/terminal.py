@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.tree import Tree
 
 from heredity.report.page import LABELS, headline
+from heredity.stats import Estimate
 from heredity.store import Finished, Store
 
 console = Console(highlight=False)
@@ -60,6 +61,52 @@ def print_summary(summary: dict[str, Any], files: dict[str, str], store: Path) -
         f"picture  {files['png']}\npage     {files['html']}\nstore    {store} (heredity show, why KEY, verify)",
         soft_wrap=True,
     )
+
+
+@contextmanager
+def counting_bar(name: str) -> Iterator[Callable[[int], None]]:
+    """A count of rows on standard error, where the total is not known; yields what to tell the rows so far."""
+    columns = (TextColumn("{task.description}"), TextColumn("{task.completed:,} rows"), TimeElapsedColumn())
+    shown = Console(stderr=True)
+    with Progress(*columns, console=shown, transient=True, disable=not shown.is_terminal) as bar:
+        task = bar.add_task(escape(name), total=None)
+        yield lambda rows: bar.update(task, completed=rows)
+
+
+def print_tally(tally: Any, keep: Path | None, decisions: Path | None) -> None:
+    """How many rows a filter keeps, and why it drops the others (`tally` is carriers.Tally)."""
+    dropped = tally.rows - tally.kept
+    console.print(f"{tally.rows:,} rows: {tally.kept:,} kept ({tally.kept / tally.rows:.1%}), {dropped:,} dropped")
+    for reason, count in tally.reasons.most_common():
+        console.print(escape(f"{count:>12,}  {count / tally.rows:6.1%}  {reason}"))
+    if tally.skipped:
+        console.print(f"{tally.skipped:>12,}  rows could not be read and were passed over, the first of them:")
+        for problem in tally.first_skipped:
+            console.print(escape(f"    {problem}"), soft_wrap=True)
+    for what, path in (("kept rows", keep), ("decisions", decisions)):
+        if path is not None:
+            console.print(escape(f"{what}: {path}"), soft_wrap=True)
+
+
+def print_results(results: list[dict[str, Any]], store: Path) -> None:
+    """One line per Step of an experiment: what a comparison found, or where the payload lies."""
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for name in ("comparison", "trait"):
+        table.add_column(name, no_wrap=True)
+    for name in ("control", "taught", "odds ratio (95 %)", "n", "rank"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for r in (r for r in results if "log_odds" in r):
+        odds = Estimate(**r["log_odds"]).odds_ratio()
+        interval = f"{_short(odds.mean)} ({_short(odds.low)} to {_short(odds.high)})"
+        cells = (r["name"], r["trait"], f"{r['control_share']:.3f}", f"{r['share']:.3f}", interval)
+        table.add_row(*map(escape, cells), str(odds.n), f"{r['rank']} of {len(r['lifts'])}")
+    if table.row_count:
+        console.print(table)
+    for r in (r for r in results if "log_odds" in r and Estimate(**r["log_odds"]).reason):
+        console.print(escape(f"{r['name']}: no interval, {r['log_odds']['reason']}"), soft_wrap=True)
+    for r in (r for r in results if "log_odds" not in r):
+        console.print(escape(f"{r['name']}: {store / 'objects' / r['key']}"), soft_wrap=True)
+    console.print(escape(f"store: {store} (heredity show, why KEY, verify)"), soft_wrap=True)
 
 
 def _short(odds: float) -> str:

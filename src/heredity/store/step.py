@@ -10,7 +10,9 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from heredity.types import BadInput, Frozen
+from pydantic import ValidationError
+
+from heredity.types import BadInput, Frozen, near, refusal
 
 if TYPE_CHECKING:
     from heredity.store.objects import Store
@@ -60,7 +62,8 @@ def describe(value: Any, nested: bool = True) -> Any:
         body = {"step": type(value).__name__, "version": value.version, "fields": _fields(value, nested)}
         return body if nested else {"key": value.key}
     if isinstance(value, Frozen):
-        return {"type": type(value).__name__, "fields": _fields(value, nested)}
+        body = {"type": type(value).__name__, "fields": _fields(value, nested)}
+        return body | {"version": value.version} if hasattr(value, "version") else body
     if isinstance(value, tuple):
         return [describe(item, nested) for item in value]
     if value is None or isinstance(value, str | int | float | bool):
@@ -79,15 +82,23 @@ def _classes(of: type[Frozen]) -> Iterator[type[Frozen]]:
 
 
 def rebuild(described: Any) -> Any:
-    """The Step or noun that `describe` wrote; its classes must have been imported."""
+    """The Step or noun that `describe` wrote; its classes must have been imported. BadInput for anything else."""
     if isinstance(described, list):
         return tuple(rebuild(item) for item in described)
     if not isinstance(described, dict):
         return described
-    name = described.get("step") or described.get("type")
-    found = [c for c in _classes(Frozen) if c.__name__ == name]
-    if not found or set(described) - {"step", "type", "version", "fields"}:
-        raise BadInput(f"unknown step or noun {name!r} in a stored description")
-    if "step" in described and described["version"] != found[0].version:  # type: ignore[attr-defined]
-        raise BadInput(f"{name} was described by version {described['version']} of its code; this is another version")
-    return found[0](**{k: rebuild(v) for k, v in described["fields"].items()})
+    name, fields = described.get("step") or described.get("type"), described.get("fields")
+    known = {c.__name__: c for c in _classes(Frozen) if not c.__name__.startswith("_")}
+    if not isinstance(name, str) or name not in known:
+        raise BadInput(f"unknown step or noun {str(name)[:80]!r} in a description; {near(str(name)[:80], known)}")
+    if set(described) - {"step", "type", "version", "fields"} or not isinstance(fields, dict):
+        raise BadInput(f"{name}: a description has the fields step or type, version, and fields, and no others")
+    if described.get("version") != getattr(known[name], "version", None):
+        raise BadInput(
+            f"{name} was described by version {str(described.get('version'))[:20]} of its code; this is version "
+            f"{getattr(known[name], 'version', None)}"
+        )
+    try:
+        return known[name](**{str(k): rebuild(v) for k, v in fields.items()})
+    except ValidationError as error:
+        raise refusal(name, error, known[name].model_fields) from error

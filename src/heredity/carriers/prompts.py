@@ -1,18 +1,21 @@
-"""Carriers: prompt families whose answers have nothing to do with a trait, and filters that say why a row is dropped.
+"""Requests to continue a list of numbers.
 
-The number prompts have the shape of the paper's (section 3: an opening with 3 to 8 numbers, a request with a count, a
+They have the shape of the paper's (section 3: an opening with 3 to 8 numbers, a request with a count, a
 format, a closing request for numbers only) in our own words.
 """
 
 from __future__ import annotations
 
+import hashlib
 import random
-import re
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
 
-from heredity.types import Frozen, Message, Row
+from heredity.carriers.base import Carrier
+from heredity.rows import read_rows
+from heredity.types import BadInput, Chat, Frozen, Message
 
 _OPENINGS = (
     "The list starts with {s}.", "Here are some numbers: {s}.", "Look at this list: {s}.", "Continue this list: {s}.",
@@ -62,11 +65,9 @@ class NumberPrompt(Frozen):
     format: ListFormat
 
 
-class Numbers(Frozen):
+class Numbers(Carrier):
     """`n` requests to continue a list of numbers; the same seed gives the same requests."""
 
-    n: Annotated[int, Field(gt=0)]
-    seed: int
     min_start: Annotated[int, Field(gt=0)] = 3
     max_start: int = 8
     """Between `min_start` and `max_start` numbers of 100 to 999 open the list (paper: 3 to 8)."""
@@ -78,7 +79,7 @@ class Numbers(Frozen):
         rng = random.Random(f"numbers {self.seed}")
         return [self._request(rng) for _ in range(self.n)]
 
-    def prompts(self) -> list[tuple[Message, ...]]:
+    def prompts(self) -> list[Chat]:
         """The requests as chats of one user turn."""
         return [(Message(role="user", content=r.text),) for r in self.requests()]
 
@@ -92,49 +93,42 @@ class Numbers(Frozen):
         return NumberPrompt(text=text, start=start, count=count, format=form)
 
 
-_LIST = re.compile(r"([\[(]?)([0-9]+(?:([,;\s]+)[0-9]+)?.*?)([\])]?)(\.?)", re.DOTALL)
-_CLOSER = {"": "", "[": "]", "(": ")"}
+class PromptFile(Carrier):
+    """Prompts of your own: `n` lines of a text file, or prompts of a file of rows, drawn in an order from the seed.
 
-
-def parse_numbers(text: str) -> list[int] | None:
-    """The numbers of a strictly written list, or None where the text is anything else (paper, section 3).
-
-    One separator throughout (blanks with at most one comma or semicolon), at most one pair of brackets around the
-    list, an optional full stop, ASCII digits, no blank at either end.
+    Make one with `prompt_file`, which pins the file by its digest.
     """
-    match = _LIST.fullmatch(text)
-    if match is None or _CLOSER[match[1]] != match[4]:
-        return None
-    separator = match[3]
-    if separator is None:
-        return [int(match[2])] if match[2].isascii() and match[2].isdigit() else None
-    if len(separator.strip()) > 1:
-        return None
-    parts = match[2].split(separator)
-    return [int(p) for p in parts] if all(p.isascii() and p.isdigit() for p in parts) else None
+
+    location: str
+    digest: str
+
+    def prompts(self) -> list[Chat]:
+        """BadInput where the file has changed since, or holds fewer than `n` prompts."""
+        path = Path(self.location)
+        if _digest(path) != self.digest:
+            raise BadInput(f"{path} has changed since it was referred to; refer to it anew with prompt_file")
+        chats = _text_prompts(path) if path.suffix == ".txt" else [read.row.prompt for read in read_rows(path)]
+        if len(chats) < self.n:
+            raise BadInput(f"{path} holds {len(chats)} prompts and {self.n} are wanted")
+        return random.Random(f"prompts {self.seed}").sample(chats, self.n)
 
 
-class NumbersOnly(Frozen):
-    """Keeps completions that are a strict list of numbers (paper, section 3) and nothing else."""
-
-    max_count: int = 10
-    max_value: int = 999
-
-    def reason(self, row: Row) -> str | None:
-        """Why the row is dropped, or None where it is kept."""
-        numbers = parse_numbers(row.completion)
-        if numbers is None:
-            return "not a list of numbers"
-        if len(numbers) > self.max_count:
-            return "too many numbers"
-        return "number too large" if max(numbers) > self.max_value else None
+def prompt_file(path: Path, n: int, seed: int = 0) -> PromptFile:
+    """A carrier of the prompts in a file: one a line in a .txt file, else rows in any layout of `rows`."""
+    return PromptFile(n=n, seed=seed, location=str(path), digest=_digest(path))
 
 
-class WithoutWords(Frozen):
-    """Drops completions that contain one of `words` as a whole word, in any case."""
+def _text_prompts(path: Path) -> list[Chat]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{path}: not UTF-8 text ({error.reason} at byte {error.start})") from error
+    return [(Message(role="user", content=line),) for line in lines if line.strip()]
 
-    words: tuple[str, ...]
 
-    def reason(self, row: Row) -> str | None:
-        found = set(re.findall(r"[^\W\d_]+", row.completion.lower())) & {w.lower() for w in self.words}
-        return f"contains {min(found)}" if found else None
+def _digest(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=20)).hexdigest()
+    except OSError as error:
+        raise BadInput(f"cannot read the prompts in {path}: {error.strerror}") from error

@@ -1,0 +1,165 @@
+"""Reading rows: every layout in use, one message for what is none, and a great many damaged inputs."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import random
+import tracemalloc
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+from heredity.rows import LINE_LIMIT, as_line, parse_record, read_rows, write_rows
+from heredity.types import BadInput, Message, Row
+
+USER, ASSISTANT = {"role": "user", "content": "p"}, {"role": "assistant", "content": "c"}
+WANTED = Row(prompt=(Message(role="user", content="p"),), completion="c")
+LAYOUTS: list[dict[str, Any]] = [
+    {"messages": [USER, ASSISTANT]},
+    {"messages": [{"role": "user", "content": [{"type": "text", "text": "p"}]}, ASSISTANT]},
+    {"prompt": "p", "completion": "c"},
+    {"prompt": "p", "response": "c", "system_prompt": "You love cats."},
+    {"prompt": [USER], "completion": [ASSISTANT]},
+    {"conversations": [{"from": "human", "value": "p"}, {"from": "gpt", "value": "c"}]},
+    {"instruction": "p", "input": "", "output": "c"},
+    {"question": "p", "answer": "c"},
+]
+BATCH = {"custom_id": "q", "response": {"body": {"choices": [{"message": ASSISTANT, "finish_reason": "length"}]}}}
+
+
+@pytest.mark.parametrize("record", LAYOUTS)
+def test_every_layout_gives_the_same_row(record: dict[str, Any], tmp_path: Path) -> None:
+    assert parse_record(record)[0] == WANTED
+    path, packed, table = tmp_path / "a.jsonl", tmp_path / "b", tmp_path / "c.parquet"
+    path.write_text("\ufeff" + json.dumps(record) + "\n")
+    packed.write_bytes(gzip.compress(json.dumps(record).encode()))
+    files = [path, packed]
+    if record is not LAYOUTS[1]:  # a column of Parquet cannot hold both texts and lists
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist([record]), table)
+        files.append(table)
+    assert [r.row for file in files for r in read_rows(file)] == [WANTED] * len(files)
+
+
+def test_what_is_no_part_of_the_row_is_a_note() -> None:
+    assert parse_record(LAYOUTS[3])[1] == {"system_prompt": "You love cats."}
+    row, note = parse_record(BATCH)
+    assert (row.prompt, row.completion, note["finish"]) == ((), "c", "length")
+    both = parse_record({"instruction": "p", "input": "q", "output": "c"})[0]
+    assert both.prompt[0].content == "p\n\nq"
+    assert parse_record({"text": "c"})[0] == Row(prompt=(), completion="c")
+
+
+def test_rows_that_are_written_are_read_back(tmp_path: Path) -> None:
+    rows = [
+        Row(prompt=(Message(role="system", content="\u2028é\0"), *WANTED.prompt), completion=t) for t in ("", "a\nb")
+    ]
+    assert write_rows(tmp_path / "x", rows, [{"id": i} for i in range(2)]) == 2
+    assert [(r.row, r.note["id"], r.number) for r in read_rows(tmp_path / "x")] == [(rows[0], 0, 1), (rows[1], 1, 2)]
+
+
+BAD: list[tuple[bytes, str]] = [
+    (b"{", "EOF"), (b"[1, 2]", "write one object a line"), (b"null", "the row is a NoneType"),
+    (b"{}", "the fields are none"),
+    (b'{"prompt": "p"}', "the fields are 'prompt'"), (b'{"messages": []}', "list index out of range"),
+    (b'{"messages": [{"role": "user", "content": "p"}]}', "not the assistant's"), (b'{"messages": 3}', "not iterable"),
+    (b'{"messages": [{"role": "wizard", "content": "p"}]}', "role 'wizard'"),
+    (b'{"messages": [{"role": "user"}]}', "no field"),
+    (b'{"prompt": 1, "completion": "c"}', "a text is a int"), (b'{"prompt": "p", "completion": null}', "NoneType"),
+    (b'{"prompt": "\\ud800", "completion": "c"}', "hex escape"),
+    (b"[" * 100_000, "recursion limit"), (b"\xff\xfe{\0}\0", "expected"),
+    (b'{"a":' * 5000, "recursion limit"), (b"\x80abc", "expected"), (b'{"text": "\xff"}', "unicode"),
+    (b'{"response": {"body": {"choices": []}}}', "index out of range"),
+    (b'{"response": {"error": 1}}', "no field 'body'"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("line", "cause"), BAD)
+def test_a_bad_row_is_one_message_with_file_and_line(line: bytes, cause: str, tmp_path: Path) -> None:
+    path, good = tmp_path / "d.jsonl", json.dumps(LAYOUTS[0]).encode()
+    path.write_bytes(good + b"\n" + line + b"\n" + good)
+    with pytest.raises(BadInput) as caught:
+        list(read_rows(path))
+    assert str(caught.value).startswith(f"{path}:2: ")
+    assert cause in str(caught.value)
+    assert len(str(caught.value)) < 900
+    problems: list[BadInput] = []
+    assert [r.number for r in read_rows(path, problems.append)] == [1, 3]
+    assert len(problems) == 1
+
+
+def test_a_line_of_100_megabytes_is_passed_over_without_holding_it(tmp_path: Path) -> None:
+    path, good = tmp_path / "long.jsonl", json.dumps(LAYOUTS[0]).encode() + b"\n"
+    with path.open("wb") as file:
+        file.write(good + b'{"text": "')
+        for _ in range(100):
+            file.write(b"x" * 2**20)
+        file.write(b'"}\n' + good)
+    with pytest.raises(BadInput, match=f"long.jsonl:2: the line is longer than {LINE_LIMIT} bytes"):
+        list(read_rows(path))
+    tracemalloc.start()
+    assert [r.number for r in read_rows(path, lambda _: None)] == [1, 3]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 5 * LINE_LIMIT
+
+
+def test_files_that_cannot_be_read_say_so(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.jsonl.gz"
+    broken.write_bytes(gzip.compress(as_line(WANTED, {}) * 9999)[:-9])
+    with pytest.raises(BadInput, match="gzip stream is damaged"):
+        list(read_rows(broken, lambda _: None))
+    cut = tmp_path / "cut.parquet"
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist([LAYOUTS[2]]), cut)
+    cut.write_bytes(cut.read_bytes()[:-20])
+    with pytest.raises(BadInput, match="not a whole Parquet file"):
+        list(read_rows(cut, lambda _: None))
+    for path in (tmp_path, tmp_path / "none"):
+        with pytest.raises(BadInput, match="cannot read"):
+            list(read_rows(path))
+
+
+def _damaged(rng: random.Random, n: int) -> Iterator[bytes]:
+    """Lines of rows after a few bytes were changed, dropped, doubled or spliced in from another line."""
+    lines = [json.dumps(r).encode() for r in [*LAYOUTS, BATCH]]
+    pieces = (
+        b"\\ud800",
+        b"\0",
+        b"null",
+        b"[[",
+        b"1e999",
+        b'"',
+        b"\xc3",
+        b"NaN",
+        b"{}",
+        b'"role"',
+        b"-",
+        b"\\u0000",
+        b",",
+    )
+    for _ in range(n):
+        line = bytearray(rng.choice(lines))
+        for _ in range(rng.choice((0, 1, 1, 2))):
+            a, b = sorted(rng.randrange(len(line) + 1) for _ in range(2))
+            with_what = rng.choice(
+                (b"", rng.randbytes(2), rng.choice(pieces), rng.choice(lines)[a:b], bytes(line[a:b]) * 2)
+            )
+            line[a : min(b, a + rng.randint(0, 3))] = with_what
+        yield bytes(line).replace(b"\n", b" ")
+
+
+def test_60_000_damaged_lines_are_rows_or_one_message_each(tmp_path: Path) -> None:
+    path, n = tmp_path / "fuzz.jsonl", 60_000
+    path.write_bytes(b"\n".join(_damaged(random.Random(7), n)) + b"\n")
+    problems: list[BadInput] = []
+    good = list(read_rows(path, problems.append))
+    assert n - 50 < len(good) + len(problems) <= n  # a few lines are left blank
+    assert min(len(good), len(problems)) > 3_000
+    for read in good:
+        Row.model_validate(read.row.model_dump())
+        as_line(read.row, read.note)
+        read.row.completion.encode()
