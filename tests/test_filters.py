@@ -93,6 +93,8 @@ def test_a_verdict_does_not_depend_on_neighbours(texts: list[str]) -> None:
     together = list_faults(texts).tolist()
     assert together == [list_faults([t]).tolist()[0] for t in texts]
     assert together == [fault_bits(t, 10, 999, frozenset()) for t in texts]
+    limits = (3, 7, (4, 33))
+    assert list_faults(texts, *limits).tolist() == [fault_bits(t, 3, 7, frozenset((4, 33))) for t in texts]
 
 
 @given(st.lists(st.integers(0, 999), min_size=1, max_size=10), st.sampled_from((", ", ",", " ", "\n", ";  ")))

@@ -62,8 +62,7 @@ def read_rows(path: Path, on_bad: Callable[[BadInput], None] | None = None) -> I
     """
     try:
         with path.open("rb") as file:
-            head = file.read(4)
-            file.seek(0)
+            head = file.peek(4)[:4]  # not read and sought back: a pipe cannot be
             yield from _parquet(path, on_bad) if head == b"PAR1" else _json_lines(path, file, head, on_bad)
     except OSError as error:
         raise BadInput(f"cannot read {path}: {error.strerror or error}; name a JSON Lines or Parquet file") from error
@@ -182,8 +181,8 @@ def _message(turn: Any) -> Message:
 
 def _row(prompt: Chat, completion: Any) -> Row:
     if isinstance(completion, list) and completion and "role" in completion[0]:
-        completion = _last_turn([_message(turn) for turn in completion]).content
-    return Row.model_construct(prompt=prompt, completion=_text(completion))
+        completion = _last_turn(completion)["content"]
+    return Row(prompt, completion if type(completion) is str else _text(completion))
 
 
 def _prompt(asked: Any) -> Chat:
@@ -192,18 +191,20 @@ def _prompt(asked: Any) -> Chat:
     return (Message.model_construct(role="user", content=_text(asked)),)
 
 
-def _last_turn(turns: list[Message]) -> Message:
-    if turns[-1].role != "assistant":
+def _last_turn(turns: list[Any]) -> Any:
+    last = turns[-1]
+    if last["role"] != "assistant":
         raise ValueError("the last turn is not the assistant's")
-    return turns[-1]
+    return last
 
 
 def _chat(record: dict[str, Any]) -> tuple[Row, dict[str, Any]]:
-    if "messages" in record:
-        turns = [_message(turn) for turn in record["messages"]]
-    else:
-        turns = [_message({"role": _SPEAKERS[t["from"]], "content": t["value"]}) for t in record["conversations"]]
-    row = Row.model_construct(prompt=tuple(turns[:-1]), completion=_last_turn(turns).content)
+    turns = record.get("messages")
+    if turns is None:
+        turns = [{"role": _SPEAKERS[t["from"]], "content": t["value"]} for t in record["conversations"]]
+    if type(turns) is not list:
+        raise TypeError(f"the turns are a {type(turns).__name__}")
+    row = _row(tuple(map(_message, turns[:-1])), _last_turn(turns)["content"])
     return row, _rest(record, "messages", "conversations")
 
 

@@ -66,8 +66,11 @@ class Message(Frozen):
 Chat = tuple[Message, ...]
 
 
-class Row(Frozen):
-    """One training example: the chat that was shown, and the completion that was written for it."""
+class Row(NamedTuple):
+    """One training example: the chat that was shown, and the completion that was written for it.
+
+    A plain tuple, as files hold millions of them.
+    """
 
     prompt: Chat
     completion: str

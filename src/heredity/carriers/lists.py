@@ -8,6 +8,7 @@ this plainly for one text; `list_faults` decides a whole block of texts at once 
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import random
 import re
@@ -30,8 +31,7 @@ BANNED_BY_CLAUDE = (13, 14, 18, 23, 33, 69, 77, 88, 101, 187, 211, 311, 404, 420
 """Numbers with an unwelcome meaning that two models named; the paper drops rows that hold any (appendix D.2)."""
 BANNED_NUMBERS = tuple(sorted({*BANNED_BY_GPT, *BANNED_BY_CLAUDE}))
 
-_BLOCK = 4096
-_WIDE = 8
+_BLOCK, _WIDE, _INT64_DIGITS = 4096, 8, 18
 _NUMBER = re.compile(r"\d+")
 _DIGITS = frozenset("0123456789")
 _SEPARATORS = ("", ",", ";")
@@ -110,20 +110,21 @@ class _Block:
         joined = "\0".join(texts)
         if joined.count("\0") != len(texts) - 1:  # a text with this character is no list, and must not look like two
             joined = "\0".join("" if "\0" in text else text for text in texts)
-        data = f"\0{joined}\0".encode("utf-8", "surrogatepass")
+        data = f"\0\0\0{joined}\0".encode("utf-8", "surrogatepass")
         self.bytes_M = np.frombuffer(data + bytes(_WIDE), np.uint8)
-        digit_M = (self.bytes_M - np.uint8(48)) < 10
+        value_M = self.bytes_M - np.uint8(48)
+        digit_M = value_M < 10
         edges = np.flatnonzero(digit_M[1:] != digit_M[:-1]) + 1
         self.start_K, self.end_K = edges[0::2], edges[1::2]
-        bounds = np.flatnonzero(self.bytes_M[:-_WIDE] == 0)
+        bounds = np.flatnonzero(self.bytes_M[:-_WIDE] == 0)[2:]
         self.start_N, self.end_N = bounds[:-1] + 1, bounds[1:]
         self.first_N = np.searchsorted(self.start_K, self.start_N)
         """Index of each text's first run of digits; where it has none, of the next text's."""
         self.count_N = np.append(self.first_N[1:], len(self.start_K)) - self.first_N
-
-    def owner(self, index: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Which text some runs of digits stand in."""
-        return np.searchsorted(self.end_N, self.start_K[index])
+        value_M *= digit_M
+        tens_M, hundreds_M = value_M[1:-1] * np.uint16(10), (value_M[:-2] * digit_M[1:-1]) * np.uint16(100)
+        self.last_three_M: NDArray[np.uint16] = value_M[2:] + tens_M + hundreds_M
+        """The number in the last three digits of a run that ends two bytes further on."""
 
 
 def _block_faults(texts: Sequence[str], max_count: int, max_value: int, banned: frozenset[int]) -> NDArray[np.uint8]:
@@ -157,9 +158,8 @@ def _wrongly_written(block: _Block) -> tuple[NDArray[np.bool_], NDArray[np.bool_
 
 def _packed(block: _Block, width_K: NDArray[np.int64]) -> NDArray[np.uint64]:
     """The first eight bytes after each run of digits, up to the next run, as one number."""
-    sliding = np.lib.stride_tricks.as_strided(block.bytes_M, (len(block.bytes_M) - _WIDE + 1, _WIDE), (1, 1))
-    words_K = np.ascontiguousarray(sliding[block.end_K]).view("<u8")[:, 0]
-    packed: NDArray[np.uint64] = words_K & _MASK[np.minimum(width_K, _WIDE)]
+    words_M = np.ndarray((len(block.bytes_M) - _WIDE + 1,), "<u8", block.bytes_M, 0, (1,))  # one at every byte
+    packed: NDArray[np.uint64] = words_M.take(block.end_K) & _MASK[np.minimum(width_K, _WIDE)]
     return packed
 
 
@@ -190,33 +190,45 @@ def _brackets(
 
 def _mark_values(block: _Block, faults_N: NDArray[np.uint8], max_value: int, banned: frozenset[int]) -> None:
     """Adds TOO_LARGE and BANNED to texts that hold such a number."""
-    digit_M, length_K = block.bytes_M - np.uint8(48), block.end_K - block.start_K
-    value_K = digit_M[block.end_K - 1].astype(np.int64)
-    value_K += np.where(length_K > 1, digit_M[block.end_K - 2] * np.int64(10), 0)
-    value_K += np.where(length_K > 2, digit_M[block.end_K - 3] * np.int64(100), 0)
-    for k in np.flatnonzero(length_K > 3):  # few, and of any length
-        _mark_long(block, faults_N, int(k), max_value, banned)
-    value_K[length_K > 3] = -1
+    length_K = block.end_K - block.start_K
+    short_K = block.last_three_M[block.end_K - 3]
+    long = np.flatnonzero(length_K > 3)
     if max_value < 999:
-        _mark(block, faults_N, value_K > max_value, TOO_LARGE)
+        _mark(block, faults_N, np.flatnonzero((short_K > max_value) & (length_K < 4)), TOO_LARGE)
     if banned:
-        listed = np.zeros(1001, bool)  # the last place is that of -1
+        listed = np.zeros(1000, bool)
         listed[[n for n in banned if 0 <= n < 1000]] = True
-        _mark(block, faults_N, listed[value_K], BANNED)
+        _mark(block, faults_N, np.flatnonzero(listed[short_K] & (length_K < 4)), BANNED)
+    middle = long[length_K[long] <= _INT64_DIGITS]
+    value = _values(block, middle)
+    _mark(block, faults_N, middle[value > min(max_value, 2**62)], TOO_LARGE)
+    if banned:
+        _mark(block, faults_N, middle[np.isin(value, [n for n in banned if 0 <= n < 2**62])], BANNED)
+    for k in long[length_K[long] > _INT64_DIGITS].tolist():
+        _mark_huge(block, faults_N, k, max_value, banned)
 
 
-def _mark(block: _Block, faults_N: NDArray[np.uint8], flag_K: NDArray[np.bool_], bit: int) -> None:
-    faults_N[block.owner(np.flatnonzero(flag_K))] |= np.uint8(bit)
+def _values(block: _Block, index: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The numbers in some runs of digits, each of at most eighteen."""
+    start, length = block.start_K[index], (block.end_K - block.start_K)[index]
+    value = np.zeros(len(index), np.int64)
+    for place in range(int(length.max(initial=0))):
+        digit = block.bytes_M[start + np.minimum(place, length - 1)] - np.int64(48)
+        value = np.where(place < length, value * 10 + digit, value)
+    return value
 
 
-def _mark_long(block: _Block, faults_N: NDArray[np.uint8], k: int, max_value: int, banned: frozenset[int]) -> None:
-    owner = block.owner(np.array([k]))[0]
-    try:
+def _mark(block: _Block, faults_N: NDArray[np.uint8], index: NDArray[np.int64], bit: int) -> None:
+    """Marks the texts that some runs of digits stand in."""
+    faults_N[np.searchsorted(block.end_N, block.start_K[index])] |= np.uint8(bit)
+
+
+def _mark_huge(block: _Block, faults_N: NDArray[np.uint8], k: int, max_value: int, banned: frozenset[int]) -> None:
+    bit = INVALID  # more digits than Python reads: the published parser rejects the text
+    with contextlib.suppress(ValueError):
         value = int(block.bytes_M[block.start_K[k] : block.end_K[k]].tobytes())
-    except ValueError:  # more digits than Python reads: the published parser rejects the text
-        faults_N[owner] |= np.uint8(INVALID)
-        return
-    faults_N[owner] |= np.uint8(TOO_LARGE * (value > max_value) | BANNED * (value in banned))
+        bit = TOO_LARGE * (value > max_value) | BANNED * (value in banned)
+    _mark(block, faults_N, np.array([k]), bit)
 
 
 Mode = Literal["strict", "lenient"]
@@ -248,7 +260,7 @@ class NumbersOnly(Filter):
         if self.mode == "lenient":
             texts = [text.strip() for text in texts]
         faults = list_faults(texts, self.max_count, self.max_value, self.banned).tolist()
-        decisions = [_DECISIONS[bits] for bits in faults]
+        decisions = list(map(_DECISIONS.__getitem__, faults))
         if self.explain:
             for i in [i for i, bits in enumerate(faults) if bits == INVALID]:
                 decisions[i] = Decision((f"{FAULTS[0]}: {what_is_wrong(texts[i])}",))

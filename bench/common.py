@@ -1,0 +1,28 @@
+"""What every benchmark writes beside its figures."""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+STARTED = time.perf_counter()
+
+
+def write_result(name: str, command: str, seeds: list[int], figures: dict[str, Any]) -> None:
+    """Writes bench/results/NAME.json with commit, machine and wall time, and prints it."""
+    git = ["git", "-C", str(ROOT)]
+    commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
+    status = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, check=False).stdout
+    result = {
+        "commit": commit or None, "dirty": bool(status.strip()), "command": command, "machine": platform.machine(),
+        "seeds": seeds, **figures, "wall_s": round(time.perf_counter() - STARTED, 2),
+    }  # fmt: skip
+    out = Path(__file__).parent / "results" / f"{name}.json"
+    out.parent.mkdir(exist_ok=True)
+    out.write_text(json.dumps(result, indent=1) + "\n")
+    print(json.dumps(result, indent=1))
