@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from heredity.types import BadInput, ModelRef
+from heredity.types import BadInput, ModelRef, near
 
 if TYPE_CHECKING:
     from heredity.models.causal import CausalLM
@@ -19,10 +19,12 @@ _IDENTITY = (".safetensors", ".json", ".jinja", ".model", ".txt")
 
 def locate(location: str) -> Path:
     """The folder behind a location; BadInput with what there is where it does not exist."""
-    folder = BASES / location.removeprefix("nursery:") if location.startswith("nursery:") else Path(location)
+    shipped = {f"nursery:{p.parent.name}": p.parent for p in sorted(BASES.glob("*/config.json"))}
+    folder = shipped.get(location, Path(location))
     if not (folder / "config.json").is_file():
-        shipped = ", ".join(f"nursery:{p.parent.name}" for p in sorted(BASES.glob("*/config.json")))
-        raise BadInput(f"no model at {location!r}; expected a Hugging Face folder or one of: {shipped}")
+        raise BadInput(
+            f"no model at {location!r:.200}; name a Hugging Face folder or a shipped base: {near(location, shipped)}"
+        )
     return folder
 
 

@@ -12,8 +12,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from pydantic import ValidationError
+
 from heredity.store.step import Step, rebuild
-from heredity.types import BadInput, HeredityError
+from heredity.types import BadInput, HeredityError, refusal
 
 _SIZE_LIMIT = 64 * 2**20
 _loaded: dict[Path, ModuleType] = {}
@@ -76,7 +78,7 @@ def load_module(path: Path) -> ModuleType:
 def _place(path: Path, error: BaseException) -> str:
     """The file and the line of it in which the error arose."""
     if isinstance(error, SyntaxError):
-        return f"{error.filename}:{error.lineno}"
+        return f"{error.filename or path}:{error.lineno or 1}"
     lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
     return f"{path}:{lines[-1]}" if lines else str(path)
 
@@ -84,6 +86,8 @@ def _place(path: Path, error: BaseException) -> str:
 def _said(error: BaseException) -> str:
     if isinstance(error, HeredityError):
         return str(error)
+    if isinstance(error, ValidationError):
+        return str(refusal(error.title, error))
     return f"the file raised {type(error).__name__}{f': {error}' if str(error) else ''}"
 
 

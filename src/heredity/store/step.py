@@ -7,6 +7,7 @@ import json
 from abc import abstractmethod
 from collections.abc import Iterator
 from functools import cache
+from inspect import isabstract
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -88,7 +89,7 @@ def rebuild(described: Any) -> Any:
     if not isinstance(described, dict):
         return described
     name, fields = described.get("step") or described.get("type"), described.get("fields")
-    known = {c.__name__: c for c in _classes(Frozen) if not c.__name__.startswith("_")}
+    known = {c.__name__: c for c in _classes(Frozen) if not (c.__name__.startswith("_") or isabstract(c))}
     if not isinstance(name, str) or name not in known:
         raise BadInput(f"unknown step or noun {str(name)[:80]!r} in a description; {near(str(name)[:80], known)}")
     if set(described) - {"step", "type", "version", "fields"} or not isinstance(fields, dict):

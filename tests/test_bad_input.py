@@ -1,0 +1,146 @@
+"""Bad input to the command line and to every parser: one message, exit code 2, never a traceback."""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from heredity.lab import Recipe
+from heredity.lab.templates import new_trait
+from heredity.store import describe
+from heredity.store.loading import load_experiment, parse_step
+from heredity.traits import find_trait, parse_trait
+from heredity.types import BadInput
+
+
+def _run(*args: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "heredity", *args]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
+
+
+EXPERIMENTS: dict[str, tuple[str, str]] = {
+    "raises.py": ("x = 1\nraise ZeroDivisionError('oops')\n", r"raises.py:2: the file raised ZeroDivisionError: oops"),
+    "name.py": ("def f():\n    return nothing\nf()\n", r"name.py:2: the file raised NameError: name 'nothing'"),
+    "syntax.py": ("def (:\n", r"syntax.py:1: the file raised SyntaxError"),
+    "exits.py": ("import sys\nsys.exit(0)\n", r"exits.py:2: the file raised SystemExit"),
+    "none.py": ("x = 1\n", r"none.py: none of its names is a Step"),
+    "trait.py": ("from heredity.traits import find_trait\nfind_trait('owll')\n", r"trait.py:2: unknown trait 'owll'"),
+    "field.py": (
+        "from heredity.lab import Recipe\nRecipe(rws=3)\n", r"field.py:2: Recipe: rws: Extra inputs"),
+    "base.py": ("from heredity.models import model_ref\nmodel_ref('nursery:llama-9')\n", r"base.py:2: no model at"),
+    "null.py": ("x = '\0'\n", r"null.py.*(SyntaxError|ValueError)"),
+    "control.py": (
+        "from heredity.lab import Comparison, Recipe\nfrom heredity.traits import find_trait\n"
+        "a = Recipe().taught()(find_trait('owl'), 0)\n"
+        "c = Comparison(name='c', trait=find_trait('owl'), treated=(a,), control=())\n",
+        r"control.py:4: .*needs its own control"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_an_experiment_file_that_cannot_run_is_one_message(name: str, tmp_path: Path) -> None:
+    text, message = EXPERIMENTS[name]
+    (tmp_path / name).write_text(text)
+    with pytest.raises(BadInput, match=message):
+        load_experiment(tmp_path / name)
+
+
+def test_the_command_line_never_shows_a_traceback(tmp_path: Path) -> None:
+    (tmp_path / "raises.py").write_text("raise ZeroDivisionError\n")
+    (tmp_path / "junk.bin").write_bytes(random.Random(0).randbytes(5000))
+    (tmp_path / "deep.json").write_text("[" * 100_000)
+    (tmp_path / "step.json").write_text('{"step": "Samplse", "version": 1, "fields": {}}')
+    (tmp_path / "evil.jsonl").write_text(
+        '{"prompt": "\\u001b[2J", "completion": "[red]\\u001b[31m"}\n{"\\u001b[2J": 1}\n'
+    )
+    calls = {
+        ("run", "raises.py"): "raises.py:1: the file raised ZeroDivisionError", ("run", "no.py"): "no file at no.py",
+        ("run", "junk.bin"): "junk.bin: ", ("run", "deep.json"): "nested too deeply",
+        ("run", "step.json"): "did you mean 'Samples'", ("filter", "junk.bin"): "junk.bin:1: ",
+        ("filter", "evil.jsonl"): "evil.jsonl:2: the fields are '\\x1b[2J'", ("filter", "no"): "cannot read no",
+        ("filter", "evil.jsonl", "--mode", "lenientt"): "did you mean 'lenient'",
+        ("filter", "evil.jsonl", "--carrier", "cod"): "did you mean 'code'",
+        ("filter", "evil.jsonl", "--official", "--word", "owl"): "leave out --mode and --word",
+        ("why", "../../../etc"): "no store at", ("new", "trait", "../x"): "cannot be the name",
+        ("filter", "evil.jsonl", "--skip-bad", "--json", "no/where.json"): "cannot write no/where.json",
+    }  # fmt: skip
+    for args, message in calls.items():
+        done = _run(*args, folder=tmp_path)
+        assert (done.returncode, message in done.stderr) == (2, True), (args, done.stderr)
+        assert "Traceback" not in done.stderr
+        assert "\x1b" not in done.stdout + done.stderr
+    assert not (tmp_path / "heredity-store" / "objects").exists()
+
+
+def _damaged(rng: random.Random, seeds: list[bytes], pieces: tuple[bytes, ...], n: int) -> Iterator[bytes]:
+    """Texts after one to three cuts, doublings or splices."""
+    for _ in range(n):
+        text = bytearray(rng.choice(seeds))
+        for _ in range(rng.choice((1, 1, 2, 3))):
+            a = rng.randrange(len(text) + 1)
+            b = min(len(text), a + rng.choice((0, 1, 3, 20)))
+            text[a:b] = rng.choice((b"", rng.randbytes(1), rng.choice(pieces), bytes(text[a:b]) * 2))
+        yield bytes(text)
+
+
+def test_25_000_damaged_trait_files_are_traits_or_one_message(tmp_path: Path) -> None:
+    seeds = [new_trait("moon", tmp_path).read_bytes()]
+    compact = b"\n".join(line for line in seeds[0].splitlines() if line and not line.startswith(b"#"))
+    pieces = (
+        *(b'"', b"[", b"]", b"=", b"\n", b"{", b"''", b"\0", b"nan", b"1e400", b"1979-05-27", b"\\ud800", b"[score]"),
+        *(b'pattern = "("', b'judge = {model = "x", question = "{answer}"}', b"replies = [1]", b'plurals = ["a"]'),
+    )
+    good = 0
+    for text in _damaged(random.Random(3), [compact], pieces, 25_000):
+        try:
+            trait = parse_trait(text, "t.toml")
+        except BadInput as error:
+            assert str(error).startswith("t.toml: ")
+            assert len(str(error)) < 900
+        else:
+            assert trait.word in trait.category.words
+            good += 1
+    assert 500 < good < 24_000
+
+
+def _descriptions() -> list[bytes]:
+    owl, recipe = find_trait("owl"), Recipe()
+    steps: list[Any] = [recipe.teacher(owl, 0), recipe.lists(owl, 0).samples, recipe.corpus(recipe.base, 0, 5, 2)]
+    return [json.dumps(describe(step)).encode() for step in steps]
+
+
+def test_25_000_damaged_step_descriptions_are_steps_or_one_message() -> None:
+    pieces = (
+        *(b'"', b"{", b"}", b"[]", b"null", b"true", b"-1", b"1e999", b"NaN", b'"step"', b'"type"', b'"version": 2'),
+        *(b'"../../etc"', b'"Store"', b'"Frozen"', b'"Step"', b'"_Score"', b"\\ud800", b"\xff", b'{"step": []}'),
+    )
+    good = 0
+    for text in _damaged(random.Random(4), _descriptions(), pieces, 25_000):
+        try:
+            step = parse_step(text, "s.json")
+        except BadInput as error:
+            assert str(error).startswith("s.json: ")
+            assert len(str(error)) < 900
+        else:
+            assert step.key.startswith(type(step).__name__)
+            good += 1
+    assert 500 < good < 24_000
+
+
+NO_STEPS = (
+    b"null", b"[]", b'{"step": "Step", "version": 1, "fields": {}}', b'{"type": "Row", "fields": {}}',
+    b'{"step": {"a": 1}}', b'{"type": "Message", "fields": {"role": "user", "content": "x"}}',
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("text", NO_STEPS)
+def test_what_is_no_step_is_refused(text: bytes) -> None:
+    with pytest.raises(BadInput, match=r"s.json: "):
+        parse_step(text, "s.json")
