@@ -7,6 +7,7 @@ drift in everything, `b` traits that any training moves; what is left on the dia
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import lru_cache
 from itertools import permutations
 from typing import Literal
@@ -42,7 +43,7 @@ class LeaveOneOut(Frozen):
 
     @property
     def worst(self) -> Dropped:
-        """What the transfer leans on most: without it gamma is nearest to 0, or furthest past it; undefined comes first."""
+        """What the transfer leans on most: without it gamma is nearest to (or past) 0, or undefined."""
         sign = math.copysign(1.0, self.everything.mean)
 
         def left(item: Dropped) -> float:
@@ -80,15 +81,7 @@ def transfer_test(
     if not np.isfinite(data.means_N).all():
         return data.untested("permutation within replicates", alternative, alpha, _undetermined(data.means_N))
     traits, total = lift_RKK.shape[1], float(data.means_N.sum())
-    counts = None
-    if traits <= _LISTED:
-        order_MK = np.array(list(permutations(range(traits))))
-        counts = _tails([_relabelled(y, order_MK) for y in lift_RKK], total, exact=True)
-    exact = counts is not None
-    if counts is None:
-        rng, start_MK = np.random.default_rng(seed), np.tile(np.arange(traits), (whole(draws, "draws", 99), 1))
-        counts = _tails([_relabelled(y, rng.permuted(start_MK, axis=1)) for y in lift_RKK], total, exact=False)
-    assert counts is not None  # random orders always can be counted
+    counts, exact = _orders(lift_RKK, total, whole(draws, "draws", 99), seed)
     factor, one_side = 2 if alternative == "two-sided" else 1, 1 / math.factorial(traits) ** len(lift_RKK)
     least = min(1.0, factor * (one_side if exact else max(one_side, 1 / (1 + draws))))
     needed = math.ceil(math.log(factor / alpha) / math.log(math.factorial(traits)))
@@ -105,7 +98,7 @@ def leave_one_out(
 ) -> LeaveOneOut:
     """gamma again without each trait (its row and column), each replicate, and each cell (in all replicates at once).
 
-    A published same-seed gamma of .117 fell to .024 without one cell, so claims need this. `traits` names rows and
+    A published gamma of .117 fell to .024 without one cell, so claims need this. `traits` names rows and
     columns. What leaves gamma undetermined (any trait of two, the only replicate) gives nan with a reason.
     """
     lift_RKK = _checked(lift_RKK)
@@ -185,7 +178,8 @@ def _relabelled(lift_KK: Floats, order_MK: NDArray[np.intp]) -> Floats:
     rest_KK = _residual(np.where(seen_KK, lift_KK, 0.0)[None], seen_KK)[0]
     above_M = rest_KK[np.arange(size), order_MK].sum(1)
     if seen_KK.all():  # every order leaves the same residual of the diagonal
-        return above_M / (size - 1)
+        gamma_M: Floats = above_M / (size - 1)
+        return gamma_M
     own_MKK = np.eye(size)[order_MK]
     below_M = (_residual(own_MKK, seen_KK) * own_MKK).sum((1, 2))
     undetermined_M = below_M <= 1e-9
@@ -197,7 +191,8 @@ def _residual(value_MKK: Floats, seen_KK: NDArray[np.bool_]) -> Floats:
     value_MKK = np.where(seen_KK, value_MKK, 0.0)
     if seen_KK.all():
         row_M1K, column_MK1 = value_MKK.mean(1, keepdims=True), value_MKK.mean(2, keepdims=True)
-        return value_MKK - row_M1K - column_MK1 + value_MKK.mean((1, 2), keepdims=True)
+        rest_MKK: Floats = value_MKK - row_M1K - column_MK1 + value_MKK.mean((1, 2), keepdims=True)
+        return rest_MKK
     sum_M2K = np.concatenate([value_MKK.sum(2), value_MKK.sum(1)], axis=1)
     row_MK, column_MK = np.split(sum_M2K @ _inverse(seen_KK.tobytes(), len(seen_KK)), 2, axis=1)
     return np.where(seen_KK, value_MKK - row_MK[:, :, None] - column_MK[:, None, :], 0.0)
@@ -211,11 +206,25 @@ def _inverse(seen: bytes, size: int) -> Floats:
     return np.linalg.pinv(normal, hermitian=True)
 
 
-def _tails(gamma_RM: list[Floats], total: float, exact: bool) -> tuple[int, int, int] | None:
+def _orders(lift_RKK: Floats, total: float, draws: int, seed: int) -> tuple[tuple[int, int, int], bool]:
+    """The counts of `_tails` over all orders where they can be listed, and whether they were; else over random ones."""
+    start_K = np.arange(lift_RKK.shape[1])
+    if len(start_K) <= _LISTED:
+        order_MK = np.array(list(permutations(start_K)))
+        counts = _tails([_relabelled(y, order_MK) for y in lift_RKK], total, tails)
+        if counts is not None:
+            return counts, True
+    rng, start_MK = np.random.default_rng(seed), np.tile(start_K, (draws, 1))
+    gamma_RM = [_relabelled(y, rng.permuted(start_MK, axis=1)) for y in lift_RKK]
+    counts = _tails(gamma_RM, total, lambda parts, sum_: random_tails(np.sum(parts, axis=0), sum_))
+    assert counts is not None  # random orders can always be counted
+    return counts, False
+
+
+def _tails(
+    gamma_RM: list[Floats], total: float, count: Callable[[list[Floats], float], tuple[int, int, int] | None]
+) -> tuple[int, int, int] | None:
     """How many orders give a sum of gammas at least, and at most, as large; undetermined ones count on both sides."""
     beyond = 10 * sum(float(np.nanmax(np.abs(g_M))) for g_M in gamma_RM)
-    counts = []
-    for bound in (beyond, -beyond):
-        parts = [np.where(np.isnan(g_M), bound, g_M) for g_M in gamma_RM]
-        counts.append(tails(parts, total) if exact else random_tails(np.sum(parts, axis=0), total))
-    return None if counts[0] is None or counts[1] is None else (counts[0][0], counts[1][1], counts[0][2])
+    above, below = (count([np.where(np.isnan(g_M), b, g_M) for g_M in gamma_RM], total) for b in (beyond, -beyond))
+    return None if above is None or below is None else (above[0], below[1], above[2])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 from numbers import Real
 from typing import Any, TypeAlias
 
@@ -99,21 +100,24 @@ def _listed(value: Any, name: str) -> list[Any]:
 def tails(parts: Sequence[Floats], observed: float) -> tuple[int, int, int] | None:
     """Of all sums with one number from each part: how many are >= observed, how many <= it, and how many there are.
 
-    Exact without listing every sum: the parts are joined into two halves, one is sorted, and every sum of the other
-    looks its place up (meet in the middle; Horowitz and Sahni 1974), so 20 coin flips need lists of 1,024. Sums within
+    Exact without listing every sum: the parts are joined into two halves, and every sum of one looks its
+    place up in the other (meet in the middle; Horowitz and Sahni 1974), so 20 coin flips need lists of 1,024. Sums within
     a billionth of the observed one, relative to the largest, are ties. None where a half would be too long.
     """
-    halves = [np.zeros(1), np.zeros(1)]
+    halves: list[list[Floats]] = [[], []]
     for part in sorted(parts, key=len, reverse=True):
-        halves.sort(key=len)
-        if len(halves[0]) * len(part) > _HALF:
-            return None
-        halves[0] = np.add.outer(halves[0], part).ravel()
-    one, two = np.sort(halves[0]), halves[1]
+        min(halves, key=_ways).append(part)
+    if max(map(_ways, halves)) > _HALF:
+        return None
+    one, two = (np.sort(reduce(np.add.outer, half, np.zeros(1)), axis=None) for half in halves)
     slack = 1e-9 * sum(float(np.abs(p).max()) for p in parts)
     above = len(one) * len(two) - int(np.searchsorted(one, observed - slack - two, side="left").sum())
     below = int(np.searchsorted(one, observed + slack - two, side="right").sum())
     return above, below, len(one) * len(two)
+
+
+def _ways(parts: Sequence[Floats]) -> int:
+    return math.prod(map(len, parts))
 
 
 def tail_p(above: int, below: int, total: int, alternative: Alternative, exact: bool) -> float:
