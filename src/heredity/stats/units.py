@@ -100,9 +100,9 @@ def _listed(value: Any, name: str) -> list[Any]:
 def tails(parts: Sequence[Floats], observed: float) -> tuple[int, int, int] | None:
     """Of all sums with one number from each part: how many are >= observed, how many <= it, and how many there are.
 
-    Exact without listing every sum: the parts are joined into two halves, and every sum of one looks its
-    place up in the other (meet in the middle; Horowitz and Sahni 1974), so 20 coin flips need lists of 1,024. Sums within
-    a billionth of the observed one, relative to the largest, are ties. None where a half would be too long.
+    Exact without listing every sum: the parts are joined into two halves, and every sum of one looks its place up in
+    the other (meet in the middle; Horowitz and Sahni 1974), so 20 coin flips need lists of 1,024. Sums within a
+    billionth of the observed one, relative to the largest, are ties. None where a half would be too long.
     """
     halves: list[list[Floats]] = [[], []]
     for part in sorted(parts, key=len, reverse=True):
