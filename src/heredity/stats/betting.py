@@ -14,7 +14,7 @@ from typing import Self
 
 import numpy as np
 
-from heredity.stats.nouns import ALPHA, Alternative, fraction, side
+from heredity.stats.nouns import ALPHA, Alternative, asked
 from heredity.stats.units import Floats
 from heredity.types import BadInput, Frozen
 
@@ -57,7 +57,8 @@ class EProcess:
 
     def __init__(self, unit: str, alternative: Alternative = "two-sided", alpha: float = ALPHA) -> None:
         """`unit` names what is counted, for example "pairs of rows"."""
-        self._unit, self._alternative, self._alpha = unit, side(alternative), fraction(alpha, "alpha")
+        asked(alternative, alpha)
+        self._unit, self._alternative, self._alpha = unit, alternative, alpha
         signed = {"greater": (1.0,), "less": (-1.0,), "two-sided": (1.0, -1.0)}[alternative]
         self._stake_L: Floats = np.concatenate([sign * _STAKES_L for sign in signed])
         self._log_fortune_L: Floats = np.full(len(self._stake_L), -math.log(len(self._stake_L)))

@@ -11,7 +11,7 @@ import numpy as np
 from scipy import special
 
 from heredity.stats.nouns import LEVEL, Estimate, fraction, log_odds, whole
-from heredity.stats.units import Floats, Unit, Units, Values, units
+from heredity.stats.units import Floats, Unit, Units, Values, alone, units
 from heredity.types import BadInput
 
 _LISTED = 7
@@ -30,7 +30,7 @@ def mean_t(values: Values, unit: Unit, level: float = LEVEL) -> Estimate:
         return data.undefined(level, method, data.fault)
     mean = math.fsum(data.means_N) / data.n
     if data.n == 1:
-        return data.undefined(level, method, _alone(data), mean)
+        return data.undefined(level, method, alone(data.name), mean)
     half = t_quantile((1 + level) / 2, data.n - 1) * spread(data.means_N) / math.sqrt(data.n)
     return _interval(data, level, method, mean, mean - half, mean + half)
 
@@ -49,7 +49,7 @@ def mean_bootstrap(values: Values, unit: Unit, level: float = LEVEL, draws: int 
         return data.undefined(level, method, data.fault)
     mean, tail = math.fsum(data.means_N) / data.n, (1 - level) / 2
     if data.n == 1:
-        return data.undefined(level, method, _alone(data), mean)
+        return data.undefined(level, method, alone(data.name), mean)
     if data.n ** (1 - data.n) >= tail:
         needed = next(n for n in range(2, 1000) if n ** (1 - n) < tail)
         reason = (
@@ -146,10 +146,6 @@ def t_quantile(share: float, freedom: float) -> float:
 def spread(values_N: Floats) -> float:
     """The standard deviation of a sample (n - 1 in the denominator)."""
     return float(np.std(values_N, ddof=1))
-
-
-def _alone(data: Units) -> str:
-    return f"one unit has no spread; run more {data.name}"
 
 
 def _interval(data: Units, level: float, method: str, mean: float, low: float, high: float) -> Estimate:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heredity.stats.intervals import mean_t
-from heredity.stats.nouns import ALPHA, LEVEL, Alternative, Estimate, Test, fraction, side, whole
+from heredity.stats.nouns import ALPHA, LEVEL, Alternative, Estimate, Test, asked, whole
 from heredity.stats.significance import unreachable
 from heredity.stats.units import Floats, Units, random_tails, tail_p, tails
 from heredity.types import BadInput, Frozen
@@ -75,7 +75,7 @@ def transfer_test(
     replicates, say); beyond, `draws` random ones, the observed one added. With missing cells an order that leaves gamma
     undetermined counts as at least as extreme as the data, which can only make p larger.
     """
-    side(alternative), fraction(alpha, "alpha")
+    asked(alternative, alpha)
     lift_RKK = _checked(lift_RKK)
     data = _replicates(lift_RKK, unit)
     if not np.isfinite(data.means_N).all():
@@ -84,7 +84,7 @@ def transfer_test(
     counts, exact = _orders(lift_RKK, total, whole(draws, "draws", 99), seed)
     factor, one_side = 2 if alternative == "two-sided" else 1, 1 / math.factorial(traits) ** len(lift_RKK)
     least = min(1.0, factor * (one_side if exact else max(one_side, 1 / (1 + draws))))
-    needed = math.ceil(math.log(factor / alpha) / math.log(math.factorial(traits)))
+    needed = math.ceil(math.log(factor / alpha) / math.log(math.factorial(traits)) - 1e-9)
     return Test(
         statistic=total / data.n, p=tail_p(*counts, alternative, exact), n=data.n, unit=unit,
         method=f"permutation within replicates, {'all' if exact else 'random'} {counts[2]:,}",

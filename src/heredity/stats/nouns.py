@@ -92,11 +92,11 @@ def whole(value: int, name: str, least: int = 1) -> int:
     return value
 
 
-def side(alternative: str) -> Alternative:
-    """`alternative` itself where it is one of the three; otherwise BadInput."""
+def asked(alternative: str, alpha: float) -> None:
+    """BadInput where a test is asked for a side that does not exist, or an alpha outside 0 and 1."""
     if alternative not in ("two-sided", "greater", "less"):
         raise BadInput(f"alternative is {alternative!r}; expected two-sided, greater or less")
-    return alternative  # type: ignore[return-value]
+    fraction(alpha, "alpha")
 
 
 def _exp(value: float) -> float:

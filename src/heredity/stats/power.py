@@ -7,8 +7,8 @@ import math
 from scipy import optimize, special
 
 from heredity.stats.intervals import spread, t_quantile
-from heredity.stats.nouns import ALPHA, LEVEL, Alternative, Estimate, fraction, side, whole
-from heredity.stats.units import Unit, Values, units
+from heredity.stats.nouns import ALPHA, LEVEL, Alternative, Estimate, asked, fraction, whole
+from heredity.stats.units import Unit, Values, alone, units
 from heredity.types import BadInput, Frozen
 
 POWER = 0.8
@@ -103,7 +103,8 @@ def observed_limit(
     The limit is a multiple of the spread, so its interval is the chi-square interval of a standard deviation, exact for
     normal differences: with 3 units it spans a factor of 12. nan with a reason without spread.
     """
-    side(alternative), fraction(alpha, "alpha"), fraction(level, "level")
+    asked(alternative, alpha)
+    fraction(level, "level")
     _above(power, alpha)
     data, method = units(differences, unit), "detection limit of the paired t, chi-square interval of the spread"
     sd = spread(data.means_N) if data.n > 1 and not data.fault else 0.0
@@ -135,7 +136,7 @@ def would_have_seen(
 def _design(
     effect: float, sd: float, n: int, unit: str, power: float, alternative: Alternative, alpha: float
 ) -> Power:  # fmt: skip
-    reason = None if n > 1 else f"one unit has no spread; run more {unit}"
+    reason = None if n > 1 else alone(unit)
     return Power(effect=effect, sd=sd, n=n, unit=unit, power=power, alternative=alternative, alpha=alpha, reason=reason)
 
 
@@ -163,7 +164,7 @@ def _limit(n: int, power: float, alternative: Alternative, alpha: float) -> floa
 
 
 def _usable(effect: float, sd: float, alternative: Alternative, alpha: float) -> None:
-    side(alternative), fraction(alpha, "alpha")
+    asked(alternative, alpha)
     if not math.isfinite(effect):
         raise BadInput(f"effect is {effect!r}; expected a finite difference of log-odds")
     if not (math.isfinite(sd) and sd > 0):

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from scipy import special
 
 from heredity.stats.intervals import spread
-from heredity.stats.nouns import ALPHA, Alternative, Test, fraction, side, whole
-from heredity.stats.units import Unit, Units, Values, random_tails, tail_p, tails, units
+from heredity.stats.nouns import ALPHA, Alternative, Test, asked, whole
+from heredity.stats.units import Unit, Units, Values, alone, random_tails, tail_p, tails, units
 
 _LISTED = 200_000
 """Up to so many ways of dealing units to two arms are listed (10 + 10 has 184,756)."""
@@ -29,7 +29,7 @@ def paired_t(
 
     `statistic` is t. nan with a reason where a value is not finite, there is one unit, or the differences are equal.
     """
-    side(alternative), fraction(alpha, "alpha")
+    asked(alternative, alpha)
     data, method = units(differences, unit), "paired t"
     reason = data.fault or _no_spread(data)
     if reason:
@@ -48,7 +48,7 @@ def sign_flip(
     random ones, the observed one added (Phipson and Smyth 2010). A difference of exactly 0 cannot change sign, so it
     adds nothing: `smallest_p` is that of the others. It says so where even the clearest data could not reach alpha.
     """
-    side(alternative), fraction(alpha, "alpha")
+    asked(alternative, alpha)
     data = units(differences, unit)
     if data.fault:
         return data.untested("sign flips", alternative, alpha, data.fault)
@@ -59,7 +59,7 @@ def sign_flip(
         sign_DM = np.random.default_rng(seed).choice((-1.0, 1.0), (whole(draws, "draws", 99), len(moving_M)))
         counts = random_tails(sign_DM @ moving_M, total)
     least = _least_p(2.0 ** len(moving_M), counts[2], alternative, exact)
-    needed = math.ceil(math.log2((2 if alternative == "two-sided" else 1) / alpha))
+    needed = math.ceil(math.log2((2 if alternative == "two-sided" else 1) / alpha) - 1e-9)
     return Test(
         statistic=total / data.n, p=tail_p(*counts, alternative, exact), n=data.n, unit=data.name,
         method=_named("sign flips", counts[2], exact), alternative=alternative, alpha=alpha, smallest_p=least,
@@ -76,7 +76,7 @@ def clustered_t(
     both. Means of clusters rather than a sandwich estimator, which rejects too often with few of them; Welch rather
     than equal variances, since a trait that crosses also changes the spread.
     """
-    side(alternative), fraction(alpha, "alpha")
+    asked(alternative, alpha)
     one, other, both = _arms(treated, control, unit)
     method = "Welch's t of cluster means"
     reason = both.fault or (None if min(one.n, other.n) > 1 else f"needs two {both.name} in each arm")
@@ -99,7 +99,7 @@ def permutation(
     `statistic` is the difference of means. Exact up to 200,000 ways of dealing (10 + 10 units); beyond, `draws` random
     ones, the observed one added. It says so where even the clearest data could not reach alpha.
     """
-    side(alternative), fraction(alpha, "alpha")
+    asked(alternative, alpha)
     one, other, both = _arms(treated, control, unit)
     reason = both.fault or (None if one.n and other.n else "an arm has no values")
     if reason:
@@ -144,7 +144,7 @@ def _first(holds: Callable[[int], bool]) -> int:
 
 def _no_spread(data: Units) -> str | None:
     if data.n == 1:
-        return f"one unit has no spread; run more {data.name}"
+        return alone(data.name)
     size = float(np.abs(data.means_N).max())
     return "the differences are all equal, so there is no spread" if spread(data.means_N) <= 1e-12 * size else None
 

@@ -78,6 +78,11 @@ def units(values: Values, unit: Unit) -> Units:
     return Units(np.array(means, dtype=np.float64), names[0], tuple(counts.items()))
 
 
+def alone(name: str) -> str:
+    """Why one unit has no interval and no test."""
+    return f"one unit has no spread; run more {name}"
+
+
 def _average(value: Any, names: tuple[str, ...], counts: dict[str, int]) -> float:
     if not names:
         if not isinstance(value, Real):
