@@ -195,6 +195,23 @@ def test_relabelling_is_brute_force(alternative: Alternative, holes: bool) -> No
     assert ours.statistic == pytest.approx(transfer(lift_RKK, "seeds").mean)
 
 
+def test_orders_that_leave_gamma_undetermined_count_against_rejection() -> None:
+    """With these three cells missing, 4 of 6 orders have no gamma of their own; both tails must hold them."""
+    lift_KK = np.array([[3.0, np.nan, 0.4], [0.3, 2.0, np.nan], [np.nan, 0.2, 4.0]])
+    found = []
+    for order in itertools.permutations(range(3)):
+        cells = [(i, j) for i in range(3) for j in range(3) if math.isfinite(lift_KK[i, j])]
+        design = np.array([[float(order[i] == j), *np.eye(3)[i], *np.eye(3)[j]] for i, j in cells])
+        determined = np.linalg.matrix_rank(design) > np.linalg.matrix_rank(design[:, 1:])
+        fit = np.linalg.lstsq(design, np.array([lift_KK[c] for c in cells]), rcond=None)[0][0]
+        found.append(fit if determined else math.nan)
+    observed, undetermined = found[0], np.isnan(found).sum()
+    assert undetermined == 4
+    above, below = (float((sign * (np.array(found) - observed) >= -1e-9).sum()) for sign in (1, -1))
+    assert transfer_test(lift_KK[None], "seeds", "greater").p == pytest.approx((above + undetermined) / 6)
+    assert transfer_test(lift_KK[None], "seeds", "less").p == pytest.approx((below + undetermined) / 6)
+
+
 def test_relabelling_ignores_drift_and_knows_its_limit() -> None:
     rng = np.random.default_rng(2)
     cells = rng.normal(size=(2, 4, 4)) + 0.5 * np.eye(4)
