@@ -117,15 +117,16 @@ class Store:
 
     def _explain(self, key: str, error: OSError) -> str:
         where = f" at {shown(str(error.filename))}" if error.filename else ""
+        verb = "read" if error.errno == errno.ENOENT else "write to"
         if error.errno in _FULL:
+            where += _free(self.root)
             advice = "make room"
         elif error.errno in _LOCKED:
             advice = "make it writable, or name another folder with --store"
         else:
-            advice = "see to that (`heredity verify` tells what is damaged)"
-        return (f"cannot write to the store {self.root}: {error.strerror or error}{where}, while making {key}"
-                f"{_free(self.root)}; finished steps are kept: {advice}, then run the same command again, "
-                "it goes on from there")  # fmt: skip
+            advice = "mend that (`heredity verify` tells what is damaged)"
+        return (f"cannot {verb} the store {self.root}: {error.strerror or error}{where}, while making {key}; finished "
+                f"steps are kept: {advice}, then run the same command again, it goes on from there")  # fmt: skip
 
     def sweep(self) -> None:
         """Removes the unfinished work of killed processes; what a living process holds is spared."""

@@ -68,15 +68,15 @@ def make_all(
                 _stop(pool)
                 raise
     finally:
-        store.sweep()  # what stopped workers left; their folders are free once the pool is closed
+        store.sweep()  # what stopped workers left; they are gone by now
     return len(todo)
 
 
 def _stop(pool: ProcessPoolExecutor) -> None:
-    processes = list((pool._processes or {}).values())
-    pool.shutdown(wait=False, cancel_futures=True)
-    for process in processes:
+    """Ends the workers, and returns when they are gone."""
+    for process in list((pool._processes or {}).values()):
         process.terminate()
+    pool.shutdown(cancel_futures=True)
 
 
 def _drain(pool: ProcessPoolExecutor, root: Path, todo: list[Step], report: Callable[[Finished], None]) -> None:
