@@ -70,6 +70,12 @@ class Killed(Step):
         os.kill(os.getpid(), signal.SIGKILL)
 
 
+class Interrupted(Step):
+    def make(self, folder: Path, store: Store) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        (folder / "done.txt").touch()
+
+
 class Described(Step):
     """Has a field of every kind, so that its manifest has too."""
 
@@ -262,6 +268,49 @@ def test_killed_at_random_moments_nothing_is_lost_or_made_twice(
     assert interrupted >= kills / 3
 
 
+def kill_at_every_event(where: Path) -> int:
+    """Makes two Steps in a process that is killed as it first touches a file, then one killed at the second touch, and
+    so on until one gets to its end. Returns how many were killed."""
+    step = Slow(name="second", needs=(Slow(name="first", seconds=0.0),), seconds=0.0)
+    undisturbed = Store(where / "undisturbed")
+    undisturbed.get(step)
+    expected = _contents(undisturbed)
+    for event in range(10_000):
+        store = Store(where / str(event))
+        if not _killed_at(event, store, step):
+            return event
+        assert not _faults(store), f"killed at event {event}: {_faults(store)}"
+        store.get(step)
+        assert _contents(store) == expected, f"killed at event {event}"
+        assert list((store.root / "work").iterdir()) == []
+    raise AssertionError("it never got to its end")
+
+
+def _killed_at(event: int, store: Store, step: Step) -> bool:
+    """Whether a process that makes a Step was killed, just before it touched a file for the `event`-th time."""
+    child = os.fork()
+    if child:
+        status = os.waitpid(child, 0)[1]
+        assert status in (0, signal.SIGKILL)
+        return status != 0
+    left = iter(range(event))
+
+    def hook(name: str, args: tuple[object, ...]) -> None:
+        if name.partition(".")[0] in ("open", "os", "shutil", "fcntl") and next(left, None) is None:
+            signal.raise_signal(signal.SIGKILL)  # os.kill would come back here
+
+    sys.addaudithook(hook)
+    store.get(step)
+    os._exit(0)
+
+
+def test_killed_at_every_touch_of_a_file_nothing_half_made_counts_as_finished(tmp_path: Path) -> None:
+    process = _start(f"print(kill_at_every_event(Path({str(tmp_path)!r})))", tmp_path / "log")
+    output = _all_gone(process)
+    assert process.returncode == 0, output
+    assert int(output) > 50
+
+
 def test_workers_end_with_a_killed_parent(tmp_path: Path) -> None:
     store, log = Store(tmp_path / "store"), tmp_path / "log"
     log.touch()
@@ -416,6 +465,11 @@ def test_an_interrupt_while_workers_start_up_is_one_message(tmp_path: Path) -> N
     output, errors = process.communicate(timeout=PATIENCE)
     stopped = subprocess.CompletedProcess([], process.returncode, output, errors)
     assert (process.returncode, len(_told(stopped))) == (130, 1), errors
+
+
+def test_workers_leave_interrupts_to_their_parent(store: Store) -> None:
+    assert make_all(store, [Interrupted()], workers=1) == 1
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
 def test_a_read_only_store_can_be_read_and_says_that_it_cannot_be_written(disk: Path) -> None:
