@@ -89,12 +89,12 @@ def sweep(work: Path) -> None:
 
     Other machines' folders are spared too, as a shared disk need not share its locks.
     """
-    left = [p for p in work.iterdir() if p.name.split(".")[1:2] == [_HOST]] if work.is_dir() else []
-    for folder in left:
-        held = _hold(folder, wait=False)
-        if held is not None:
-            shutil.rmtree(folder, ignore_errors=True)
-            os.close(held)
+    with suppress(OSError):  # what cannot be listed or removed stays, and harms nothing
+        for folder in work.iterdir():
+            held = _hold(folder, wait=False) if folder.name.split(".")[1:2] == [_HOST] else None
+            if held is not None:
+                shutil.rmtree(folder, ignore_errors=True)
+                os.close(held)
 
 
 def settle(folder: Path) -> None:
