@@ -14,13 +14,13 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
 from heredity.store import Step, Store, files, make_all, missing, objects
 from heredity.store.manifests import MANIFEST
-from heredity.types import HeredityError, Sampling, StoreError
+from heredity.types import Frozen, HeredityError, Sampling, StoreError
 
 ROOT = Path(__file__).parent.parent
 PATIENCE = 120
@@ -77,13 +77,20 @@ class Interrupted(Step):
         (folder / "done.txt").touch()
 
 
+class Kind(Frozen):
+    """A noun with a version of its code."""
+
+    version: ClassVar[int] = 3
+    words: tuple[str, ...]
+
+
 class Described(Step):
     """Has a field of every kind, so that its manifest has too."""
 
     sampling: Sampling
     rate: float
     big: int
-    words: tuple[str, ...]
+    kind: Kind
     maybe: bool | None
     needs: tuple[Step, ...]
 
@@ -320,7 +327,7 @@ def test_workers_end_with_a_killed_parent(tmp_path: Path) -> None:
     process.kill()
     _all_gone(process)
     (left,) = (store.root / "work").iterdir()
-    store.get(Described(sampling=Sampling(), rate=0.1, big=1, words=(), maybe=None, needs=()))
+    store.get(Described(sampling=Sampling(), rate=0.1, big=1, kind=Kind(words=()), maybe=None, needs=()))
     assert not left.exists()
 
 
@@ -419,7 +426,7 @@ def _one(messages: list[str]) -> str:
 @pytest.mark.parametrize("step", [Filled(), Model()], ids=["manifest", "weights"])
 def test_a_full_disk_is_one_message_and_nothing_half_written_is_kept(disk: Path, step: Step) -> None:
     store = Store(disk / "store")
-    small = Described(sampling=Sampling(), rate=0.1, big=1, words=(), maybe=None, needs=())
+    small = Described(sampling=Sampling(), rate=0.1, big=1, kind=Kind(words=()), maybe=None, needs=())
     store.get(small)
     with pytest.raises(StoreError, match=r"No space left on device.*MB are free there.*finished steps are kept"):
         store.make(step)
@@ -481,7 +488,7 @@ def test_workers_leave_interrupts_to_their_parent(store: Store) -> None:
 
 def test_a_read_only_store_can_be_read_and_says_that_it_cannot_be_written(disk: Path) -> None:
     store = Store(disk / "store")
-    small = Described(sampling=Sampling(), rate=0.1, big=1, words=(), maybe=None, needs=())
+    small = Described(sampling=Sampling(), rate=0.1, big=1, kind=Kind(words=()), maybe=None, needs=())
     store.get(small)
     _remount(disk, "ro")
     where = ("--store", str(store.root))
@@ -531,7 +538,7 @@ def stored(store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Sto
     monkeypatch.setenv("FAULTS_LOG", str(tmp_path / "log"))
     needs = (Slow(name="a", seconds=0.0), Slow(name="b", seconds=0.0))
     last = Described(
-        sampling=Sampling(temperature=0.1, seed=5), rate=1e-3 / 3, big=10**18, words=("owl", "été", 'a"b\\'),
+        sampling=Sampling(temperature=0.1, seed=5), rate=1e-3 / 3, big=10**18, kind=Kind(words=("owl", "été", 'a"b\\')),
         maybe=None, needs=needs,
     )  # fmt: skip
     store.get(last)
@@ -713,7 +720,7 @@ def test_the_command_line_on_a_damaged_manifest_is_one_message(stored: Store) ->
 
 
 def test_a_folder_in_a_steps_place_is_told_and_left_alone(store: Store) -> None:
-    step = Described(sampling=Sampling(), rate=0.1, big=1, words=(), maybe=None, needs=())
+    step = Described(sampling=Sampling(), rate=0.1, big=1, kind=Kind(words=()), maybe=None, needs=())
     store.folder(step.key).mkdir(parents=True)
     (store.folder(step.key) / "mine.txt").touch()
     with pytest.raises(StoreError, match="has no manifest, so it is no finished step; delete it"):

@@ -92,8 +92,8 @@ def stored_identity(described: Any) -> tuple[str, set[str]]:
             key = stored_identity(value)[0]
             inputs.add(key)
             return {"key": key}
-        _check(value, {"type", "fields"})
-        return {"type": value["type"], "fields": {name: named(v) for name, v in value["fields"].items()}}
+        _check(value, {"type", "fields"} | ({"version"} & value.keys()))  # a noun may have a version of its code
+        return value | {"fields": {name: named(v) for name, v in value["fields"].items()}}
 
     _check(described, {"step", "version", "fields"})
     fields = {name: named(value) for name, value in described["fields"].items()}
