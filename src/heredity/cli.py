@@ -261,7 +261,9 @@ def main() -> None:
     except HeredityError as error:
         typer.echo(f"heredity: {error}", err=True)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit) as stop:
+        if getattr(stop, "code", 130) != 130:  # typer turns an interrupt into a silent exit with 130
+            raise
         typer.echo("heredity: stopped; finished steps are kept, the same command goes on from there", err=True)
         sys.exit(130)
     except Exception as error:

@@ -2,36 +2,33 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
+import errno
 import os
 import platform
+import re
 import shutil
 import subprocess
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from heredity.store.step import Step, describe
+from heredity.store.files import settle, settle_names, sweep, work_folder
+from heredity.store.manifests import MANIFEST, faults, manifest_text, read_manifest, shown
+from heredity.store.step import Step
 from heredity.types import BadInput, StoreError
 
-MANIFEST = "manifest.json"
+__all__ = ["MANIFEST", "Progress", "Store"]
+
 Progress = Callable[[float, str], None]
 """Told the fraction done of the step at hand, and a word on how it stands."""
 
-
-def file_digest(path: Path) -> str:
-    """blake2b of a file's bytes, 40 hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=20)).hexdigest()
-
-
-def _files(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.rglob("*") if p.is_file())
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+_LOCKED = {errno.EROFS, errno.EACCES, errno.EPERM}
+_DISK = {*_FULL, errno.EROFS, errno.EIO, errno.EFBIG, errno.ESTALE}
+"""Errors that only a disk gives; a Step that meets one of them cannot be at fault."""
 
 
 @cache
@@ -50,16 +47,18 @@ def _surroundings() -> dict[str, Any]:
 
 
 class Store:
-    """A folder of finished Steps: `objects/KEY/` holds the payload and its manifest."""
+    """A folder of finished Steps: `objects/KEY/` holds the payload and its manifest (docs/store.md)."""
 
     def __init__(self, root: Path, progress: Progress | None = None) -> None:
         self.root = root
         self.progress: Progress = progress or (lambda fraction, word: None)
 
     def folder(self, key: str) -> Path:
+        """Where the payload of a key lies once it is made."""
         return self.root / "objects" / key
 
     def has(self, step: Step) -> bool:
+        """Whether the Step was made."""
         return (self.folder(step.key) / MANIFEST).is_file()
 
     def path(self, step: Step) -> Path:
@@ -78,37 +77,60 @@ class Store:
 
     def make(self, step: Step) -> None:
         """Makes one Step whose inputs are at hand, and publishes it atomically."""
-        work = self.root / "work" / f"{step.key}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        self.sweep()
         try:
-            work.mkdir(parents=True)
-            (self.root / "objects").mkdir(exist_ok=True)
-            started, clock = time.time(), time.monotonic()
-            step.make(work, self)
-            run = _surroundings() | {"started": started, "wall_s": round(time.monotonic() - clock, 3)}
-            manifest = self._manifest(step, work) | {"run": run}
-            (work / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n")
-            self._publish(work, self.folder(step.key))
-        except OSError as error:
-            raise StoreError(
-                f"cannot write to the store {self.root}: {error.strerror or error}; finished steps are kept"
-            ) from error
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
+            with work_folder(self.root / "work", step.key) as work:
+                self._make_in(work, step)
+        except Exception as error:
+            reason = _os_error(error)
+            if reason is None or not self._is_ours(reason):
+                raise
+            raise StoreError(self._explain(step.key, reason)) from error
 
-    def _manifest(self, step: Step, work: Path) -> dict[str, Any]:
-        files = {
-            p.relative_to(work).as_posix(): {"blake2b": file_digest(p), "bytes": p.stat().st_size} for p in _files(work)
-        }
-        return {"schema_version": 1, "key": step.key, "step": describe(step), "inputs": [i.key for i in step.inputs],
-                "files": files}  # fmt: skip
+    def _make_in(self, work: Path, step: Step) -> None:
+        (self.root / "objects").mkdir(exist_ok=True)
+        started, clock = time.time(), time.monotonic()
+        step.make(work, self)
+        run = _surroundings() | {"started": started, "wall_s": round(time.monotonic() - clock, 3)}
+        text = manifest_text(step, work, run)
+        (work / MANIFEST).write_text(text, encoding="utf-8")
+        settle(work)
+        self._publish(work, self.folder(step.key))
 
     @staticmethod
     def _publish(work: Path, final: Path) -> None:
         try:
             work.rename(final)
         except OSError:
-            if not (final / MANIFEST).is_file():  # not a second writer who came first
-                raise
+            if (final / MANIFEST).is_file():  # a second writer came first; this copy goes
+                return
+            if final.exists():
+                raise StoreError(f"{final} has no manifest, so it is no finished step; delete it, then run again; "
+                                 "finished steps are kept") from None  # fmt: skip
+            raise
+        settle_names(final.parent)
+
+    def _is_ours(self, error: OSError) -> bool:
+        """Whether the Store's disk is at fault, and not something else that a Step opened."""
+        named = isinstance(error.filename, str | os.PathLike) and Path(error.filename).is_relative_to(self.root)
+        return error.errno in _DISK or named
+
+    def _explain(self, key: str, error: OSError) -> str:
+        where = f" at {shown(str(error.filename))}" if error.filename else ""
+        verb = "read" if error.errno == errno.ENOENT else "write to"
+        if error.errno in _FULL:
+            where += _free(self.root)
+            advice = "make room"
+        elif error.errno in _LOCKED:
+            advice = "make it writable, or name another folder with --store"
+        else:
+            advice = "mend that (`heredity verify` tells what is damaged)"
+        return (f"cannot {verb} the store {self.root}: {error.strerror or error}{where}, while making {key}; finished "
+                f"steps are kept: {advice}, then run the same command again, it goes on from there")  # fmt: skip
+
+    def sweep(self) -> None:
+        """Removes the unfinished work of killed processes; what a living process holds is spared."""
+        sweep(self.root / "work")
 
     def manifest(self, key: str) -> dict[str, Any]:
         """The manifest of a key or of a unique beginning of one."""
@@ -118,8 +140,7 @@ class Store:
                 f"{len(matches)} steps in {self.root} match {key!r}; `heredity show` lists the keys"
                 if matches else f"no step in {self.root} has a key that begins with {key!r}; `heredity show` lists them"
             )  # fmt: skip
-        manifest: dict[str, Any] = json.loads((self.folder(matches[0]) / MANIFEST).read_text())
-        return manifest
+        return read_manifest(self.folder(matches[0]))
 
     def keys(self) -> list[str]:
         """The keys of all finished Steps, oldest first."""
@@ -128,19 +149,23 @@ class Store:
 
     def verify(self) -> Iterator[tuple[str, list[str]]]:
         """Every key with what is wrong with it: files missing, changed, or never written by the Step."""
-        for key in self.keys():
-            yield key, self._faults(key)
+        keys = self.keys()
+        for key in keys:
+            yield shown(key), faults(self.folder(key))
+        for path in sorted(p for p in self.root.glob("objects/*") if p.name not in keys):
+            yield shown(path.name), ["no manifest: this is no finished step"]
 
-    def _faults(self, key: str) -> list[str]:
-        folder = self.folder(key)
-        try:
-            manifest = json.loads((folder / MANIFEST).read_text())
-            expected: dict[str, dict[str, Any]] = manifest["files"]
-            faults = [] if manifest["key"] == key else [f"manifest belongs to {manifest['key']}"]
-        except (ValueError, KeyError, TypeError) as error:
-            return [f"manifest cannot be read: {error}"]
-        present = {p.relative_to(folder).as_posix(): p for p in _files(folder) if p.name != MANIFEST}
-        faults += [f"{name} is missing" for name in expected.keys() - present.keys()]
-        faults += [f"{name} was not written by this step" for name in present.keys() - expected.keys()]
-        both = expected.keys() & present.keys()
-        return sorted(faults + [f"{n} has changed" for n in both if file_digest(present[n]) != expected[n]["blake2b"]])
+
+def _os_error(error: Exception) -> OSError | None:
+    """The system's error behind an exception. Rust libraries (safetensors, tokenizers) tell it in their text only."""
+    if isinstance(error, OSError):
+        return error
+    told = re.search(r"\(os error (\d+)\)", str(error))
+    return OSError(int(told[1]), os.strerror(int(told[1]))) if told else None
+
+
+def _free(root: Path) -> str:
+    try:
+        return f" ({shutil.disk_usage(root).free / 1e6:.1f} MB are free there)"
+    except OSError:
+        return ""

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from multiprocessing import get_context
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import NamedTuple
 
 from heredity.store.objects import Store
 from heredity.store.step import Step
+from heredity.types import HeredityError
 
 _QUIET = {
     "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1",
@@ -54,15 +60,23 @@ def make_all(
         return 0
     os.environ.update(_QUIET)  # read by the workers before they import anything heavy
     workers = min(workers or os.cpu_count() or 1, len(todo))
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_enter) as pool:
-        try:
-            _drain(pool, store.root, todo, report)
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for process in list((pool._processes or {}).values()):
-                process.terminate()
-            raise
+    try:
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_enter) as pool:
+            try:
+                _drain(pool, store.root, todo, report)
+            except BaseException:
+                _stop(pool)
+                raise
+    finally:
+        store.sweep()  # what stopped workers left; they are gone by now
     return len(todo)
+
+
+def _stop(pool: ProcessPoolExecutor) -> None:
+    """Ends the workers, and returns when they are gone."""
+    for process in list((pool._processes or {}).values()):
+        process.terminate()
+    pool.shutdown(cancel_futures=True)
 
 
 def _drain(pool: ProcessPoolExecutor, root: Path, todo: list[Step], report: Callable[[Finished], None]) -> None:
@@ -72,15 +86,27 @@ def _drain(pool: ProcessPoolExecutor, root: Path, todo: list[Step], report: Call
     while waiting or running:
         for step in [s for s, needs in waiting.items() if not needs]:
             del waiting[step]
-            running[pool.submit(_make, root, step)] = step
+            with _interrupts_for_the_parent():
+                running[pool.submit(_make, root, step)] = step
         finished, _ = wait(running, return_when=FIRST_COMPLETED)
         for future in finished:
+            _raise_from(future, running)
             step = running.pop(future)
-            future.result()
             done += 1
             for needs in waiting.values():
                 needs.discard(step)
             report(Finished(done, total, step))
+
+
+def _raise_from(future: Future[None], running: dict[Future[None], Step]) -> None:
+    try:
+        future.result()
+    except BrokenProcessPool as error:
+        keys = ", ".join(step.key for step in running.values())
+        raise HeredityError(
+            f"a worker was killed (out of memory?) while these were made: {keys}; finished steps are kept: run the "
+            "same command again, it goes on from there, or with --workers 1 to use less memory"
+        ) from error
 
 
 def _needs(todo: list[Step]) -> dict[Step, set[Step]]:
@@ -88,13 +114,29 @@ def _needs(todo: list[Step]) -> dict[Step, set[Step]]:
     return {step: {s for s in step.inputs if s in made_here} for step in todo}
 
 
+@contextmanager
+def _interrupts_for_the_parent() -> Iterator[None]:
+    """Processes started in here never see an interrupt, not even while they start up: the parent answers it, once."""
+    if sys.platform == "win32":
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _enter() -> None:
-    import signal
+    threading.Thread(target=_end_with_the_parent, daemon=True).start()
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent answers an interrupt, once
-    import torch
 
-    torch.set_num_threads(1)
+def _end_with_the_parent() -> None:
+    """Ends a worker at once when its parent is gone, even by SIGKILL, so that no orphan works beside a resumed run."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _make(root: Path, step: Step) -> None:

@@ -42,9 +42,13 @@ class Step(Frozen):
 
 @cache
 def _key(step: Step) -> str:
-    identity = {"step": type(step).__name__, "version": step.version, "fields": _fields(step, nested=False)}
+    return _hash(type(step).__name__, step.version, _fields(step, nested=False))
+
+
+def _hash(name: str, version: int, fields: dict[str, Any]) -> str:
+    identity = {"step": name, "version": version, "fields": fields}
     text = json.dumps(identity, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
-    return f"{type(step).__name__}-{hashlib.blake2b(text.encode(), digest_size=10).hexdigest()}"
+    return f"{name}-{hashlib.blake2b(text.encode(), digest_size=10).hexdigest()}"
 
 
 def _steps_in(value: Any) -> Iterator[Step]:
@@ -74,6 +78,35 @@ def describe(value: Any, nested: bool = True) -> Any:
 
 def _fields(value: Frozen, nested: bool) -> dict[str, Any]:
     return {name: describe(getattr(value, name), nested) for name in type(value).model_fields}
+
+
+def stored_identity(described: Any) -> tuple[str, set[str]]:
+    """The key of the Step that `describe` wrote, and its inputs' keys; no class is needed.
+
+    ValueError where it is no description.
+    """
+    inputs: set[str] = set()
+
+    def named(value: Any) -> Any:
+        if isinstance(value, list):
+            return [named(item) for item in value]
+        if not isinstance(value, dict):
+            return value
+        if "step" in value:
+            key = stored_identity(value)[0]
+            inputs.add(key)
+            return {"key": key}
+        _check(value, {"type", "fields"} | ({"version"} & value.keys()))  # a noun may have a version of its code
+        return value | {"fields": {name: named(v) for name, v in value["fields"].items()}}
+
+    _check(described, {"step", "version", "fields"})
+    fields = {name: named(value) for name, value in described["fields"].items()}
+    return _hash(described["step"], described["version"], fields), inputs
+
+
+def _check(described: Any, members: set[str]) -> None:
+    if not isinstance(described, dict) or set(described) != members or not isinstance(described["fields"], dict):
+        raise ValueError(f"expected an object with {', '.join(sorted(members))}")
 
 
 def _classes(of: type[Frozen]) -> Iterator[type[Frozen]]:
