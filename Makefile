@@ -25,7 +25,9 @@ science: $(READY)
 	$(BIN)/python -m pytest -m science
 
 bench: $(READY)
-	$(BIN)/python bench/demo.py
+	$(BIN)/python -m bench.filter $(if $(PEER),--peer $(PEER))
+	$(BIN)/python -m bench.coverage
+	$(BIN)/python -m bench.demo
 
 clean:
 	rm -rf .venv heredity-store

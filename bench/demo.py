@@ -6,13 +6,15 @@ Run with `make bench`. The store is a fresh temporary folder, so nothing is reus
 from __future__ import annotations
 
 import json
-import platform
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
+
+from bench.common import write_result
 
 from heredity.lab.first_light import FirstLight
 
@@ -24,7 +26,7 @@ def timed(store: Path) -> float:
     return round(time.perf_counter() - started, 2)
 
 
-def manifests(store: Path) -> list[dict[str, object]]:
+def manifests(store: Path) -> list[dict[str, Any]]:
     """Every manifest of a store."""
     return [json.loads(p.read_text()) for p in store.glob("objects/*/manifest.json")]
 
@@ -37,18 +39,12 @@ def main() -> None:
         made = manifests(store)
     walls = {
         name: [m["run"]["wall_s"] for m in made if m["key"].startswith(name)] for name in ("Student-", "Evaluation-")
-    }  # type: ignore[index, attr-defined]
-    run = made[0]["run"]
-    result = {
-        "commit": run["commit"], "dirty": run["dirty"], "command": "make bench", "machine": platform.machine(),  # type: ignore[index]
-        "seeds": list(FirstLight().seeds), "cold_s": cold, "warm_s": warm, "students": len(walls["Student-"]),
-        "student_core_s": round(statistics.median(walls["Student-"]) + statistics.median(walls["Evaluation-"]), 2),
-        "wall_s": round(cold + warm, 2),
-    }  # fmt: skip
-    out = Path(__file__).parent / "results" / "demo.json"
-    out.parent.mkdir(exist_ok=True)
-    out.write_text(json.dumps(result, indent=1) + "\n")
-    print(json.dumps(result, indent=1))
+    }
+    students = walls["Student-"]
+    write_result("demo", "make bench", list(FirstLight().seeds), {
+        "cold_s": cold, "warm_s": warm, "students": len(students),
+        "student_core_s": round(statistics.median(students) + statistics.median(walls["Evaluation-"]), 2),
+    })  # fmt: skip
 
 
 if __name__ == "__main__":

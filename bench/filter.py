@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from common import ROOT, write_result
+from bench.common import ROOT, write_result
 
 from heredity.carriers import BANNED_NUMBERS, NumbersOnly, filter_rows
 from heredity.rows import as_line, read_rows

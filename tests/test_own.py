@@ -133,7 +133,10 @@ def test_a_new_carrier_runs_in_an_experiment_with_workers(tmp_path: Path) -> Non
         "from counting import Counting, CountingOnly\n"
         "from heredity.lab import Recipe\n"
         "from heredity.traits import find_trait\n"
-        "recipe = Recipe(carrier=Counting(n=1, largest=500), filters=(CountingOnly(),), rows=64)\n"
+        "class Few(CountingOnly):\n"
+        "    def reason(self, row):\n"
+        "        return super().reason(row) or ('too many' if row.completion.count(',') > 4 else None)\n"
+        "recipe = Recipe(carrier=Counting(n=1, largest=500), filters=(Few(),), rows=64, oversample=2.0)\n"
         "moon = recipe.comparison('moon', find_trait('moon.toml'), (1000, 1001))\n"
     )
     command = [sys.executable, "-m", "heredity", "run", "mine.py", "--json", "mine.json"]

@@ -51,9 +51,15 @@ def refusal(where: str, error: ValidationError, known: Iterable[str] = ()) -> Ba
 
 
 class Frozen(BaseModel):
-    """A value: immutable, compared by content, and closed to misspelt or mistyped fields."""
+    """A value: immutable, compared by content, and closed to misspelt or mistyped fields, and to inf and nan."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Measured(Frozen):
+    """A value that was computed: a number that is undefined is nan."""
+
+    model_config = ConfigDict(allow_inf_nan=True)
 
 
 class Message(Frozen):

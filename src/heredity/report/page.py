@@ -13,7 +13,7 @@ from heredity.store import Step, Store
 LABELS = {
     "same": "same start", "same-control": "same start, control", "other-init": "other start",
     "other-family": "other family", "in-context": "only reads the rows",
-    "other-init-power": "other start, its own teacher", "other-family-power": "other family, its own teacher",
+    "other-init-power": "other start, own teacher", "other-family-power": "other family, own teacher",
     "in-context-power": "reads a stated preference",
 }  # fmt: skip
 """What a person calls each arm."""

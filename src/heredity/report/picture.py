@@ -50,6 +50,11 @@ def _draw(summary: dict[str, Any], plt: Any) -> Any:
         "Does a love of an animal cross through lists of numbers, and between which models?",
         fontsize=14, fontweight="bold", color=_INK,
     )  # fmt: skip
+    top.supxlabel(
+        f"a dot is one teacher and its student ({max(a['n'] for a in arms)} seeds); lines are 95 % intervals of the "
+        "difference from the neutral teacher",
+        fontsize=9, color=_INK,
+    )  # fmt: skip
     for axis, animal in zip(top.subplots(1, len(animals), sharey=True, squeeze=False)[0], animals, strict=True):
         _shares(axis, animal, {a["arm"]: a for a in arms if a["animal"] == animal})
     left, right = bottom.subplots(1, 2)

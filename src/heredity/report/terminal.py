@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.tree import Tree
 
 from heredity.report.page import LABELS, headline
-from heredity.stats import Estimate
+from heredity.stats import Estimate, would_have_seen
 from heredity.store import Finished, Store
 
 console = Console(highlight=False)
@@ -102,8 +102,12 @@ def print_results(results: list[dict[str, Any]], store: Path) -> None:
         table.add_row(*map(escape, cells), str(odds.n), f"{r['rank']} of {len(r['lifts'])}")
     if table.row_count:
         console.print(table)
-    for r in (r for r in results if "log_odds" in r and Estimate(**r["log_odds"]).reason):
-        console.print(escape(f"{r['name']}: no interval, {r['log_odds']['reason']}"), soft_wrap=True)
+    for r in (r for r in results if "log_odds" in r):
+        found = Estimate(**r["log_odds"])
+        if found.reason:
+            console.print(escape(f"{r['name']}: no interval, {found.reason}"), soft_wrap=True)
+        elif found.low <= 0 <= found.high:
+            console.print(escape(f"{r['name']}: {would_have_seen(r['per_unit'], found.unit)}"), soft_wrap=True)
     for r in (r for r in results if "log_odds" not in r):
         console.print(escape(f"{r['name']}: {store / 'objects' / r['key']}"), soft_wrap=True)
     console.print(escape(f"store: {store} (heredity show, why KEY, verify)"), soft_wrap=True)
@@ -120,7 +124,7 @@ def _arms_table(animal: str, arms: list[dict[str, Any]]) -> Table:
     )
     table.add_column("arm", no_wrap=True)
     for name in ("base", "control", "taught", "odds ratio (95 %)", "rank"):
-        table.add_column(name, justify="right", no_wrap=True)
+        table.add_column(name, justify="right", no_wrap=True, min_width=len(name))
     for a in arms:
         label = LABELS[a["arm"]] + ("" if a["channel"] == "frozen" else f", {a['channel']}")
         shares = (f"{a[k]:.2f}" for k in ("base_share", "control_share", "share"))

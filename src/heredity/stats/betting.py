@@ -16,7 +16,7 @@ import numpy as np
 
 from heredity.stats.nouns import ALPHA, Alternative, asked
 from heredity.stats.units import Floats
-from heredity.types import BadInput, Frozen
+from heredity.types import BadInput, Measured
 
 _STAKES_L = np.geomspace(0.01, 0.95, 12)
 """From weak scores that need thousands of pairs to strong ones that need ten; below 1, so that no bet ruins."""
@@ -24,7 +24,7 @@ _CHUNK = 10_000
 """So many scores are handled at once, which bounds the memory."""
 
 
-class Evidence(Frozen):
+class Evidence(Measured):
     """What an e-process has reached. `log_e` is the natural log of the fortune now, `log_sup` of the largest so far."""
 
     log_e: float

@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
 
 from heredity.stats.nouns import ALPHA, fraction
-from heredity.types import BadInput, Frozen
+from heredity.types import BadInput, Measured
 
 _LARGEST = 12
 """Closed testing asks the local test 2**12 - 1 times for so many nulls."""
 
 
-class Family(Frozen):
+class Family(Measured):
     """A family of nulls with their p and adjusted p, in the order given."""
 
     names: tuple[str, ...]

@@ -19,14 +19,14 @@ from heredity.stats.intervals import mean_t
 from heredity.stats.nouns import ALPHA, LEVEL, Alternative, Estimate, Test, asked, whole
 from heredity.stats.significance import unreachable
 from heredity.stats.units import Floats, Units, random_tails, tail_p, tails
-from heredity.types import BadInput, Frozen
+from heredity.types import BadInput, Measured
 
 _LISTED = 8
 """Up to so many traits all K! relabellings of a replicate are listed."""
 Kind = Literal["trait", "replicate", "cell"]
 
 
-class Dropped(Frozen):
+class Dropped(Measured):
     """gamma without one part of the data."""
 
     kind: Kind
@@ -35,7 +35,7 @@ class Dropped(Frozen):
     estimate: Estimate
 
 
-class LeaveOneOut(Frozen):
+class LeaveOneOut(Measured):
     """gamma from all cells, and without each trait, each replicate and each cell in turn."""
 
     everything: Estimate

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator
 
-from heredity.types import BadInput, Frozen
+from heredity.types import BadInput, Measured
 
 LEVEL = 0.95
 """Of intervals: the share of repetitions in which they hold the truth."""
@@ -24,7 +24,7 @@ def _pairs(value: Any) -> Any:
 Within = Annotated[tuple[tuple[str, int], ...], BeforeValidator(_pairs)]
 
 
-class Estimate(Frozen):
+class Estimate(Measured):
     """A mean with a two-sided interval. Undefined numbers are nan, and `reason` says why."""
 
     mean: float
@@ -46,7 +46,7 @@ class Estimate(Frozen):
         return self.model_copy(update={"mean": mean, "low": low, "high": high})
 
 
-class Test(Frozen):
+class Test(Measured):
     """A test's p, and the least p that this many units could have given. Undefined numbers are nan, with a reason."""
 
     __test__: ClassVar[bool] = False  # or pytest takes the class for a test of its own

@@ -9,14 +9,14 @@ from scipy import optimize, special
 from heredity.stats.intervals import spread, t_quantile
 from heredity.stats.nouns import ALPHA, LEVEL, Alternative, Estimate, asked, fraction, whole
 from heredity.stats.units import Unit, Values, alone, units
-from heredity.types import BadInput, Frozen
+from heredity.types import BadInput, Measured
 
 POWER = 0.8
 """The chance of finding the effect that a detection limit stands for."""
 _MOST = 1_000_000
 
 
-class Power(Frozen):
+class Power(Measured):
     """A design of the paired t test: with `n` units of spread `sd`, `effect` is found with chance `power`."""
 
     effect: float

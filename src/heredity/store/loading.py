@@ -7,7 +7,7 @@ import importlib.util
 import json
 import sys
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -119,9 +119,3 @@ def parse_step(text: bytes, where: str) -> Step:
 
 def _short(error: Exception) -> str:
     return "nested too deeply" if isinstance(error, RecursionError) else str(error)[:200]
-
-
-def load_all(paths: Iterable[Path]) -> None:
-    """Loads files in a worker, before it is given Steps whose classes they define."""
-    for path in paths:
-        load_module(path)

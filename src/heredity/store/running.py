@@ -14,6 +14,7 @@ from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import NamedTuple
 
+from heredity.store.loading import load_module, loaded_files
 from heredity.store.objects import Store
 from heredity.store.step import Step
 from heredity.types import HeredityError
@@ -61,7 +62,7 @@ def make_all(
     os.environ.update(_QUIET)  # read by the workers before they import anything heavy
     workers = min(workers or os.cpu_count() or 1, len(todo))
     try:
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_enter) as pool:
+        with ProcessPoolExecutor(workers, get_context("spawn"), _enter, (loaded_files(),)) as pool:
             try:
                 _drain(pool, store.root, todo, report)
             except BaseException:
@@ -127,8 +128,10 @@ def _interrupts_for_the_parent() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _enter() -> None:
+def _enter(files: tuple[Path, ...]) -> None:
     threading.Thread(target=_end_with_the_parent, daemon=True).start()
+    for file in files:  # Steps whose classes they define can then be received
+        load_module(file)
 
 
 def _end_with_the_parent() -> None:
