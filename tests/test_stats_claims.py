@@ -25,7 +25,7 @@ def check(case: Case, n: int, runs: int, seed: int) -> None:
 
 @pytest.mark.parametrize(("case", "n"), PROMISED, ids=[f"{c.name}, {n}" for c, n in PROMISED])
 def test_promises_hold(case: Case, n: int) -> None:
-    check(case, n, runs=3_000, seed=1)
+    check(case, n, runs=1_500, seed=1)
 
 
 @pytest.mark.science
