@@ -6,7 +6,6 @@ import json
 import os
 import random
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -130,13 +129,6 @@ class Elsewhere(Step):
         Path(self.path).read_text()
 
 
-class Linking(Step):
-    name: str
-
-    def make(self, folder: Path, store: Store) -> None:
-        (folder / self.name).symlink_to("/etc/hostname")
-
-
 def cheap() -> Step:
     """Fifteen Steps in four layers."""
     layer: list[Step] = [Slow(name=f"leaf{i}") for i in range(8)]
@@ -154,6 +146,10 @@ def real() -> Step:
 
 def _meetings() -> Step:
     return Slow(name="last", needs=tuple(Meeting(name=f"m{i}") for i in range(5)), seconds=0.01)
+
+
+def faults(store: Store) -> dict[str, list[str]]:
+    return {key: found for key, found in store.verify() if found}
 
 
 def _wait_until(true: Callable[[], bool]) -> None:
@@ -285,7 +281,7 @@ def kill_at_every_event(where: Path) -> int:
         store = Store(where / str(event))
         if not _killed_at(event, store, step):
             return event
-        assert not _faults(store), f"killed at event {event}: {_faults(store)}"
+        assert not faults(store), f"killed at event {event}: {faults(store)}"
         store.get(step)
         assert _contents(store) == expected, f"killed at event {event}"
         assert list((store.root / "work").iterdir()) == []
@@ -399,12 +395,12 @@ def _remount(disk: Path, option: str) -> None:
     subprocess.run(["mount", "-o", f"remount,{option}", str(disk)], check=True)
 
 
-def _heredity(*args: str) -> subprocess.CompletedProcess[str]:
+def heredity(*args: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "heredity", *args]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
 
 
-def _told(done: subprocess.CompletedProcess[str]) -> list[str]:
+def told(done: subprocess.CompletedProcess[str]) -> list[str]:
     """The messages on standard error; a traceback is never among them."""
     assert "Traceback" not in done.stderr + done.stdout
     return [line for line in done.stderr.splitlines() if line.startswith("heredity: ")]
@@ -416,7 +412,7 @@ def _steps_to_make(errors: str) -> int:
     return int(found[1])
 
 
-def _one(messages: list[str]) -> str:
+def one(messages: list[str]) -> str:
     (message,) = messages
     return message
 
@@ -440,9 +436,9 @@ def test_a_full_disk_is_one_message_and_nothing_half_written_is_kept(disk: Path,
 def test_the_command_line_on_a_full_disk_then_interrupted_goes_on_each_time(disk: Path) -> None:
     store = Store(disk / "store")
     demo = ("demo", "--animal", "owl", "--rows", "32", "--workers", "2", "--store", str(store.root))
-    full = _heredity(*demo)
+    full = heredity(*demo)
     assert full.returncode == 2
-    message = _one(_told(full))
+    message = one(told(full))
     assert f"cannot write to the store {store.root}: No space left on device" in message
     assert "run the same command again" in message
     kept, total = len(store.keys()), _steps_to_make(full.stderr)
@@ -457,7 +453,7 @@ def test_the_command_line_on_a_full_disk_then_interrupted_goes_on_each_time(disk
     output, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
     stopped = subprocess.CompletedProcess(demo, 130, output, errors)
-    assert "stopped; finished steps are kept" in _one(_told(stopped))
+    assert "stopped; finished steps are kept" in one(told(stopped))
     assert "KeyboardInterrupt" not in errors
     assert _steps_to_make(errors) == total - kept
     assert list((store.root / "work").iterdir()) == []
@@ -476,7 +472,7 @@ def test_an_interrupt_while_workers_start_up_is_one_message(tmp_path: Path) -> N
     os.killpg(process.pid, signal.SIGINT)
     output, errors = process.communicate(timeout=PATIENCE)
     stopped = subprocess.CompletedProcess([], process.returncode, output, errors)
-    assert (process.returncode, len(_told(stopped))) == (130, 1), errors
+    assert (process.returncode, len(told(stopped))) == (130, 1), errors
 
 
 def test_workers_leave_interrupts_to_their_parent(store: Store) -> None:
@@ -491,26 +487,26 @@ def test_a_read_only_store_can_be_read_and_says_that_it_cannot_be_written(disk: 
     _remount(disk, "ro")
     where = ("--store", str(store.root))
     for verb in (("show",), ("why", small.key), ("verify",)):
-        done = _heredity(*verb, *where)
+        done = heredity(*verb, *where)
         assert (done.returncode, done.stderr) == (0, "")
     assert make_all(store, [small]) == 0
     assert store.get(small) == store.path(small)
-    refused = _heredity("demo", "--animal", "owl", "--rows", "32", *where)
+    refused = heredity("demo", "--animal", "owl", "--rows", "32", *where)
     assert refused.returncode == 2
-    assert "Read-only file system" in _one(_told(refused))
-    assert "name another folder with --store" in _one(_told(refused))
+    assert "Read-only file system" in one(told(refused))
+    assert "name another folder with --store" in one(told(refused))
 
 
 @pytest.mark.science
 def test_a_demo_that_ran_out_of_room_ends_well_with_more_and_is_then_read_from_a_read_only_disk(disk: Path) -> None:
     demo = ("demo", "--animal", "owl", "--rows", "32", "--store", str(disk / "store"))
     _remount(disk, "size=20m")
-    assert _heredity(*demo).returncode == 2
+    assert heredity(*demo).returncode == 2
     _remount(disk, "size=200m")
-    first = _heredity(*demo)
-    assert (first.returncode, _told(first)) == (0, [])
+    first = heredity(*demo)
+    assert (first.returncode, told(first)) == (0, [])
     _remount(disk, "ro")
-    again = _heredity(*demo)
+    again = heredity(*demo)
     assert (again.returncode, again.stdout, again.stderr) == (0, first.stdout, "")
 
 
@@ -525,210 +521,3 @@ def test_errors_of_other_languages_libraries_are_understood() -> None:
     found = objects._os_error(ValueError("I/O error: No space left on device (os error 28)"))
     assert found is not None
     assert (found.errno, objects._os_error(ValueError("28"))) == (28, None)
-
-
-# Damage to what is stored.
-
-
-@pytest.fixture
-def stored(store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Store:
-    """Three Steps: flat files, deep files, fields of every kind, and one that reads the others."""
-    monkeypatch.setenv("FAULTS_LOG", str(tmp_path / "log"))
-    needs = (Slow(name="a", seconds=0.0), Slow(name="b", seconds=0.0))
-    last = Described(
-        sampling=Sampling(temperature=0.1, seed=5), rate=1e-3 / 3, big=10**18, kind=Kind(words=("owl", "été", 'a"b\\')),
-        maybe=None, needs=needs,
-    )  # fmt: skip
-    store.get(last)
-    return store
-
-
-def _faults(store: Store) -> dict[str, list[str]]:
-    return {key: found for key, found in store.verify() if found}
-
-
-def _flip(path: Path, rng: random.Random) -> None:
-    raw = bytearray(path.read_bytes())
-    raw[rng.randrange(len(raw))] ^= rng.randrange(1, 256)
-    path.write_bytes(raw)
-
-
-@pytest.mark.parametrize("kind", ["payloads", "manifests"])
-def test_verify_finds_every_one_of_1000_flipped_bytes(stored: Store, kind: str) -> None:
-    rng, objects_ = random.Random(5), stored.root / "objects"
-    paths = sorted(p for p in objects_.rglob("*") if p.is_file())
-    paths = [p for p in paths if (p.parent.parent == objects_ and p.name == MANIFEST) == (kind == "manifests")]
-    assert len(paths) == {"payloads": 6, "manifests": 3}[kind]
-    unnoticed = []
-    for turn in range(1_000):
-        path = rng.choice(paths)
-        whole, key = path.read_bytes(), path.relative_to(objects_).parts[0]
-        _flip(path, rng)
-        if list(_faults(stored)) != [key]:
-            unnoticed.append((turn, path))
-        path.write_bytes(whole)
-    assert unnoticed == []
-    assert _faults(stored) == {}
-
-
-def test_a_manifest_of_before_there_was_a_sum_is_checked_all_the_same(stored: Store) -> None:
-    path = stored.folder(stored.keys()[-1]) / MANIFEST
-    manifest = json.loads(path.read_text())
-    del manifest["run"]["manifest_blake2b"]
-    whole = json.dumps(manifest, indent=1, sort_keys=True) + "\n"
-    path.write_text(whole)
-    assert _faults(stored) == {}
-    rng = random.Random(6)
-    for _ in range(300):
-        _flip(path, rng)
-        try:
-            in_run = {k: v for k, v in json.loads(path.read_text()).items() if k != "run"} == {
-                k: v for k, v in manifest.items() if k != "run"
-            }
-        except ValueError:
-            in_run = False
-        assert in_run or list(_faults(stored)) == [path.parent.name]
-        path.write_text(whole)
-
-
-def _cut(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:-1])
-
-
-def _extend(path: Path) -> None:
-    path.write_bytes(path.read_bytes() + b"\0")
-
-
-def _rename(path: Path) -> None:
-    path.rename(path.with_name("other.txt"))
-
-
-def _swap(path: Path) -> None:
-    other = path.parent / "deep" / "first.txt"
-    path.rename(path.with_name("swap"))
-    other.rename(path)
-    path.with_name("swap").rename(other)
-
-
-def _link(path: Path) -> None:
-    path.rename(path.parent.parent.parent / "aside")
-    path.symlink_to(path.parent.parent.parent / "aside")
-
-
-def _linked_folder(path: Path) -> None:
-    shutil.move(path.parent / "deep", path.parent.parent.parent / "aside")
-    (path.parent / "deep").symlink_to(path.parent.parent.parent / "aside")
-
-
-def _pipe(path: Path) -> None:
-    path.unlink()
-    os.mkfifo(path)
-
-
-def _linked_step(path: Path) -> None:
-    shutil.move(path.parent, path.parent.parent.parent / "aside")
-    path.parent.symlink_to(path.parent.parent.parent / "aside")
-
-
-@pytest.mark.parametrize(
-    ("damage", "told"),
-    [
-        (_cut, ["second.txt has changed"]),
-        (_extend, ["second.txt has changed"]),
-        (_rename, ["other.txt was not written by this step", "second.txt is missing"]),
-        (_swap, ["deep/first.txt has changed", "second.txt has changed"]),
-        (_link, ["second.txt is a link or no file"]),
-        (_linked_folder, ["deep was not written by this step", "deep/first.txt is missing"]),
-        (_pipe, ["second.txt is a link or no file"]),
-        (_linked_step, ["manifest cannot be read: it is a link or no file, which this program does not follow"]),
-    ],
-)
-def test_verify_names_the_damage(stored: Store, damage: Callable[[Path], None], told: list[str]) -> None:
-    key = Slow(name="a", seconds=0.0).key
-    damage(stored.folder(key) / "second.txt")
-    assert _faults(stored) == {key: told}
-
-
-def test_steps_in_one_anothers_places_and_folders_without_a_manifest_are_found(stored: Store) -> None:
-    a, b = (stored.folder(Slow(name=n, seconds=0.0).key) for n in "ab")
-    (stored.root / "objects" / "Wreck-1").mkdir()
-    a.rename(a.with_name("swap"))
-    b.rename(a)
-    a.with_name("swap").rename(b)
-    assert _faults(stored) == {
-        a.name: [f"manifest belongs to {b.name}"], b.name: [f"manifest belongs to {a.name}"],
-        "Wreck-1": ["no manifest: this is no finished step"],
-    }  # fmt: skip
-
-
-def test_a_forged_description_or_input_is_found(stored: Store) -> None:
-    path = stored.folder(stored.keys()[-1]) / MANIFEST
-    forgeries: tuple[tuple[Callable[[dict[str, Any]], Any], str], ...] = (
-        (lambda m: m["step"]["fields"].update(big=1), "manifest's description does not give its key"),
-        (lambda m: m["inputs"].pop(), "manifest's inputs are not those of its description"),
-        (lambda m: m["step"].pop("fields"), "manifest's description cannot be read: expected an object with fields"),
-        (lambda m: m["run"].update(commit="0"), "manifest has changed"),
-    )
-    for forge, told in forgeries:
-        whole = path.read_text()
-        manifest = json.loads(whole)
-        forge(manifest)
-        path.write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n")
-        assert any(found.startswith(told) for found in _faults(stored)[path.parent.name])
-        path.write_text(whole)
-
-
-def test_paths_that_lead_out_of_the_store_are_not_followed(stored: Store, tmp_path: Path) -> None:
-    outside = tmp_path / "outside.txt"
-    outside.write_text("outside")
-    key = stored.keys()[-1]
-    path = stored.folder(key) / MANIFEST
-    manifest = json.loads(path.read_text())
-    seen = {"blake2b": files.file_digest(outside), "bytes": 7}
-    manifest["files"] |= {"../../../outside.txt": seen, str(outside): seen, "\x1b[2J": seen}
-    path.write_text(json.dumps(manifest))
-    found = _faults(stored)[key]
-    assert {"../../../outside.txt is missing", f"{outside} is missing", "'\\x1b[2J' is missing"} <= set(found)
-    (tmp_path / MANIFEST).write_text(path.read_text())
-    for escape in ("../..", f"../../{tmp_path.name}", str(tmp_path)):
-        done = _heredity("why", escape, "--store", str(stored.root))
-        assert (done.returncode, "no step in" in _one(_told(done))) == (2, True)
-
-
-@pytest.mark.parametrize("damage", ["", "{", "[]", '{"run": 1}', "\ufeff{}", "[" * 100_000, "link"])
-def test_a_damaged_manifest_is_one_message(stored: Store, damage: str) -> None:
-    path = stored.folder(stored.keys()[-1]) / MANIFEST
-    path.unlink()
-    path.symlink_to("/etc/hostname") if damage == "link" else path.write_text(damage)
-    with pytest.raises(StoreError, match=r"cannot be read .* delete .* and run again"):
-        stored.manifest(path.parent.name)
-    assert len(_faults(stored)) == 1
-
-
-def test_the_command_line_on_a_damaged_manifest_is_one_message(stored: Store) -> None:
-    key = stored.keys()[-1]
-    (stored.folder(key) / MANIFEST).write_text("{")
-    where = ("--store", str(stored.root))
-    for verb in (("show",), ("why", key)):
-        done = _heredity(*verb, *where)
-        assert done.returncode == 2
-        assert f"the manifest of {key} cannot be read" in _one(_told(done))
-    assert _heredity("verify", *where).returncode == 10
-    assert make_all(stored, [Slow(name="a", seconds=0.0)]) == 0
-
-
-def test_a_folder_in_a_steps_place_is_told_and_left_alone(store: Store) -> None:
-    step = Described(sampling=Sampling(), rate=0.1, big=1, kind=Kind(words=()), maybe=None, needs=())
-    store.folder(step.key).mkdir(parents=True)
-    (store.folder(step.key) / "mine.txt").touch()
-    with pytest.raises(StoreError, match="has no manifest, so it is no finished step; delete it"):
-        store.make(step)
-    assert (store.folder(step.key) / "mine.txt").exists()
-    assert not store.has(step)
-
-
-@pytest.mark.parametrize("name", ["link", MANIFEST])
-def test_a_step_that_writes_what_no_payload_holds_is_refused(store: Store, name: str) -> None:
-    with pytest.raises(ValueError, match=f"wrote {name} into its payload"):
-        store.make(Linking(name=name))
-    assert store.keys() == []
