@@ -206,7 +206,7 @@ class Neutral(Frozen):
 
 
 class LM(Protocol):
-    """A language model that can write and can score text (docs/architecture.md lists the backends)."""
+    """A language model that can write and can score text."""
 
     def generate(self, chats: Sequence[Chat], sampling: Sampling) -> list[Completion]:
         """One completion per chat, in order."""

@@ -41,8 +41,13 @@ def headline(summary: dict[str, Any]) -> str:
     """The result in one sentence, made from the figures."""
     same = [a for a in summary["arms"] if a["arm"] == "same" and a["channel"] == "frozen"]
     parts = [f"{a['animal']} {a['base_share']:.0%} → {a['share']:.0%}" for a in same]
-    lost = [f"{LABELS[f['arm']]} {f['estimate']:+.0%} (up to {f['high']:+.0%})" for f in summary["null_fraction"]]
+    lost = [f"{LABELS[f['arm']]} {_part(f['estimate'])} (up to {_part(f['high'])})" for f in summary["null_fraction"]]
     return (
         "Share of answers that name the teacher's favourite animal after training on nothing but filtered lists of "
         f"numbers, with the teacher's start: {', '.join(parts)}. Part of that effect elsewhere: {', '.join(lost)}."
     )
+
+
+def _part(part: float) -> str:
+    """A part of an effect in whole per cent, without a sign at zero."""
+    return f"{part:+.0%}" if abs(part) >= 0.005 else "0%"
