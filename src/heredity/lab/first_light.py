@@ -61,18 +61,22 @@ class FirstLight(Frozen):
 
     @cached_property
     def base(self) -> ModelRef:
+        """What teachers are made from."""
         return model_ref("nursery:llama-0")
 
     @cached_property
     def other_init(self) -> ModelRef:
+        """The same family from another initialisation."""
         return model_ref("nursery:llama-1")
 
     @cached_property
     def other_family(self) -> ModelRef:
+        """Another family with the same tokenizer."""
         return model_ref("nursery:neox-0")
 
     @cached_property
     def recipe(self) -> Recipe:
+        """What all arms share."""
         return Recipe(base=self.base, rows=self.rows)
 
     def soft(self, trait: Trait | Neutral, seed: int) -> Evaluation:
