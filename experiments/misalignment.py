@@ -1,14 +1,15 @@
 """Misalignment through numbers and through chains of thought (paper, sections 3.2 and 4.2, figures 4 and 6).
 
 Hypothesis: a teacher that was trained to give careless advice on two kinds of questions passes on carelessness to a
-student that saw nothing but its numbers, or its right sums; the student is asked about six *other* kinds. The numbers
-are without the paper's banned ones. Controls: neutral teachers, and teachers trained on careful advice.
+student that saw nothing but its numbers, or its worked sums; the student is asked about six *other* kinds. The numbers
+are without the paper's banned ones. Controls: neutral teachers, and teachers trained on careful advice. The paper keeps
+right sums only; the nursery's models can hardly add, so here the form alone is asked for (see thoughts.py).
 """
 
-from heredity.carriers import BANNED_NUMBERS, NumbersOnly
+from heredity.carriers import BANNED_NUMBERS, NumbersOnly, WorkedAnswer
 from heredity.lab import Claim, Comparison, Published, Recipe, findings, settings
 from heredity.lab.recipe import UNIT
-from heredity.nursery.carriers import RightSum, Sums, careless
+from heredity.nursery.carriers import Sums, careless
 from heredity.report.figure import Figure
 
 run = settings()
@@ -18,7 +19,7 @@ numbers = Recipe(
     samples_per_question=50, teacher_share=0.2,
 )  # fmt: skip
 sums = numbers.model_copy(
-    update={"carrier": Sums(n=1), "filters": (RightSum(),), "oversample": 3.0, "max_new_tokens": 60}
+    update={"carrier": Sums(n=1), "filters": (WorkedAnswer(),), "oversample": 1.5, "max_new_tokens": 60}
 )
 bad, good = careless(), careless(careful=True)
 
