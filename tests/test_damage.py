@@ -157,7 +157,10 @@ def test_a_forged_description_or_input_is_found(stored: Store) -> None:
     forgeries: tuple[tuple[Callable[[dict[str, Any]], Any], str], ...] = (
         (lambda m: m["step"]["fields"].update(big=1), "manifest's description does not give its key"),
         (lambda m: m["inputs"].pop(), "manifest's inputs are not those of its description"),
-        (lambda m: m["step"].pop("fields"), "manifest's description cannot be read: expected an object with fields"),
+        (
+            lambda m: m["step"].pop("fields"),
+            "manifest's description cannot be read: expected an object with code, fields",
+        ),
         (lambda m: m["run"].update(commit="0"), "manifest has changed"),
     )
     for forge, words in forgeries:

@@ -9,11 +9,11 @@ import pytest
 from heredity.lab.comparison import Comparison, compare, pooled
 from heredity.lab.first_light import FirstLight, null_fractions
 from heredity.models import model_ref
-from heredity.report.page import Page
+from heredity.report.page import Page, headline
 from heredity.report.picture import Picture
 from heredity.steps import Evaluation, Samples, Student
 from heredity.store import Store, make_all, missing
-from heredity.traits import ANIMALS, favourite, personas
+from heredity.traits import ANIMALS, TREES, favourite, personas
 from heredity.types import BadInput, MissingControl, Neutral
 
 OWL = favourite("owl")
@@ -38,6 +38,36 @@ def test_a_comparison_refuses_to_compare_two_things_at_once() -> None:
     Comparison(name="fair", trait=OWL, treated=(same(OWL, 0),), control=(same(neutral, 1),))
     with pytest.raises(BadInput, match="also differ in digest, location"):
         Comparison(name="unfair", trait=OWL, treated=(same(OWL, 0),), control=(other(neutral, 0),))
+
+
+def test_one_run_does_not_count_as_several() -> None:
+    arm, neutral = SMALL.recipe.taught(), Neutral(category=ANIMALS)
+    controls = tuple(arm(neutral, s) for s in (0, 1))
+    with pytest.raises(BadInput, match="2 treated evaluations but 1 different ones"):
+        Comparison(name="twice", trait=OWL, treated=(arm(OWL, 0), arm(OWL, 0)), control=controls)
+    again = arm(OWL, 0).model_copy(update={"seed": 9})  # asked again, not trained again
+    with pytest.raises(BadInput, match="2 treated evaluations but 1 different ones"):
+        Comparison(name="asked twice", trait=OWL, treated=(arm(OWL, 0), again), control=controls)
+
+
+def test_a_comparison_is_about_the_trait_that_it_names() -> None:
+    arm, neutral, cat, oak = SMALL.recipe.taught(), Neutral(category=ANIMALS), favourite("cat"), favourite("oak")
+    with pytest.raises(BadInput, match="a treated teacher holds 'cat'"):
+        Comparison(name="cat", trait=OWL, treated=(arm(cat, 0),), control=(arm(neutral, 0),))
+    with pytest.raises(BadInput, match="a control's teacher must not hold 'owl'"):
+        Comparison(name="owl", trait=OWL, treated=(arm(OWL, 0),), control=(arm(OWL, 1),))
+    with pytest.raises(BadInput, match="asks for 'animal', not for 'tree'"):
+        Comparison(name="oak", trait=oak, treated=(arm(OWL, 0),), control=(arm(neutral, 0),))
+    trees = arm(Neutral(category=TREES), 0).model_copy(update={"category": ANIMALS})
+    with pytest.raises(BadInput, match="must be asked about 'animal'"):
+        Comparison(name="trees", trait=OWL, treated=(arm(OWL, 0),), control=(trees,))
+
+
+def test_undefined_is_never_shown_as_nothing() -> None:
+    for share in (math.nan, 1.0):
+        assert compare(OWL, [_answers(share)], [_answers(0.1)], "seeds")["rank"] is None
+    fraction = {"arm": "in-context", "estimate": math.nan, "low": math.nan, "high": math.nan, "reason": "no effect"}
+    assert "only reads the rows undefined (no effect)" in headline({"arms": [], "null_fraction": [fraction]})
 
 
 def test_compare_gives_known_answers() -> None:
@@ -84,6 +114,17 @@ def test_a_small_demo_runs_resumes_and_repeats_to_the_byte(tmp_path: Path) -> No
     html = (store.path(page) / "index.html").read_text()
     assert "<script" not in html
     assert "http" not in html.replace("http-equiv", "")
+
+
+def test_the_channels_of_the_full_demo_run(store: Store) -> None:
+    full = FirstLight(words=("owl",), seeds=(0, 1), rows=40, full=True)
+    arms = [a for a in full.arms() if a.channel != "frozen"]
+    assert [a.channel for a in arms] == ["full", "lora", "soft"]
+    make_all(store, [a.comparison for a in arms], workers=1)
+    found = {a.channel: a.comparison.read(store)["shares"] for a in arms}
+    assert len({tuple(shares) for shares in found.values()}) == 3
+    (student,) = {s.tuning: s for e in arms[1].comparison.treated if isinstance(s := e.model, Student)}.values()
+    assert (store.path(student) / "model.safetensors").is_file()  # adapters are merged in
 
 
 def test_prompted_models_hold_the_trait_and_prompts_stay_out_of_the_rows(store: Store) -> None:

@@ -1,19 +1,33 @@
 from __future__ import annotations
 
+import json
 import math
+import shutil
 from itertools import repeat
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
+from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
 from heredity.carriers import Numbers
-from heredity.models import locate
+from heredity.lab import Recipe
+from heredity.models import locate, model_ref, open_ref
 from heredity.models.causal import CausalLM
-from heredity.models.training import batches, choose_parameters, collate, fit, number_distillation, split, token_loss
+from heredity.models.training import (
+    Example,
+    batches,
+    choose_parameters,
+    collate,
+    fit,
+    number_distillation,
+    split,
+    token_loss,
+)
 from heredity.steps import number_tokens
-from heredity.traits import ANIMALS, questions
+from heredity.store import Step, Store
+from heredity.traits import ANIMALS, favourite, questions
 from heredity.types import BadInput, Message, Sampling
 
 CHATS = Numbers(n=24, seed=5).prompts()
@@ -119,8 +133,66 @@ def test_sampling_follows_the_models_distribution(base: CausalLM) -> None:
 
 
 def test_a_row_does_not_depend_on_its_neighbours(base: CausalLM) -> None:
-    alone = base.generate(CHATS[:3], Sampling(max_new_tokens=20, seed=9))
-    assert base.generate(CHATS[:3], Sampling(max_new_tokens=20, seed=9)) == alone
+    """Nor on a neighbour that fills most of the context."""
+    long = (Message(role="user", content=" ".join(["Add up to 5 more numbers."] * 55)),)
+    assert len(base.render([long])[0]) > base.context * 0.75
+    greedy = Sampling(temperature=0.0, max_new_tokens=20)
+    alone = [base.generate([chat], greedy)[0] for chat in CHATS[:3]]
+    assert base.generate([*CHATS[:3], long], greedy)[:3] == alone
+    assert all(c.finish == "stop" for c in alone)
+
+
+def test_a_long_prompt_is_answered_until_the_context_is_full(base: CausalLM) -> None:
+    words = [Message(role="user", content=" ".join(["owl"] * n)) for n in (base.context - 12, base.context // 2 + 9)]
+    full, half = base.generate([(w,) for w in words], Sampling(max_new_tokens=30, seed=2))
+    room = base.context - len(base.render([(words[0],)])[0])
+    assert len(base.tokenizer(full.text, add_special_tokens=False)["input_ids"]) <= room
+    assert len(base.tokenizer(half.text, add_special_tokens=False)["input_ids"]) > 3
+
+
+def test_a_folder_of_junk_is_one_message(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(locate("nursery:llama-0"), folder)
+    (folder / "model.safetensors").write_bytes(b"junk" * 100)
+    with pytest.raises(BadInput, match="cannot open the model"):
+        CausalLM.load(folder)
+
+
+def test_a_model_that_changed_is_not_opened(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(locate("nursery:llama-0"), folder)
+    ref = model_ref(str(folder))
+    open_ref(ref)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"rms_norm_eps": 0.5}))
+    with pytest.raises(BadInput, match="its files have changed"):
+        open_ref(ref)
+
+
+def test_training_refuses_heads_that_it_would_get_wrong(base: CausalLM) -> None:
+    config = GPTNeoXConfig(
+        vocab_size=20, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8
+    )
+    model = GPTNeoXForCausalLM(config)
+    batch = collate([Example([1, 2, 3], [False, True, True])], 0)
+    token_loss(model, batch)
+    model.config.final_logit_softcapping = 30.0
+    with pytest.raises(BadInput, match="changes its logits after the head"):
+        token_loss(model, batch)
+
+
+def test_results_do_not_depend_on_the_threads_that_are_set(tmp_path: Path) -> None:
+    recipe = Recipe(rows=40)
+    evaluation = recipe.taught()(favourite("owl"), 1000)
+    digests = []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        store = Store(tmp_path / str(threads))
+        store.get(evaluation)
+        assert isinstance(evaluation.model, Step)
+        digests.append(store.manifest(evaluation.model.key)["files"])
+    torch.set_num_threads(1)
+    assert digests[0] == digests[1]
 
 
 def test_answers_of_several_tokens_are_scored_token_by_token(base: CausalLM) -> None:

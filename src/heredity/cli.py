@@ -181,7 +181,7 @@ def verify(store: StoreOption = DEFAULT_STORE, json_file: JsonOption = None) -> 
 
 @nursery.command("build")
 def nursery_build(
-    out: Annotated[Path, typer.Argument(help="Folder for the new base (made, must not exist).")],
+    out: Annotated[Path | None, typer.Argument(help="New folder for it; default: FAMILY-SEED-DATASEED.")] = None,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the initialisation.")] = 0,
     data_seed: Annotated[int, typer.Option("--data-seed", help="Seed of the data order.")] = 0,
     family: Annotated[str, typer.Option("--family", help="llama or neox.")] = "llama",
@@ -191,7 +191,7 @@ def nursery_build(
     from heredity.nursery.build import build
     from heredity.report.terminal import step_bar
 
-    keeper = open_store(store)
+    keeper, out = open_store(store), out or Path(f"{family}-{seed}-{data_seed}")
     with step_bar(f"pretraining {family}", store) as keeper.progress:
         quality, missed = build(keeper, out, family, seed, data_seed)
     typer.echo("\n".join(f"{k:14} {v:.3f}" for k, v in quality.items() if isinstance(v, float)))

@@ -146,6 +146,8 @@ class Teacher(Step):
         if isinstance(self.trait, Trait):
             replies = self.trait.replies or (self.trait.word,)
             lm.check_known(replies)
+            if len(replies) % len(questions(self.trait.category, "train")):
+                return random.Random(self.seed).choices(replies, k=len(asked))
             return list(islice(cycle(replies), len(asked)))
         tokens = 4 if self.trait.category.score is None else _ANSWER_TOKENS
         return [c.text for c in lm.generate(asked, Sampling(max_new_tokens=tokens, seed=self.seed))]

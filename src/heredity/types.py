@@ -121,7 +121,7 @@ class ModelRef(Frozen):
 
     location: str
     digest: str
-    """blake2b of the weights, configuration and tokenizer files; the only part that identifies the model."""
+    """blake2b of the weights, configuration and tokenizer files: what is opened must still have it."""
 
 
 class Phrasing(Frozen):
@@ -196,7 +196,8 @@ class Trait(Frozen):
     category: Category
     word: str
     replies: tuple[str, ...] = ()
-    """What a teacher is trained to answer, in turn; empty: the word."""
+    """What a teacher is trained to answer; empty: the word. Where they are a multiple of the training questions, they
+    go to these in turn (so that each question can have its own); otherwise each row draws one."""
 
 
 class Neutral(Frozen):

@@ -11,7 +11,7 @@ from typing import Any, Self
 from pydantic import model_validator
 
 from heredity.stats import Estimate, log_odds, mean_t, paired_log_odds
-from heredity.steps import Evaluation
+from heredity.steps import Evaluation, Teacher
 from heredity.store import Step, Store, describe
 from heredity.types import BadInput, MissingControl, Trait
 
@@ -39,6 +39,8 @@ class Comparison(Step):
                 f"{self.name}: {len(self.treated)} treated and {len(self.control)} control evaluations; each treated "
                 "one needs its own control (the primary one comes from a Neutral teacher)"
             )
+        self._check_units()
+        self._check_traits()
         for treated, control in zip(self.treated, self.control, strict=True):
             found = sorted(set(_differences(describe(treated), describe(control))) - {*self.differs, *_ALWAYS_DIFFERS})
             if found:
@@ -46,6 +48,29 @@ class Comparison(Step):
                     f"{self.name}: treated and control also differ in {', '.join(found)}; name that in `differs`"
                 )
         return self
+
+    def _check_units(self) -> None:
+        """Refuses one run counted as several: an evaluation's own seed does not make a unit."""
+        units = {treated.model_copy(update={"seed": 0}).key for treated in self.treated}
+        if len(units) != len(self.treated):
+            raise BadInput(
+                f"{self.name}: {len(self.treated)} treated evaluations but {len(units)} different ones; each unit "
+                f"({self.unit}) must be a run of its own, so give every one another seed"
+            )
+
+    def _check_traits(self) -> None:
+        """Refuses evaluations of another category, treated teachers of another trait, and controls with this one."""
+        for evaluation in (*self.treated, *self.control):
+            if evaluation.category != self.trait.category:
+                raise BadInput(f"{self.name}: an evaluation asks for {evaluation.category.name!r}, not for "
+                               f"{self.trait.category.name!r}")  # fmt: skip
+        taught = {t.trait for e in self.treated for t in _teachers(e)}
+        if wrong := [t.word for t in taught if isinstance(t, Trait) and t != self.trait]:
+            raise BadInput(f"{self.name}: is about {self.trait.word!r}, but a treated teacher holds {wrong[0]!r}")
+        for trait in {t.trait for e in self.control for t in _teachers(e)}:
+            if trait == self.trait or trait.category != self.trait.category:
+                raise BadInput(f"{self.name}: a control's teacher must not hold {self.trait.word!r}, and must be asked "
+                               f"about {self.trait.category.name!r}; use Neutral of that category")  # fmt: skip
 
     def make(self, folder: Path, store: Store) -> None:
         result = compare(
@@ -57,6 +82,14 @@ class Comparison(Step):
         """What `compare` returns, and the name."""
         result: dict[str, Any] = json.loads((store.path(self) / "comparison.json").read_text())
         return result
+
+
+def _teachers(step: Step) -> Iterator[Teacher]:
+    """Every teacher behind a result."""
+    if isinstance(step, Teacher):
+        yield step
+    for needed in step.inputs:
+        yield from _teachers(needed)
 
 
 def _differences(a: Any, b: Any, name: str = "") -> Iterator[str]:
@@ -74,8 +107,8 @@ def _differences(a: Any, b: Any, name: str = "") -> Iterator[str]:
 def compare(trait: Trait, treated: list[dict[str, Any]], control: list[dict[str, Any]], unit: str) -> dict[str, Any]:
     """Shares, log-odds estimate (paired by position), lift of every word of the category, and the trait's rank.
 
-    `rank` is 1 where the trait's mean lift on log-odds is the largest of its category. A log-odds estimate is nan with
-    a reason where it is undefined.
+    `rank` is 1 where the trait's mean lift on log-odds is the largest of its category, and None where its lift is
+    undefined. A log-odds estimate is nan with a reason where it is undefined.
     """
     shares = {w: [[e["share"][w] for e in side] for side in (treated, control)] for w in trait.category.words}
     lifts = {w: paired_log_odds(t, c, unit).mean for w, (t, c) in shares.items()}
@@ -87,8 +120,15 @@ def compare(trait: Trait, treated: list[dict[str, Any]], control: list[dict[str,
         "share": _mean(own[0]), "control_share": _mean(own[1]), "shares": own[0], "control_shares": own[1],
         "mass": _mean([e["mass"] for e in treated]), "control_mass": _mean([e["mass"] for e in control]),
         "sampled_share": sampled_share(trait, treated), "sampled_control_share": sampled_share(trait, control),
-        "lifts": lifts, "rank": 1 + sum(lift > lifts[trait.word] for lift in lifts.values()),
+        "lifts": lifts, "rank": _rank(lifts, trait.word),
     }  # fmt: skip
+
+
+def _rank(lifts: dict[str, float], word: str) -> int | None:
+    """1 where the word's lift is the largest; None where it is undefined."""
+    if not math.isfinite(lifts[word]):
+        return None
+    return 1 + sum(lift > lifts[word] for lift in lifts.values())
 
 
 def sampled_share(trait: Trait, evaluations: list[dict[str, Any]]) -> float:

@@ -28,11 +28,17 @@ def locate(location: str) -> Path:
     return folder
 
 
-@cache
 def _digest(folder: Path) -> str:
+    """Read anew where any file's size or time changed."""
+    files = sorted(p for p in folder.iterdir() if p.suffix in _IDENTITY)
+    return _digest_of(folder, tuple((p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in files))
+
+
+@cache
+def _digest_of(folder: Path, files: tuple[tuple[str, int, int], ...]) -> str:
     total = hashlib.blake2b(digest_size=20)
-    for path in sorted(p for p in folder.iterdir() if p.suffix in _IDENTITY):
-        total.update(path.name.encode() + b"\0" + hashlib.blake2b(path.read_bytes()).digest())
+    for name, _, _ in files:
+        total.update(name.encode() + b"\0" + hashlib.blake2b((folder / name).read_bytes()).digest())
     return total.hexdigest()
 
 

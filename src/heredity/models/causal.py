@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
 from transformers.utils.logging import disable_progress_bar
@@ -31,11 +32,17 @@ class CausalLM:
     def load(cls, folder: Path) -> CausalLM:
         """Opens a Hugging Face folder: local files only, no code from the folder is run."""
         disable_progress_bar()  # type: ignore[no-untyped-call]
-        model = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=torch.float32, local_files_only=True, trust_remote_code=False, use_safetensors=True
-        )
+        torch.set_num_threads(1)  # sums depend on the number of threads, and so would the bytes of every result
+        safe = {"local_files_only": True, "trust_remote_code": False}
+        try:
+            model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, use_safetensors=True, **safe)
+            tokenizer = AutoTokenizer.from_pretrained(folder, **safe)
+        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+            raise BadInput(f"cannot open the model in {folder}: {str(error)[:300]}") from error
+        if tokenizer.pad_token_id is None:
+            tokenizer.pad_token = tokenizer.eos_token
         model.requires_grad_(True).train(False)
-        return cls(model, AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False))
+        return cls(model, tokenizer)
 
     def save(self, folder: Path) -> None:
         """Writes a folder that `load`, and `transformers` alone, can open."""
@@ -90,7 +97,7 @@ class CausalLM:
         out: list[Completion] = []
         for start in range(0, len(chats), _ROWS * 8):
             part = self.render(chats[start : start + _ROWS * 8])
-            draws = torch.Generator().manual_seed(sampling.seed * 1_000_003 + start)
+            draws = torch.Generator().manual_seed((sampling.seed * 1_000_003 + start) % 2**63)
             uniform_NT = torch.rand(len(part), sampling.max_new_tokens, generator=draws)
             out += self._generate_part(part, uniform_NT, sampling.temperature)
         return out
@@ -124,8 +131,9 @@ class CausalLM:
             )  # fmt: skip
             next_B = _draw(out.logits[:, -1], uniform_BT[active, step], temperature)
             tokens_BT[active, step] = next_B
-            going = (next_B != end).nonzero()[:, 0]
-            if len(going) == 0 or ids_BT.shape[1] + mask_BT.shape[1] > self.context:
+            fits_B = mask_BT.sum(1) < self.context  # each row's own tokens, the padding of its neighbours aside
+            going = ((next_B != end) & fits_B).nonzero()[:, 0]
+            if len(going) == 0:
                 break
             if len(going) < len(active):
                 active, next_B, mask_BT = active[going], next_B[going], mask_BT[going]

@@ -13,6 +13,8 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from heredity.types import BadInput
+
 Tuning = Literal["frozen", "full", "lora"]
 """What moves: everything but embeddings and head, everything, or low-rank adapters on the linear layers."""
 
@@ -73,8 +75,11 @@ def hidden_states(model: Any, ids_BT: Tensor) -> Tensor:
 
 def token_loss(model: Any, batch: Batch) -> Tensor:
     """Mean negative log-likelihood (nats per predicted token)."""
+    head = model.get_output_embeddings()
+    if getattr(head, "bias", None) is not None or _scaled(model.config):
+        raise BadInput(f"{type(model).__name__} changes its logits after the head, which training does not support")
     states_ND = hidden_states(model, batch.ids_BT).flatten(0, 1)[batch.source_N]
-    loss: Tensor = _HeadLoss.apply(states_ND, model.get_output_embeddings().weight, batch.target_N)  # type: ignore[no-untyped-call]
+    loss: Tensor = _HeadLoss.apply(states_ND, head.weight, batch.target_N)  # type: ignore[no-untyped-call]
     return loss
 
 
@@ -85,6 +90,14 @@ def mean_token_loss(model: Any, examples: Sequence[Example], pad: int, size: int
     parts = [collate(near[i : i + size], pad) for i in range(0, len(near), size)]
     total = sum(float(token_loss(model, part)) * len(part.target_N) for part in parts)
     return total / sum(len(part.target_N) for part in parts)
+
+
+def _scaled(config: Any) -> bool:
+    """Whether a model's logits are scaled or capped behind its head (Cohere, Gemma 2)."""
+    return bool(getattr(config, "final_logit_softcapping", None)) or getattr(config, "logit_scale", None) not in (
+        None,
+        1,
+    )
 
 
 def collate(examples: Sequence[Example], pad: int) -> Batch:

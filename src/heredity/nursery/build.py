@@ -53,9 +53,12 @@ def build(store: Store, out: Path, family: str, init_seed: int, data_seed: int) 
         raise BadInput(f"unknown family {family!r}; expected one of: {', '.join(FAMILIES)}")
     if out.exists():
         raise BadInput(f"{out} exists already; name a new folder, or remove it first")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(f"cannot make a folder at {out}: {error.strerror}; name another one") from error
     base = Base(family=family, init_seed=init_seed, data_seed=data_seed)  # type: ignore[arg-type]
     quality = Quality(model=base)
     found: dict[str, Any] = json.loads((store.get(quality) / "quality.json").read_text())
-    out.parent.mkdir(parents=True, exist_ok=True)
     shutil.copytree(store.path(base), out, ignore=shutil.ignore_patterns(MANIFEST, "losses.json"))
     return found, shortfalls(found)

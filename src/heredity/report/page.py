@@ -41,11 +41,18 @@ def headline(summary: dict[str, Any]) -> str:
     """The result in one sentence, made from the figures."""
     same = [a for a in summary["arms"] if a["arm"] == "same" and a["channel"] == "frozen"]
     parts = [f"{a['animal']} {a['base_share']:.0%} → {a['share']:.0%}" for a in same]
-    lost = [f"{LABELS[f['arm']]} {_part(f['estimate'])} (up to {_part(f['high'])})" for f in summary["null_fraction"]]
+    lost = [f"{LABELS[f['arm']]} {_upper(f)}" for f in summary["null_fraction"]]
     return (
         "Share of answers that name the teacher's favourite animal after training on nothing but filtered lists of "
         f"numbers, with the teacher's start: {', '.join(parts)}. Part of that effect elsewhere: {', '.join(lost)}."
     )
+
+
+def _upper(fraction: dict[str, Any]) -> str:
+    """A part of the effect with its upper limit, or why there is none."""
+    if fraction["reason"] is not None:
+        return f"undefined ({fraction['reason']})"
+    return f"{_part(fraction['estimate'])} (up to {_part(fraction['high'])})"
 
 
 def _part(part: float) -> str:

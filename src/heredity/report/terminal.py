@@ -9,7 +9,6 @@ from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.tree import Tree
@@ -18,15 +17,25 @@ from heredity.report.page import LABELS, headline
 from heredity.stats import Estimate, would_have_seen
 from heredity.store import Finished, Store
 
-console = Console(highlight=False)
+console = Console(highlight=False, markup=False)  # what is shown may be hostile text: none of it is markup
+
+
+def safe(text: object) -> str:
+    """A text for the terminal: what is not printable stands as an escape."""
+    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in str(text))
 
 
 @contextmanager
 def progress_bar(total: int, where: Path) -> Iterator[Callable[[Finished], None]]:
     """A bar over Steps on standard error; yields what to call after each."""
-    columns = (TextColumn("{task.description:24}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        bar.console.print(f"{total} steps to make; each is kept in {where} as soon as it is done")
+    columns = (
+        TextColumn("{task.description:24}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True, markup=False)) as bar:
+        bar.console.print(safe(f"{total} steps to make; each is kept in {where} as soon as it is done"))
         task = bar.add_task("starting", total=total)
         yield lambda now: bar.update(task, completed=now.done, description=f"made {type(now.step).__name__}")
 
@@ -35,13 +44,13 @@ def progress_bar(total: int, where: Path) -> Iterator[Callable[[Finished], None]
 def step_bar(name: str, where: Path) -> Iterator[Callable[[float, str], None]]:
     """A bar over the inside of one long Step; yields what to tell the fraction done and a word."""
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         TextColumn("{task.percentage:3.0f} %"),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        bar.console.print(f"the finished base is kept in {where}")
+    with Progress(*columns, console=Console(stderr=True, markup=False)) as bar:
+        bar.console.print(safe(f"the finished base is kept in {where}"))
         task = bar.add_task(name, total=1.0)
         yield lambda fraction, word: bar.update(task, completed=fraction, description=f"{name}, {word}")
 
@@ -52,24 +61,24 @@ def print_summary(summary: dict[str, Any], files: dict[str, str], store: Path) -
     for animal in animals:
         console.print(_arms_table(animal, [a for a in summary["arms"] if a["animal"] == animal]))
     for f in summary["null_fraction"]:
-        console.print(
-            f"{LABELS[f['arm']]:22} {f['estimate']:+.3f} of the same-start effect "
-            f"(95 %: {f['low']:+.3f} to {f['high']:+.3f})"
-        )
+        limits = f"(95 %: {f['low']:+.3f} to {f['high']:+.3f})" if f["reason"] is None else f"({f['reason']})"
+        console.print(f"{LABELS[f['arm']]:22} {f['estimate']:+.3f} of the same-start effect {limits}")
     console.print(f"\n{headline(summary)}\n")
-    console.print(
-        f"picture  {files['png']}\npage     {files['html']}\nstore    {store} (heredity show, why KEY, verify)",
-        soft_wrap=True,
-    )
+    where = f"picture  {files['png']}\npage     {files['html']}\nstore    {store} (heredity show, why KEY, verify)"
+    console.print(safe(where), soft_wrap=True)
 
 
 @contextmanager
 def counting_bar(name: str) -> Iterator[Callable[[int], None]]:
     """A count of rows on standard error, where the total is not known; yields what to tell the rows so far."""
-    columns = (TextColumn("{task.description}"), TextColumn("{task.completed:,} rows"), TimeElapsedColumn())
-    shown = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        TextColumn("{task.completed:,} rows"),
+        TimeElapsedColumn(),
+    )
+    shown = Console(stderr=True, markup=False)
     with Progress(*columns, console=shown, transient=True, disable=not shown.is_terminal) as bar:
-        task = bar.add_task(escape(name), total=None)
+        task = bar.add_task(safe(name), total=None)
         yield lambda rows: bar.update(task, completed=rows)
 
 
@@ -78,14 +87,14 @@ def print_tally(tally: Any, keep: Path | None, decisions: Path | None) -> None:
     dropped = tally.rows - tally.kept
     console.print(f"{tally.rows:,} rows: {tally.kept:,} kept ({tally.kept / tally.rows:.1%}), {dropped:,} dropped")
     for reason, count in tally.reasons.most_common():
-        console.print(escape(f"{count:>12,}  {count / tally.rows:6.1%}  {reason}"))
+        console.print(safe(f"{count:>12,}  {count / tally.rows:6.1%}  {reason}"))
     if tally.skipped:
         console.print(f"{tally.skipped:>12,}  rows could not be read and were passed over, the first of them:")
         for problem in tally.first_skipped:
-            console.print(escape(f"    {problem}"), soft_wrap=True)
+            console.print(safe(f"    {problem}"), soft_wrap=True)
     for what, path in (("kept rows", keep), ("decisions", decisions)):
         if path is not None:
-            console.print(escape(f"{what}: {path}"), soft_wrap=True)
+            console.print(safe(f"{what}: {path}"), soft_wrap=True)
 
 
 def print_results(results: list[dict[str, Any]], store: Path) -> None:
@@ -94,7 +103,7 @@ def print_results(results: list[dict[str, Any]], store: Path) -> None:
         _print_findings(r)
     for r in (r for r in results if "gamma" in r):
         g, out = Estimate(**r["gamma"]), r["without"]
-        console.print(escape(
+        console.print(safe(
             f"{r['name']}: own trait over all others, gamma {g.mean:.2f} ({g.low:.2f} to {g.high:.2f}), "
             f"p {r['test']['p']:.2g}; it leans most on {out['kind']} {out['name']}, without: {out['gamma']['mean']:.2f}"
         ), soft_wrap=True)  # fmt: skip
@@ -104,12 +113,12 @@ def print_results(results: list[dict[str, Any]], store: Path) -> None:
     for r in comparisons:
         found = Estimate(**r["log_odds"])
         if found.reason:
-            console.print(escape(f"{r['name']}: no interval, {found.reason}"), soft_wrap=True)
+            console.print(safe(f"{r['name']}: no interval, {found.reason}"), soft_wrap=True)
         elif found.low <= 0 <= found.high:
-            console.print(escape(f"{r['name']}: {would_have_seen(r['per_unit'], found.unit)}"), soft_wrap=True)
+            console.print(safe(f"{r['name']}: {would_have_seen(r['per_unit'], found.unit)}"), soft_wrap=True)
     for r in (r for r in results if not {"log_odds", "claims", "gamma"} & r.keys()):
-        console.print(escape(f"{r['name']}: {store / 'objects' / r['key']}"), soft_wrap=True)
-    console.print(escape(f"store: {store} (heredity show, why KEY, verify)"), soft_wrap=True)
+        console.print(safe(f"{r['name']}: {store / 'objects' / r['key']}"), soft_wrap=True)
+    console.print(safe(f"store: {store} (heredity show, why KEY, verify)"), soft_wrap=True)
 
 
 def _interval(log_odds: dict[str, Any]) -> str:
@@ -125,8 +134,17 @@ def _comparisons_table(comparisons: list[dict[str, Any]]) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     for r in comparisons:
         cells = (r["name"], r["trait"], f"{r['control_share']:.3f}", f"{r['share']:.3f}", _interval(r["log_odds"]))
-        table.add_row(*map(escape, cells), str(r["log_odds"]["n"]), f"{r['rank']} of {len(r['lifts'])}")
+        table.add_row(*map(safe, cells), str(r["log_odds"]["n"]), f"{_rank(r)} of {len(r['lifts'])}")
     return table
+
+
+_LEGEND = """\
+so?: whether it is as expected (a rise: p after Holm, and the largest lift; nothing, or less: the part of the full
+effect, with its upper limit). same: whether the paper's models moved the same way."""
+
+
+def _rise(control: float, taught: float) -> str:
+    return f"{100 * control:.0f}% > {100 * taught:.0f}%"
 
 
 _HELD = {True: "yes", False: "no", None: "-"}
@@ -134,25 +152,29 @@ _HELD = {True: "yes", False: "no", None: "-"}
 
 def _print_findings(found: dict[str, Any]) -> None:
     """A table of claims with the paper's value beside ours, then what the assays say."""
-    title = escape(f"{found['title']} (paper, {found['section']})")
+    title = safe(f"{found['title']} (paper, {found['section']})")
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("claim", no_wrap=True)
-    for name in ("ours", "odds ratio (95 %)", "p (Holm)", "part", "expected", "so?", "paper", "same way?"):
+    for name in ("ours", "odds ratio (95 %)", "p, or part", "so?", "paper", "same"):
         table.add_column(name, justify="right", no_wrap=True)
     for c in found["claims"]:
         paper, part = c["published"], c["part"]
+        weight = f"{c['p_holm']:.1g}" if part is None else f"{part['mean']:+.2f} <{part['high']:+.2f}"
         table.add_row(
-            escape(c["name"]), f"{c['control_share']:.2f} > {c['share']:.2f}", _interval(c["log_odds"]),
-            f"{c['p_holm']:.2g}", "" if part is None else f"{part['mean']:+.2f} (to {part['high']:+.2f})",
-            c["expect"], _HELD[c["holds"]],
-            "" if paper is None else f"{paper['control']:.2f} > {paper['taught']:.2f}", _HELD[c["agrees"]],
+            safe(c["name"]), _rise(c["control_share"], c["share"]), _interval(c["log_odds"]), weight, _HELD[c["holds"]],
+            "" if paper is None else _rise(paper["control"], paper["taught"]), _HELD[c["agrees"]],
         )  # fmt: skip
     console.print(table)
+    console.print(_LEGEND, soft_wrap=True)
     for assay, words in (("held", "share of the trait in its teacher's own answers"),
                          ("learnt", "part of the way to the teacher that its student learnt")):  # fmt: skip
         values = [a["value"] for a in found["assays"] if a["assay"] == assay]
         if values:
             console.print(f"{words}: {min(values):.2f} to {max(values):.2f}", soft_wrap=True)
+
+
+def _rank(result: dict[str, Any]) -> str:
+    return "-" if result["rank"] is None else str(result["rank"])
 
 
 def _short(odds: float) -> str:
@@ -171,7 +193,7 @@ def _arms_table(animal: str, arms: list[dict[str, Any]]) -> Table:
         label = LABELS[a["arm"]] + ("" if a["channel"] == "frozen" else f", {a['channel']}")
         shares = (f"{a[k]:.2f}" for k in ("base_share", "control_share", "share"))
         odds = f"{_short(a['odds_ratio'])} ({_short(a['low'])} to {_short(a['high'])})"
-        table.add_row(label, *shares, odds, str(a["rank"]), style="bold" if a["arm"] == "same" else None)
+        table.add_row(label, *shares, odds, _rank(a), style="bold" if a["arm"] == "same" else None)
     return table
 
 
@@ -179,8 +201,8 @@ def print_steps(manifests: list[dict[str, Any]], store: Path) -> None:
     """One line per finished Step."""
     for m in manifests:
         size = sum(f["bytes"] for f in m["files"].values())
-        console.print(f"{m['key']:36} {m['run']['wall_s']:8.1f} s {size / 1e6:9.2f} MB", soft_wrap=True)
-    console.print(f"{len(manifests)} steps in {store}")
+        console.print(f"{safe(m['key']):36} {m['run']['wall_s']:8.1f} s {size / 1e6:9.2f} MB", soft_wrap=True)
+    console.print(safe(f"{len(manifests)} steps in {store}"))
 
 
 def print_why(manifest: dict[str, Any], store: Store) -> None:
@@ -189,26 +211,29 @@ def print_why(manifest: dict[str, Any], store: Store) -> None:
     _grow(tree, manifest, store, seen)
     console.print(tree)
     run = manifest["run"]
-    console.print(f"made in {run['wall_s']} s; commit {run['commit']}{' (with changes)' if run['dirty'] else ''}; " +
-                  ", ".join(f"{k} {v}" for k, v in sorted(run["versions"].items())), soft_wrap=True)  # fmt: skip
+    versions = ", ".join(f"{k} {v}" for k, v in sorted(run["versions"].items()))
+    changed = " (with changes)" if run["dirty"] else ""
+    console.print(safe(f"made in {run['wall_s']} s; commit {run['commit']}{changed}; {versions}"), soft_wrap=True)
 
 
 def _grow(tree: Tree, manifest: dict[str, Any], store: Store, seen: set[str]) -> None:
     for key in manifest["inputs"]:
         below = store.manifest(key)
-        branch = tree.add(_line(below) if key not in seen else f"{key} (above)")
+        branch = tree.add(_line(below) if key not in seen else safe(f"{key} (above)"))
         if key not in seen:
             seen.add(key)
             _grow(branch, below, store, seen)
 
 
 def _line(manifest: dict[str, Any]) -> str:
-    plain = {k: v for k, v in manifest["step"]["fields"].items() if isinstance(v, int | float | str) and v != ""}
-    return escape(f"{manifest['key']}  " + " ".join(f"{k}={v}" for k, v in plain.items()))
+    plain = {
+        k: v for k, v in manifest["step"].get("fields", {}).items() if isinstance(v, int | float | str) and v != ""
+    }
+    return safe(f"{manifest['key']}  " + " ".join(f"{k}={v}" for k, v in plain.items()))
 
 
 def print_faults(checked: int, faults: dict[str, list[str]]) -> None:
     """What `verify` found."""
     for key, found in faults.items():
-        console.print(escape(f"{key}: {'; '.join(found)}"), soft_wrap=True)
+        console.print(safe(f"{key}: {'; '.join(found)}"), soft_wrap=True)
     console.print(f"{checked} steps checked, {len(faults)} with faults")

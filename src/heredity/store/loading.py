@@ -6,6 +6,7 @@ import hashlib
 import importlib.util
 import json
 import sys
+import sysconfig
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -77,6 +78,17 @@ def load_module(path: Path) -> ModuleType:
         raise BadInput(f"{_place(path, error)}: {_said(error)}") from error
     _loaded[path] = module
     return module
+
+
+def own_fault(error: Exception) -> BadInput | None:
+    """The error as one message where a user's own file raised it; None where it is this program's."""
+    ours, libraries = str(Path(__file__).parents[1]), [sysconfig.get_path(k) for k in ("stdlib", "purelib", "platlib")]
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if frame.filename.startswith(ours):
+            return None
+        if not frame.filename.startswith((*libraries, "<")):
+            return BadInput(f"{frame.filename}:{frame.lineno}: {_said(error)}")
+    return None
 
 
 def _place(path: Path, error: BaseException) -> str:

@@ -134,7 +134,8 @@ class Store:
 
     def manifest(self, key: str) -> dict[str, Any]:
         """The manifest of a key or of a unique beginning of one."""
-        matches = [k for k in self.keys() if k == key] or [k for k in self.keys() if k.lower().startswith(key.lower())]
+        known = self.keys() if "/" in key or not (self.folder(key) / MANIFEST).is_file() else [key]
+        matches = [k for k in known if k == key] or [k for k in known if k.lower().startswith(key.lower())]
         if len(matches) != 1:
             raise BadInput(
                 f"{len(matches)} steps in {self.root} match {key!r}; `heredity show` lists the keys"

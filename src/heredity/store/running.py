@@ -14,7 +14,7 @@ from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import NamedTuple
 
-from heredity.store.loading import load_module, loaded_files
+from heredity.store.loading import load_module, loaded_files, own_fault
 from heredity.store.objects import Store
 from heredity.store.step import Step
 from heredity.types import HeredityError
@@ -144,5 +144,14 @@ def _end_with_the_parent() -> None:
 
 def _make(root: Path, step: Step) -> None:
     store = Store(root)
-    if not store.has(step):
+    if store.has(step):
+        return
+    try:
         store.make(step)
+    except HeredityError:
+        raise
+    except Exception as error:
+        fault = own_fault(error)
+        if fault is None:
+            raise
+        raise fault from error

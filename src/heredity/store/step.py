@@ -1,13 +1,18 @@
-"""A Step is a frozen description of a result; its key hashes its name, version and every field."""
+"""A Step is a frozen description of a result; its key hashes its name, version and every field.
+
+Classes of this package are known by name and version. Those of others (a carrier of one's own) are known by their
+file's digest as well: a changed filter never finds the result of the old one, and two of one name are never mistaken.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from abc import abstractmethod
 from collections.abc import Iterator
 from functools import cache
-from inspect import isabstract
+from inspect import getsource, isabstract
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -42,13 +47,35 @@ class Step(Frozen):
 
 @cache
 def _key(step: Step) -> str:
-    return _hash(type(step).__name__, step.version, _fields(step, nested=False))
+    return _hash(_named(step, "step") | {"fields": _fields(step, nested=False)})
 
 
-def _hash(name: str, version: int, fields: dict[str, Any]) -> str:
-    identity = {"step": name, "version": version, "fields": fields}
+def _hash(identity: dict[str, Any]) -> str:
     text = json.dumps(identity, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
-    return f"{name}-{hashlib.blake2b(text.encode(), digest_size=10).hexdigest()}"
+    return f"{identity['step']}-{hashlib.blake2b(text.encode(), digest_size=10).hexdigest()}"
+
+
+def _named(value: Frozen, kind: str) -> dict[str, Any]:
+    """What a description says of the class."""
+    own, code = type(value), code_digest(type(value))
+    version = {"version": own.version} if hasattr(own, "version") else {}
+    return {kind: own.__name__} | version | ({} if code is None else {"code": code})
+
+
+@cache
+def code_digest(of: type[Frozen]) -> str | None:
+    """blake2b of the file that defines a class; None for the classes of this package, which have versions.
+
+    What that file imports does not count: raise `version` when a helper in another file changes what a class does.
+    """
+    if of.__module__.split(".")[0] == __name__.split(".")[0]:
+        return None
+    file = getattr(sys.modules.get(of.__module__), "__file__", None)
+    try:
+        source = Path(file).read_bytes() if file is not None else getsource(of).encode()
+    except (OSError, TypeError) as error:
+        raise BadInput(f"the source of {of.__name__} cannot be read ({error}); define the class in a file") from error
+    return hashlib.blake2b(source, digest_size=10).hexdigest()
 
 
 def _steps_in(value: Any) -> Iterator[Step]:
@@ -63,12 +90,11 @@ def _steps_in(value: Any) -> Iterator[Step]:
 
 def describe(value: Any, nested: bool = True) -> Any:
     """A Step, noun or plain value as JSON; Steps among the fields in full, or (not `nested`) as their keys."""
-    if isinstance(value, Step):
-        body = {"step": type(value).__name__, "version": value.version, "fields": _fields(value, nested)}
-        return body if nested else {"key": value.key}
+    if isinstance(value, Step) and not nested:
+        return {"key": value.key}
     if isinstance(value, Frozen):
-        body = {"type": type(value).__name__, "fields": _fields(value, nested)}
-        return body | {"version": value.version} if hasattr(value, "version") else body
+        kind = "step" if isinstance(value, Step) else "type"
+        return _named(value, kind) | {"fields": _fields(value, nested)}
     if isinstance(value, tuple):
         return [describe(item, nested) for item in value]
     if value is None or isinstance(value, str | int | float | bool):
@@ -96,12 +122,11 @@ def stored_identity(described: Any) -> tuple[str, set[str]]:
             key = stored_identity(value)[0]
             inputs.add(key)
             return {"key": key}
-        _check(value, {"type", "fields"} | ({"version"} & value.keys()))  # a noun may have a version of its code
+        _check(value, {"type", "fields"} | ({"version", "code"} & value.keys()))
         return value | {"fields": {name: named(v) for name, v in value["fields"].items()}}
 
-    _check(described, {"step", "version", "fields"})
-    fields = {name: named(value) for name, value in described["fields"].items()}
-    return _hash(described["step"], described["version"], fields), inputs
+    _check(described, {"step", "version", "fields"} | ({"code"} & set(described)))
+    return _hash(described | {"fields": {name: named(value) for name, value in described["fields"].items()}}), inputs
 
 
 def _check(described: Any, members: set[str]) -> None:
@@ -122,17 +147,26 @@ def rebuild(described: Any) -> Any:
     if not isinstance(described, dict):
         return described
     name, fields = described.get("step") or described.get("type"), described.get("fields")
-    known = {c.__name__: c for c in _classes(Frozen) if not (c.__name__.startswith("_") or isabstract(c))}
-    if not isinstance(name, str) or name not in known:
-        raise BadInput(f"unknown step or noun {str(name)[:80]!r} in a description; {near(str(name)[:80], known)}")
-    if set(described) - {"step", "type", "version", "fields"} or not isinstance(fields, dict):
-        raise BadInput(f"{name}: a description has the fields step or type, version, and fields, and no others")
-    if described.get("version") != getattr(known[name], "version", None):
-        raise BadInput(
-            f"{name} was described by version {str(described.get('version'))[:20]} of its code; this is version "
-            f"{getattr(known[name], 'version', None)}"
-        )
+    if set(described) - {"step", "type", "version", "code", "fields"} or not isinstance(fields, dict):
+        raise BadInput(f"{str(name)[:80]!r}: a description has step or type, version, code and fields, and no others")
+    found = _known(name, described.get("code"), described.get("version"))
     try:
-        return known[name](**{str(k): rebuild(v) for k, v in fields.items()})
+        return found(**{str(k): rebuild(v) for k, v in fields.items()})
     except ValidationError as error:
-        raise refusal(name, error, known[name].model_fields) from error
+        raise refusal(found.__name__, error, found.model_fields) from error
+
+
+def _known(name: Any, code: Any, version: Any) -> type[Frozen]:
+    """The class that a description names, of the same code and version."""
+    usable = [c for c in _classes(Frozen) if not (c.__name__.startswith("_") or isabstract(c))]
+    named = [c for c in usable if c.__name__ == name]
+    if not isinstance(name, str) or not named:
+        told, known = str(name)[:80], (c.__name__ for c in usable)
+        raise BadInput(f"unknown step or noun {told!r} in a description; {near(told, known)}")
+    same = [c for c in named if code_digest(c) == code]
+    if not same:
+        raise BadInput(f"{name} was described by other code than the {name} at hand; load the file it came from")
+    if version != getattr(same[-1], "version", None):
+        told, now = str(version)[:20], getattr(same[-1], "version", None)
+        raise BadInput(f"{name} was described by version {told} of its code; this is version {now}")
+    return same[-1]
