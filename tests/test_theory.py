@@ -87,9 +87,10 @@ def settings_(draw: st.DrawFn) -> Setting:
     seed = draw(st.integers(0, 10**6))
     subset = draw(st.permutations(range(outs)).map(lambda order: tuple(order[:2])))
     weights = tuple(draw(st.lists(st.floats(0, 3), min_size=outs, max_size=outs)))
-    loss = draw(st.sampled_from((
+    kinds: list[StudentLoss] = [
         SquaredError(), SquaredError(weights=weights), CrossEntropy(), CrossEntropy(logits=subset)
-    )))  # fmt: skip
+    ]  # fmt: skip
+    loss = draw(st.sampled_from(kinds))
     inputs = _normal(seed + 99, draw(st.integers(1, 6)), widths[0])
     return Setting(_network(widths, activation, seed), inputs, loss, seed)
 
@@ -101,7 +102,7 @@ def directions(draw: st.DrawFn, module: nn.Module, seed: int) -> Direction:
     if draw(st.booleans()):
         flat = torch.zeros(sum(p.numel() for p in along.values()), dtype=torch.float64)
         flat[draw(st.integers(0, len(flat) - 1))] = 1.0
-        parts = flat.split([p.numel() for p in along.values()])
+        parts = torch.split(flat, [p.numel() for p in along.values()])
         along = {n: part.view_as(p) for (n, p), part in zip(along.items(), parts, strict=True)}
     norm = math.sqrt(dot(along, along))
     return {n: p / norm for n, p in along.items()}
@@ -121,9 +122,11 @@ def _explicit(setting: Setting, direction: Direction) -> float:
     y_BN = setting.module(setting.inputs).detach()
     total = 0.0
     for y_N, v_N in zip(y_BN, v_BN, strict=True):
-        mixed: Callable[..., Tensor] = torch.func.jacfwd(
-            torch.func.grad(lambda z, y: setting.loss.value(z[None], y[None])), argnums=1
-        )
+
+        def value(z_N: Tensor, y_N: Tensor) -> Tensor:
+            return setting.loss.value(z_N[None], y_N[None])
+
+        mixed: Callable[..., Tensor] = torch.func.jacfwd(torch.func.grad(value), argnums=1)
         total += float(v_N @ -mixed(y_N, y_N) @ v_N)
     return total / len(y_BN)
 

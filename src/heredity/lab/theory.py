@@ -316,8 +316,7 @@ def _gauss_newton(start: nn.Module, direction: Direction, inputs_B: Tensor, loss
         called: Tensor = torch.func.functional_call(start, theta, (_double(inputs_B),))
         return _rows(called)
 
-    pair: tuple[Tensor, Tensor] = torch.func.jvp(f, (at,), ({name: direction[name] for name in at},))
-    y_BN, v_BN = pair
+    y_BN, v_BN = torch.func.jvp(f, (at,), ({name: direction[name] for name in at},))[:2]
     a = float(loss.form(y_BN, v_BN))
     return a, a <= _NULL * float(v_BN.square().sum(-1).mean())
 

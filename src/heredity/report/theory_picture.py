@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -112,10 +111,10 @@ def _histogram(axis: Any, crossings: list[dict[str, Any]]) -> None:
 
 def _favourites(axis: Any, crossings: list[dict[str, Any]], notes: Sequence[str]) -> None:
     """A dot for each of the category's words: does what the update adds to the student's step lower its own loss?"""
-    for y, (c, note) in enumerate(zip_longest(crossings, notes[: len(crossings)], fillvalue="")):
+    for y, c in enumerate(crossings):
         colour = _SAME if c["student"] == "same start" else _OTHER
         axis.plot(c["carried"], [y] * c["n"], "o", color=colour, alpha=0.7, mec=_INK, mew=0.5)
-        name = c["location"].removeprefix("nursery:") + (f": {note}" if note else "")
+        name = c["location"].removeprefix("nursery:") + "".join(f": {note}" for note in notes[y : y + 1])
         below = f"{sum(v < 0 for v in c['carried'])} of {c['n']} below 0"
         for x, side, text in ((0.01, "left", name), (1, "right", below)):
             axis.annotate(
