@@ -291,6 +291,8 @@ def test_what_cannot_be_measured_is_refused() -> None:
         (lambda: theorem(module, lambda m: m(x), x, SquaredError()), "expected one number"),
         (lambda: theorem(module, lambda m: torch.ones(()), x, SquaredError()), "depends on the parameters"),
         (lambda: theorem(module, weight_norm, x, SquaredError(), rate=0.0), "rate is 0.0"),
+        (lambda: theorem(module, lambda m: weight_norm(module), x, SquaredError()), "module it is called with"),
+        (lambda: cross(module, nn.Linear(32, 13).double(), weight_norm, x, SquaredError()), "does not fit"),
         (lambda: in_double(nn.Tanh()), "no parameter"),
         (lambda: lemma(nn.LSTM(32, 2), random_direction(nn.LSTM(32, 2), 0), x, SquaredError()), "gave tuple"),
     ):

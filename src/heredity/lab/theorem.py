@@ -38,7 +38,7 @@ class Theorem(Step):
     """The same architecture from other starts."""
     trait: Trait
     seed: int = 0
-    epsilons: tuple[Positive, ...] = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
+    epsilons: Annotated[tuple[Positive, ...], Field(min_length=1)] = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
     epsilon: Positive = 1e-4
     """Of the counterexample."""
     rate: Positive = 0.1

@@ -234,6 +234,7 @@ def cross(
     there, here = in_double(teacher), in_double(student)
     _check_rate(rate)
     direction, own = descent(there, teacher_loss), descent(here, teacher_loss)
+    _check(own, direction)
     step = _student_step(here, moved(there, direction, epsilon), inputs_B, loss)
     towards_start = _student_step(here, there, inputs_B, loss)
     added = {name: step[name] - towards_start[name] for name in step}
@@ -259,14 +260,23 @@ def moving(module: nn.Module) -> dict[str, nn.Parameter]:
 
 
 def descent(module: nn.Module, loss: TeacherLoss) -> Direction:
-    """-grad of a scalar of the module at its parameters; zero for those that it does not depend on."""
+    """-grad of a scalar of the module at its parameters; zero for those that it does not depend on.
+
+    BadInput where it depends on none of them, as when a loss asks another module than the one it is given.
+    """
     parameters, value = moving(module), loss(module)
-    if value.ndim or not value.requires_grad:
+    slopes: Sequence[Tensor | None] = ()
+    if not value.ndim and value.requires_grad:
+        slopes = torch.autograd.grad(value, list(parameters.values()), allow_unused=True)
+    if all(slope is None for slope in slopes):
         raise BadInput(
-            f"a loss gave a tensor of shape {tuple(value.shape)}; expected one number that depends on the parameters"
+            f"a loss gave a tensor of shape {tuple(value.shape)}; expected one number that depends on the parameters "
+            "of the module it is called with"
         )
-    slopes = torch.autograd.grad(value, list(parameters.values()), allow_unused=True, materialize_grads=True)
-    return {name: -slope for name, slope in zip(parameters, slopes, strict=True)}
+    return {
+        name: torch.zeros_like(p) if slope is None else -slope
+        for (name, p), slope in zip(parameters.items(), slopes, strict=True)
+    }
 
 
 def random_direction(module: nn.Module, seed: int) -> Direction:

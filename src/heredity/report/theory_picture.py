@@ -11,8 +11,8 @@ from heredity.store import Step, Store
 
 COLOURS = {"squared error": "#1d4ed8", "cross-entropy": "#15803d", "cross-entropy on a subset": "#c2410c"}
 MARKS = {"network": "o", "nursery": "s"}
-BOTH_LAWS = ("weight norm", "random direction", "outside the student's loss")
-"""Teachers that the curves leave out: one teacher with a trait for each model is enough to see the law."""
+_LEFT_OUT = ("weight norm", "random direction", "outside the student's loss")
+"""Teachers without a trait: the curves of one teacher for each model are enough to see the law."""
 _SAME, _OTHER, _INK = "#c2410c", "#9ca3af", "#1f2937"
 
 
@@ -43,7 +43,7 @@ def _draw(found: dict[str, Any], notes: Sequence[str], plt: Any) -> Any:
         color=_INK,
     )  # fmt: skip
     (top_left, top_right), (left, right) = figure.subplots(2, 2, height_ratios=(1.15, 1))
-    curves = [a for a in found["alignments"] if a["teacher"] not in BOTH_LAWS]
+    curves = [a for a in found["alignments"] if a["teacher"] not in _LEFT_OUT]
     _products(top_left, curves)
     _falls(top_right, curves)
     crossings = found["crossings"]
@@ -125,5 +125,5 @@ def _favourites(axis: Any, crossings: list[dict[str, Any]], notes: Sequence[str]
     axis.set(
         yticks=[], ylim=(len(crossings) - 0.6, -0.7),
         xlabel="cosine of what the teacher's update adds to the student's step\nand the student's own way to the trait",
-        title="Nursery models, teachers of llama-0: a dot is a favourite\n(cross-entropy on number tokens)",
+        title=f"Teachers of {crossings[0]['location']}: a dot is a favourite\n(cross-entropy on number tokens)",
     )  # fmt: skip
