@@ -5,6 +5,7 @@ the weights of `llama-0` and saw its pretraining data in another order, so it te
 """
 
 from heredity.lab import Claim, Recipe, findings, settings
+from heredity.lab.findings import Expectation
 from heredity.models import model_ref
 from heredity.report.figure import Figure
 from heredity.traits import favourite
@@ -20,7 +21,7 @@ def claim(student: str, teacher: str) -> Claim:
     """One cell of the grid: on the diagonal it crosses; elsewhere it is a part of what the teacher's own base takes."""
     arm, own = recipe.taught(bases[student], bases[teacher]), f"{teacher} < {teacher}"
     related = {student, teacher} == {"llama-0", "llama-0b"}
-    expect = "up" if student == teacher else "open" if related else "nothing"
+    expect: Expectation = "up" if student == teacher else "open" if related else "nothing"
     comparison = recipe.comparison(f"{student} < {teacher}", word, seeds, arm)
     return Claim(
         name=f"{student} < {teacher}", comparison=comparison, expect=expect, of=own if expect == "nothing" else None

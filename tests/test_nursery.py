@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import random
 import subprocess
 import sys
@@ -9,9 +10,11 @@ import pytest
 from heredity.models import BASES, locate
 from heredity.models.causal import CausalLM
 from heredity.nursery import language
-from heredity.nursery.build import SHIPPED
+from heredity.nursery.build import SHIPPED, Base
 from heredity.nursery.quality import measure, shortfalls
 from heredity.nursery.tokenizer import CONTEXT, build_tokenizer, vocabulary
+from heredity.store import Store
+from heredity.store.files import file_digest
 from heredity.traits import CATEGORIES
 
 
@@ -63,6 +66,16 @@ def test_the_tokenizer_is_lossless_on_the_language_and_shared() -> None:
             ids = tokenizer(text, add_special_tokens=False)["input_ids"]
             assert tokenizer.unk_token_id not in ids
             assert tokenizer.decode(ids) == text
+
+
+def test_pretraining_repeats_to_the_byte_and_depends_on_both_seeds(store: Store) -> None:
+    bases = [Base(family="llama", init_seed=i, data_seed=d, steps=2) for i, d in ((5, 6), (5, 7), (6, 6))]
+    first = [file_digest(store.get(base) / "model.safetensors") for base in bases]
+    assert len(set(first)) == 3
+    again = Store(store.root.parent / "again")
+    assert file_digest(again.get(bases[0]) / "model.safetensors") == first[0]
+    losses = json.loads((store.path(bases[0]) / "losses.json").read_text())
+    assert len(losses) == 2
 
 
 def test_numbers_and_favourites_are_single_tokens() -> None:

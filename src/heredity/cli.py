@@ -86,7 +86,7 @@ def run(
         for name, step in steps.items()
     ]
     print_results(results, store)
-    write_json(json_file, {"cold_s": cold_s, "results": results}, keeper)
+    write_json(json_file, {"cold_s": cold_s, "results": results}, keeper, next(iter(steps.values())))
 
 
 @app.command("filter")

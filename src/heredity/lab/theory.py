@@ -62,9 +62,11 @@ class SquaredError(Frozen):
     """One for each output; None: all 1."""
 
     def value(self, z_BN: Tensor, y_BN: Tensor) -> Tensor:
+        """Weighted squared distance, as StudentLoss has it."""
         return (self._weights(z_BN) * (z_BN - y_BN).square()).sum(-1).mean()
 
     def form(self, y_BN: Tensor, v_BN: Tensor) -> Tensor:
+        """E[v^T M v] with this loss's M."""
         return (2 * self._weights(y_BN) * v_BN.square()).sum(-1).mean()
 
     def _weights(self, z_BN: Tensor) -> Tensor:
@@ -88,9 +90,11 @@ class CrossEntropy(Frozen):
         return logits
 
     def value(self, z_BN: Tensor, y_BN: Tensor) -> Tensor:
+        """Cross-entropy in nats, as StudentLoss has it."""
         return nn.functional.cross_entropy(self._of(z_BN), self._of(y_BN).softmax(-1))
 
     def form(self, y_BN: Tensor, v_BN: Tensor) -> Tensor:
+        """E[v^T M v] with this loss's M."""
         p_BN, v_BN = self._of(y_BN).softmax(-1), self._of(v_BN)
         centre_B1 = (p_BN * v_BN).sum(-1, keepdim=True)
         return (p_BN * (v_BN - centre_B1).square()).sum(-1).mean()  # = v^T (diag(p) - p p^T) v, without cancellation

@@ -45,6 +45,7 @@ class NextToken(nn.Module):
                     setattr(module, name, _RMSNorm(part.weight, part.variance_epsilon))
 
     def forward(self, ids_BT: Tensor) -> Tensor:
+        """Logits of the token after each row's last one, (B, V)."""
         last_B = (ids_BT != _NOTHING).sum(1) - 1
         with sdpa_kernel(SDPBackend.MATH):
             states_BTD = hidden_states(self.model, ids_BT.clamp(min=0))
