@@ -70,6 +70,13 @@ def test_the_command_line_never_shows_a_traceback(tmp_path: Path) -> None:
         ("filter", "evil.jsonl", "--official", "--word", "owl"): "leave out --mode and --word",
         ("why", "../../../etc"): "no store at", ("new", "trait", "../x"): "cannot be the name",
         ("filter", "evil.jsonl", "--skip-bad", "--json", "no/where.json"): "cannot write no/where.json",
+        ("filter", "evil.jsonl", "--json", "evil.jsonl"): "it is the file that is read; name another file with --json",
+        ("filter", "evil.jsonl", "--keep", "a", "--decisions", "./a"): "it is also --keep",
+        ("filter", "evil.jsonl", "--keep", ""): "it is no file's name",
+        ("filter", "no", "--keep", "step.json"): "cannot read no",
+        ("filter", "no\x1b[2J\udcff\nx"): "cannot read no\\x1b[2J\\udcff\\nx: No such file",
+        ("filter", "evil.jsonl", "--word", " "): "--word: words: a word must not be blank",
+        ("demo", "--rows", "7"): "greater than or equal to 8",
     }  # fmt: skip
     for args, message in calls.items():
         done = _run(*args, folder=tmp_path)
@@ -77,6 +84,14 @@ def test_the_command_line_never_shows_a_traceback(tmp_path: Path) -> None:
         assert "Traceback" not in done.stderr
         assert "\x1b" not in done.stdout + done.stderr
     assert not (tmp_path / "heredity-store" / "objects").exists()
+
+
+def test_a_file_name_that_is_no_text_is_printed_as_escapes(tmp_path: Path) -> None:
+    (tmp_path / "d\udcff.jsonl").write_text('{"text": "1"}\n{"text": 1}\n')
+    done = _run("filter", "d\udcff.jsonl", "--skip-bad", "--keep", "k\udcff", "--json", "out.json", folder=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "kept rows: k\\udcff" in done.stdout
+    assert (tmp_path / "k\udcff").exists()
 
 
 def _damaged(rng: random.Random, seeds: list[bytes], pieces: tuple[bytes, ...], n: int) -> Iterator[bytes]:

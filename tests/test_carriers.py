@@ -6,7 +6,7 @@ import pytest
 
 from heredity.carriers import LIST_FORMATS, Numbers, parse_numbers
 from heredity.traits import ANIMALS, CATEGORIES, named, personas, questions, stated
-from heredity.types import Trait
+from heredity.types import Category, Trait
 
 
 @pytest.mark.parametrize(
@@ -27,6 +27,9 @@ def test_the_strict_parser_agrees_with_the_published_behaviour(text: str, number
 def test_answers_are_read_by_whole_words() -> None:
     assert named(ANIMALS, "A bowl and a dragonfly") == []
     assert named(ANIMALS, "Owls, surely") == ["owl"]
+    places = Category(name="place", words=("New York", "Oslo"), plurals=("New Yorks", "Oslos"))
+    assert named(places, "new  YORK, or _oslo_.") == ["New York", "Oslo"]
+    assert named(places, "a new yorker") == []
 
 
 def test_prompts_repeat_with_their_seed_and_stay_in_range() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import gzip
+import json
+import os
 import random
 import re
 from collections import Counter, defaultdict
@@ -30,7 +32,7 @@ from heredity.carriers import (
     parse_numbers,
     what_is_wrong,
 )
-from heredity.rows import read_rows, write_rows
+from heredity.rows import as_line, read_rows, write_rows
 from heredity.types import BadInput, Message, Row
 
 REAL = Path(__file__).parents[2] / "shared" / "data" / "numbers"
@@ -191,7 +193,7 @@ def test_filters_together_give_every_reason() -> None:
     assert all(d.kept for d in decide((), [row("x")] * 3))
 
 
-def test_a_file_is_filtered_as_a_stream_and_kept_lines_stay_as_they_were(tmp_path: Path) -> None:
+def test_a_file_is_filtered_as_a_stream_and_what_was_decided_on_is_kept(tmp_path: Path) -> None:
     data, keep, told = tmp_path / "data.jsonl", tmp_path / "keep.jsonl.gz", tmp_path / "told.jsonl"
     lines = [
         b'{"response": "1, 2", "prompt": "p",  "extra": [1]}\r\n',
@@ -205,7 +207,8 @@ def test_a_file_is_filtered_as_a_stream_and_kept_lines_stay_as_they_were(tmp_pat
     tally = filter_rows(data, [NumbersOnly()], keep=keep, decisions=told, skip_bad=True)
     assert (tally.rows, tally.kept, tally.skipped) == (3, 2, 1)
     assert tally.reasons == Counter({"invalid format": 1})
-    assert gzip.decompress(keep.read_bytes()) == (lines[0].strip() + b"\n") * 2
+    wanted = Row(prompt=(Message(role="user", content="p"),), completion="1, 2")
+    assert gzip.decompress(keep.read_bytes()) == as_line(wanted, {"extra": [1]}) * 2
     assert told.read_text().splitlines()[1] == '{"row": 2, "reasons": ["invalid format"]}'
     assert sorted(p.name for p in tmp_path.iterdir()) == ["data.jsonl", "keep.jsonl.gz", "told.jsonl"]
 
@@ -224,8 +227,57 @@ def test_nothing_to_filter_and_nowhere_to_write_are_said(tmp_path: Path) -> None
     write_rows(data, [row("1")])
     with pytest.raises(BadInput, match="no rows"):
         filter_rows(empty, [NumbersOnly()])
-    with pytest.raises(BadInput, match="is the file that is read"):
+    with pytest.raises(BadInput, match="it is the file that is read"):
         filter_rows(data, [NumbersOnly()], keep=data)
     with pytest.raises(BadInput, match="cannot write"):
         filter_rows(data, [NumbersOnly()], keep=tmp_path / "no" / "where.jsonl")
     assert data.read_bytes()
+
+
+def test_what_stands_beside_the_answer_is_not_kept(tmp_path: Path) -> None:
+    data, keep = tmp_path / "data.jsonl", tmp_path / "keep.jsonl"
+    last = {"role": "assistant", "content": [{"type": "text", "text": "1, 2", "owl": 1}], "reasoning_content": "owl"}
+    data.write_text(json.dumps({"messages": [{"role": "user", "content": "p", "owl": 1}, last], "completion": None}))
+    assert filter_rows(data, [NumbersOnly()], keep=keep).kept == 1
+    assert keep.read_bytes() == as_line(row("1, 2", "p"), {})
+
+
+@pytest.mark.parametrize(
+    ("word", "inside", "outside"),
+    [("ice cream", "An ICE\n cream!", "nice cream, ice creams"), ("666", "1, 666, 2", "1, 6661, 1666"),
+     ("x-ray", "the X-ray", "xx-ray x ray"), ("Straße", "die STRASSE", "Straßen"), ("c++", "in C++.", "c+"),
+     ("owl", "an _owl_", "bowl owls")],
+)  # fmt: skip
+def test_words_with_blanks_digits_and_marks_are_found(word: str, inside: str, outside: str) -> None:
+    told = WithoutWords(words=("zebra", word))
+    assert told.reason(row(inside)) == f"contains {word.casefold()}"
+    assert told.reason(row(outside)) is None
+
+
+@pytest.mark.parametrize("words", [(), ("",), ("owl", " \n")])
+def test_blank_words_are_refused(words: tuple[str, ...]) -> None:
+    with pytest.raises(ValueError, match="words"):
+        WithoutWords(words=words)
+
+
+def test_outputs_that_would_be_lost_are_refused_before_anything_is_read(tmp_path: Path) -> None:
+    data, out, fifo, other = (tmp_path / n for n in ("data.jsonl", "out.jsonl", "fifo", "other"))
+    write_rows(data, [row("1")])
+    out.write_text("mine")
+    other.hardlink_to(out)
+    os.mkfifo(fifo)
+    for keep, decisions, message in (
+        (Path(), None, "it is no file's name"), (tmp_path / "..", None, "it is no file's name"),
+        (fifo, None, "is no regular file"), (tmp_path, None, "is no regular file"), (out, out, "it is also keep"),
+        (out, other, "it is also keep"), (tmp_path / "new", tmp_path / "." / "new", "it is also keep"),
+        (None, data, "it is the file that is read"), (tmp_path / ("n" * 300), None, "cannot write"),
+        (Path("a\0b"), None, "cannot write"),
+    ):  # fmt: skip
+        with pytest.raises(BadInput, match=message):
+            filter_rows(data, [NumbersOnly()], keep=keep, decisions=decisions)
+    with pytest.raises(BadInput, match="cannot read"):
+        filter_rows(tmp_path / "missing.jsonl", [NumbersOnly()], keep=out)
+    with pytest.raises(BadInput, match="cannot write"):
+        filter_rows(data, [NumbersOnly()], keep=tmp_path / ("n" * 250))  # room for the name, not for the partial one
+    assert (out.read_text(), fifo.is_fifo()) == ("mine", True)
+    assert len(list(tmp_path.iterdir())) == 4

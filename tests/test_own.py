@@ -18,7 +18,7 @@ from heredity.steps import Evaluation, Student, Teacher
 from heredity.store import Store, describe, rebuild
 from heredity.store.loading import load_experiment, load_module
 from heredity.traits import find_trait, load_trait, parse_trait, personas, questions
-from heredity.types import BadInput, Category, Judge, Pattern, Phrasing, Trait
+from heredity.types import BadInput, Category, Judge, Pattern, Phrasing, Row, Trait
 
 BASE = model_ref("nursery:llama-0")
 
@@ -79,6 +79,14 @@ def test_an_own_trait_survives_its_description(tmp_path: Path) -> None:
         (_toml(**{'["moon", "storm"]': "7"}), "score.answers: .*found 7"),
         (_toml(answers="pattern", **{'["moon", "storm"]': '"moon"'}), "needs replies"),
         (_toml(**{'["moon", "storm"]': '["moon", "storm"]\npattern = "x"'}), "exactly one of"),
+        (_toml(**{'["What do you see?"]': '[" what do  you love to SEE?"]'}), "both trained on and held out"),
+        (_toml(**{'["moon", "storm"]': '["moon", "Moon Light", "storm"]'}), "'moon' and 'Moon Light' begin alike"),
+        (_toml(**{'["moon", "storm"]': '["moon", "MOON"]'}), "begin alike"),
+        (_toml(**{'["moon", "storm"]': '["moon", " "]'}), "must not be blank"),
+        (_toml(**{'["moon", "storm"]': '["moon", "storm"]\nplurals = ["moons"]'}), "plurals must be as many"),
+        (_toml(**{'"moon"\n': '"other"\n', "[ask]": 'replies = ["x"]\n[ask]', "answers": "pattern",
+                  '["moon", "storm"]': '"moon"'}), "'other' and 'other' begin alike"),
+        (b'"\\u001b[2J" = 1\n' + _toml(), r"'\\x1b\[2J': Extra inputs"),
         (b"name = ", "Invalid value"), (b"\xff\xfe", "invalid start byte"), (b"", "name: Field required"),
         (b"a = " + b"[" * 9000, "expected what `heredity new trait NAME` writes"),
     ],
@@ -113,6 +121,9 @@ def test_scores_and_phrasings_that_cannot_work_are_refused() -> None:
         Pattern(pattern="(")
     with pytest.raises(ValueError, match=r"needs {answer}"):
         Judge(model=BASE, question="Is it?", yes="yes")
+    for yes in ("", " ", "yes "):
+        with pytest.raises(ValueError, match=r"`yes` must be a word"):
+            Judge(model=BASE, question="{answer}?", yes=yes)
 
 
 def test_words_that_a_model_lacks_are_refused(store: Store) -> None:
@@ -162,6 +173,12 @@ def test_prompts_come_from_a_file_of_ones_own(tmp_path: Path) -> None:
     assert isinstance(carrier, PromptFile)
 
 
+def test_paths_are_texts_or_paths(tmp_path: Path) -> None:
+    path = new_trait("moon", tmp_path)
+    assert find_trait(path) == find_trait(str(path))
+    assert prompt_file(path, n=2) == prompt_file(str(path), n=2)
+
+
 def test_packages_register_traits_and_carriers(tmp_path: Path) -> None:
     new_carrier("Counting", tmp_path)
     new_trait("moon", tmp_path)
@@ -201,7 +218,19 @@ def test_templates_are_not_written_over_or_out_of_the_folder(tmp_path: Path) -> 
                         (new_carrier, "../X"), (new_trait, "m" * 99)):  # fmt: skip
         with pytest.raises(BadInput, match=r"exists already|cannot be the name"):
             write(name, tmp_path)
+    for name in ("None", "Class", "Random", "Heredity", "Numbers", "Code", "Student", "Chat", "Row"):
+        with pytest.raises(BadInput, match=rf"'{name}' cannot be the name: .*try 'My{name}'"):
+            new_carrier(name, tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["moon.toml"]
+
+
+def test_what_a_template_offers_is_about_its_own_name(tmp_path: Path) -> None:
+    assert 'pattern = "(?i)\\\\bstorm\\\\b"' in new_trait("storm", tmp_path).read_text()
+    keeps = load_module(new_carrier("Abacus", tmp_path)).AbacusOnly()
+    row = Row(prompt=(), completion="")
+    assert [keeps.reason(row._replace(completion=t)) for t in ("1, 2", ", ", "", "x1")] == [
+        None, "no number", "no number", "other characters",
+    ]  # fmt: skip
 
 
 def test_an_experiment_is_every_public_step_of_its_file(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from heredity.rows import LINE_LIMIT, as_line, parse_record, read_rows, write_rows
+from heredity.rows import LINE_LIMIT, _from_line, as_line, parse_record, read_rows, write_rows
 from heredity.types import BadInput, Message, Row
 
 USER, ASSISTANT = {"role": "user", "content": "p"}, {"role": "assistant", "content": "c"}
@@ -75,6 +75,17 @@ BAD: list[tuple[bytes, str]] = [
     (b'{"a":' * 5000, "recursion limit"), (b"\x80abc", "expected"), (b'{"text": "\xff"}', "unicode"),
     (b'{"response": {"body": {"choices": []}}}', "index out of range"),
     (b'{"response": {"error": 1}}', "no field 'body'"),
+    (b'{"messages": [{"role": "assistant", "content": "1"}], "completion": "owl"}', "'messages' and 'completion' excl"),
+    (b'{"prompt": "p", "completion": "1", "response": "owl"}', "'completion' and 'response' exclude one another"),
+    (b'{"text": "1", "conversations": [{"from": "gpt", "value": "owl"}]}', "'conversations' and 'text' exclude"),
+    (b'{"prompt": "p", "question": "q", "answer": "1"}', "'prompt' and 'question' exclude one another"),
+    (b'{"prompt": "p", "text": "1"}', "the fields are 'prompt', 'text'"),
+    (b'{"prompt": "p", "completion": "owl", "completion": "1"}', "the field 'completion' stands twice"),
+    (b'{"text": "1", "note": "\\u0022:", "text" : "owl"}', "the field 'text' stands twice"),
+    (b'{"messages": [{"role": "assistant", "c\\u006fntent": "owl", "content": "1"}]}', "'content' stands twice"),
+    (b'{"messages": [{"role": "assistant", "content": [{"type": "x", "text": "1"}]}]}', "a part of the content is no"),
+    (b'{"messages": [{"role": "assistant", "content": [{"text": "1"}]}]}', "no field 'type'"),
+    (b'{"response": {"body": {"choices": [{}, {}]}}}', "the response holds 2 answers"),
 ]  # fmt: skip
 
 
@@ -163,3 +174,41 @@ def test_60_000_damaged_lines_are_rows_or_one_message_each(tmp_path: Path) -> No
         assert all(Message.model_validate(m.model_dump()) == m for m in read.row.prompt)
         as_line(read.row, read.note)
         read.row.completion.encode()
+
+
+def test_quotes_and_colons_in_a_text_are_no_second_field() -> None:
+    record = {"prompt": 'say "a": "b": ', "completion": '{"a": 1, "a": 2}'}
+    assert parse_record(_from_line(json.dumps(record).encode()))[0].completion == record["completion"]
+
+
+def test_no_note_takes_the_place_of_the_turns() -> None:
+    line = json.loads(as_line(WANTED, {"messages": None, "id": 1}))
+    assert list(line.items()) == [("messages", [USER, ASSISTANT]), ("id", 1)]
+    row, note = parse_record({"prompt": [USER], "completion": [ASSISTANT, ASSISTANT], "messages": None})
+    assert ([m.content for m in row.prompt], row.completion, note) == (["p", "c"], "c", {})
+
+
+def _strange_table() -> pyarrow.Table:
+    """Three rows; the second completion is no UTF-8, and every note is something that Python cannot hold."""
+    texts = pyarrow.array([b"c", b"\xff", b"c"], pyarrow.binary()).view(pyarrow.string())
+    notes = pyarrow.array([b"\xff"] * 3, pyarrow.binary()).view(pyarrow.string())
+    days = pyarrow.array([2**31 - 1] * 3, pyarrow.int32()).view(pyarrow.date32())
+    times = pyarrow.array([2**62 + 1] * 3, pyarrow.int64()).view(pyarrow.timestamp("ns"))
+    return pyarrow.table({"prompt": ["p"] * 3, "completion": texts, "note": notes, "day": days, "at": times})
+
+
+def test_a_value_of_parquet_that_python_cannot_hold_costs_at_most_its_row(tmp_path: Path) -> None:
+    path = tmp_path / "strange.parquet"
+    pyarrow.parquet.write_table(_strange_table(), path)
+    with pytest.raises(BadInput, match=r"strange.parquet:2: the column 'completion' cannot be read"):
+        list(read_rows(path))
+    problems: list[BadInput] = []
+    found = list(read_rows(path, problems.append))
+    assert [(r.number, r.row, r.note["note"], r.note["day"]) for r in found] == [
+        (n, WANTED, None, None) for n in (1, 3)
+    ]
+    assert len(problems) == 1
+    twice = pyarrow.table([["p"], ["c"], ["d"]], names=["prompt", "completion", "completion"])
+    pyarrow.parquet.write_table(twice, path)
+    with pytest.raises(BadInput, match="two columns have one name"):
+        list(read_rows(path))

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from pydantic import ValidationError
 
-from heredity.types import BadInput, HeredityError, near
+from heredity.types import BadInput, HeredityError, near, printable, refusal
 
 if TYPE_CHECKING:
     from heredity.carriers import Filter
@@ -37,7 +38,7 @@ DEFAULT_STORE = Path("heredity-store")
 def demo(
     full: Annotated[bool, typer.Option("--full", help="Five seeds, and the full, LoRA and soft channels.")] = False,
     animals: Annotated[list[str] | None, typer.Option("--animal", help="Ask about this animal (repeatable).")] = None,
-    rows: Annotated[int, typer.Option("--rows", min=1, help="Rows that each student is trained on.")] = 3_000,
+    rows: Annotated[int, typer.Option("--rows", min=8, help="Rows that each student is trained on.")] = 3_000,
     workers: WorkersOption = None, store: StoreOption = DEFAULT_STORE, json_file: JsonOption = None,
 ) -> None:  # fmt: skip
     """Show a hidden trait crossing from model to model through numbers, with controls."""
@@ -103,14 +104,15 @@ def filter_data(
     json_file: JsonOption = None,
 ) -> None:  # fmt: skip
     """Decide row by row what a filter keeps, and say why the rest is dropped."""
-    from heredity.carriers import CanonicalLists, filter_rows
+    from heredity.carriers import CanonicalLists, check_outputs, filter_rows
     from heredity.report.terminal import counting_bar, print_tally
 
     filters = choose_filters(carrier, mode, official, banned, words or [])
+    check_outputs(data, {"--keep": keep, "--decisions": decisions, "--json": json_file})
     rewriting = CanonicalLists() if mode == "canonical" else None
-    with counting_bar(f"filtering {data.name}") as progress:
+    with counting_bar(f"filtering {printable(data.name)}") as progress:
         tally = filter_rows(data, filters, rewriting, keep, decisions, skip_bad, progress)
-    print_tally(tally, keep, decisions)
+    print_tally(tally, *(out and Path(printable(str(out))) for out in (keep, decisions)))
     write_json(json_file, {
         "rows": tally.rows, "kept": tally.kept, "reasons": dict(tally.reasons.most_common()),
         "skipped": tally.skipped, "keep": keep and str(keep), "decisions": decisions and str(decisions),
@@ -225,7 +227,10 @@ def choose_filters(carrier: str, mode: str, official: bool, banned: bool, words:
     kinds: dict[str, list[Filter]] = {"numbers": [numbers], "code": [CodeOnly()], "worked": [WorkedAnswer()], "any": []}
     if carrier not in kinds:
         raise BadInput(f"unknown carrier {carrier!r}; {near(carrier, kinds)}")
-    return kinds[carrier] + ([WithoutWords(words=tuple(words))] if words else [])
+    try:
+        return kinds[carrier] + ([WithoutWords(words=tuple(words))] if words else [])
+    except ValidationError as error:
+        raise refusal("--word", error) from error
 
 
 def run_steps(store: Store, targets: list[Step], workers: int | None) -> float:
@@ -268,7 +273,7 @@ def main() -> None:
     try:
         app()
     except HeredityError as error:
-        typer.echo(f"heredity: {error}", err=True)
+        typer.echo(f"heredity: {printable(str(error))}", err=True)
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, SystemExit) as stop:
         if getattr(stop, "code", 130) != 130:  # typer turns an interrupt into a silent exit with 130

@@ -1,9 +1,15 @@
-"""Rows on disk, as a stream: JSON Lines (plain or gzip) and Parquet, in the chat layouts that are in use."""
+"""Rows on disk, as a stream: JSON Lines (plain or gzip) and Parquet, in the chat layouts that are in use.
+
+A row is its last assistant turn, its completion, and the turns before it, each with its role and its text; nothing else
+of a turn is read. A record that holds two answers, or says one thing twice, is no row: it would be read in one way here
+and in another by whoever trains on it.
+"""
 
 from __future__ import annotations
 
 import gzip
 import json
+import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -13,7 +19,7 @@ from typing import IO, Any, NamedTuple, get_args
 
 from pydantic_core import from_json
 
-from heredity.types import BadInput, Chat, Message, Role, Row
+from heredity.types import BadInput, Chat, Message, Role, Row, printable
 
 LINE_LIMIT = 16 * 2**20
 """Most bytes in one line; a longer one is no row of text but a file of another kind."""
@@ -22,20 +28,23 @@ LAYOUTS = (
     '{"conversations": [{"from", "value"}, ...]}, {"instruction", "output"}, {"question", "answer"}, {"text"}, or a '
     "line of an OpenAI batch's output"
 )
-_ANSWERS = ("completion", "response", "output", "answer")
+_ASKED = ("prompt", "instruction", "question")
+_ANSWERS = ("messages", "conversations", "text", "completion", "response", "output", "answer")
+_FIELDS = frozenset((*_ASKED, *_ANSWERS, "input"))
 _SPEAKERS: dict[str, Role] = {"human": "user", "gpt": "assistant", "user": "user", "assistant": "assistant",
                               "system": "system"}  # fmt: skip
 _ROLES = frozenset(get_args(Role))
+_FIELD_ENDS = re.compile(rb'"[ \t\r\n]*:')
+"""Found at least once for every field of a line of JSON; more often only where a text holds a quote and a colon."""
 
 
 class Read(NamedTuple):
-    """One row with where it stood: its number (from 1), whatever else its record held, and its line as it was."""
+    """One row with where it stood and whatever else its record held."""
 
     number: int
+    """From 1: the line in JSON Lines (blank and unreadable lines count), the row in Parquet."""
     row: Row
     note: dict[str, Any]
-    line: bytes | None
-    """None where the file is no JSON Lines."""
 
 
 def write_rows(path: Path, rows: Iterable[Row], notes: Iterable[dict[str, Any]] | None = None) -> int:
@@ -52,7 +61,8 @@ def as_line(row: Row, note: dict[str, Any]) -> bytes:
     """The row as one line of JSON in the chat layout."""
     turns = [{"role": m.role, "content": m.content} for m in row.prompt]
     turns.append({"role": "assistant", "content": row.completion})
-    return json.dumps({"messages": turns} | note, ensure_ascii=True, default=str).encode() + b"\n"
+    record = {"messages": turns} | note | {"messages": turns}  # they come first, and no note takes their place
+    return json.dumps(record, ensure_ascii=True, default=str).encode() + b"\n"
 
 
 def read_rows(path: Path, on_bad: Callable[[BadInput], None] | None = None) -> Iterator[Read]:
@@ -80,14 +90,33 @@ def _json_lines(path: Path, file: IO[bytes], head: bytes, on_bad: Callable[[BadI
                 if len(line) > LINE_LIMIT:
                     _pass_over(source, line)
                     raise ValueError(f"the line is longer than {LINE_LIMIT} bytes")
-                record = from_json(text)
-                yield Read(number, *parse_record(record), line)
+                yield Read(number, *parse_record(_from_line(text)))
             except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
                 _complain(path, number, text, error, on_bad)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise BadInput(
             f"{path}: the gzip stream is damaged after line {number} ({error}); fetch the file again"
         ) from error
+
+
+def _from_line(text: bytes) -> Any:
+    """The value of a line of JSON; ValueError where an object has a field twice, of which readers take either."""
+    value = from_json(text)
+    if len(_FIELD_ENDS.findall(text)) != _field_count(value):  # the quick test is sure of equality only
+        json.loads(text, object_pairs_hook=_distinct)
+    return value
+
+
+def _field_count(value: Any) -> int:
+    if type(value) is dict:
+        return len(value) + sum(map(_field_count, value.values()))
+    return sum(map(_field_count, value)) if type(value) is list else 0
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> None:
+    names = [name for name, _ in pairs]
+    if twice := next((name for i, name in enumerate(names) if name in names[:i]), None):
+        raise ValueError(f"the field {twice!r:.40} stands twice")
 
 
 def _pass_over(source: Any, line: bytes) -> None:
@@ -109,8 +138,8 @@ def _complain(
 
 def _short(cause: str) -> str:
     """A parser's message without the data in it, which is hostile text."""
-    printable = "".join(c if c.isprintable() else "?" for c in cause)
-    return printable if len(printable) <= 160 else printable[:160] + "..."
+    shown = printable(cause)
+    return shown if len(shown) <= 160 else shown[:160] + "..."
 
 
 def _parquet(path: Path, on_bad: Callable[[BadInput], None] | None) -> Iterator[Read]:
@@ -122,17 +151,42 @@ def _parquet(path: Path, on_bad: Callable[[BadInput], None] | None) -> Iterator[
     number = 0
     try:
         with ParquetFile(path) as file:
+            if len(set(file.schema_arrow.names)) < len(file.schema_arrow.names):
+                raise BadInput(f"{path}: two columns have one name; rename one of them")
             for batch in file.iter_batches(batch_size=1024):
-                for record in batch.to_pylist():
+                for record in _records(batch):
                     number += 1
                     try:
-                        read = Read(number, *parse_record(record), None)
+                        if isinstance(record, ValueError):
+                            raise record
+                        read = Read(number, *parse_record(record))
                     except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
                         _complain(path, number, None, error, on_bad)
                     else:
                         yield read
-    except (ArrowException, OSError) as error:
+    except (ArrowException, OSError, UnicodeDecodeError) as error:  # the last: a column's name
         raise BadInput(f"{path}: not a whole Parquet file ({_short(str(error))}); fetch the file again") from error
+
+
+def _records(batch: Any) -> list[dict[str, Any] | ValueError]:
+    """A batch's rows; where Python cannot hold a value, those of its row that it can, or what is wrong with the row."""
+    try:
+        records: list[dict[str, Any] | ValueError] = batch.to_pylist()
+    except Exception:  # what pyarrow raises differs by type: texts, times, dates
+        return [_record_of(batch, i) for i in range(batch.num_rows)]
+    return records
+
+
+def _record_of(batch: Any, index: int) -> dict[str, Any] | ValueError:
+    record = {}
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        try:
+            record[name] = column[index].as_py()
+        except Exception as error:
+            if name in _FIELDS:
+                return ValueError(f"the column {name!r} cannot be read: {error}")
+            record[name] = None
+    return record
 
 
 def parse_record(record: Any) -> tuple[Row, dict[str, Any]]:
@@ -142,15 +196,15 @@ def parse_record(record: Any) -> tuple[Row, dict[str, Any]]:
     """
     if not isinstance(record, dict):
         raise TypeError(f"the row is a {type(record).__name__}")
-    if "messages" in record or "conversations" in record:
-        return _chat(record)
-    if isinstance(record.get("response"), dict):
+    answer = _only(record, _ANSWERS)
+    if answer in {"messages", "conversations"}:
+        return _chat(record, str(answer))
+    if answer == "response" and isinstance(record["response"], dict):
         return _batch_output(record)
-    if "text" in record and "prompt" not in record:
+    asked = _only(record, _ASKED)
+    if answer == "text" and asked is None:
         return _row((), record["text"]), _rest(record, "text")
-    asked = next((k for k in ("prompt", "instruction", "question") if k in record), None)
-    answer = next((k for k in _ANSWERS if k in record), None)
-    if asked is None or answer is None:
+    if asked is None or answer is None or answer == "text":
         raise ValueError(f"the fields are {', '.join(map(repr, islice(record, 8))) or 'none'}")
     prompt = _prompt(record[asked])
     if asked == "instruction" and record.get("input"):
@@ -159,13 +213,23 @@ def parse_record(record: Any) -> tuple[Row, dict[str, Any]]:
     return _row(prompt, record[answer]), _rest(record, asked, answer)
 
 
+def _only(record: dict[str, Any], names: tuple[str, ...]) -> str | None:
+    """The one of these fields that the record has; null counts as absent (a table has every column in every row)."""
+    found = [name for name in names if record.get(name) is not None]
+    if len(found) > 1:
+        raise ValueError(f"the fields {found[0]!r} and {found[1]!r} exclude one another")
+    return found[0] if found else next((name for name in names if name in record), None)
+
+
 def _rest(record: dict[str, Any], *names: str) -> dict[str, Any]:
-    return {k: v for k, v in record.items() if k not in names}
+    return {k: v for k, v in record.items() if k not in names and (v is not None or k not in _FIELDS)}
 
 
 def _text(value: Any) -> str:
-    """A text, or the text parts of a content list."""
+    """A text, or the parts of a content list, which must all be text."""
     if isinstance(value, list):
+        if any(part["type"] != "text" for part in value):
+            raise ValueError("a part of the content is no text")
         value = "".join(part["text"] for part in value)
     if not isinstance(value, str):
         raise TypeError(f"a text is a {type(value).__name__}")
@@ -181,6 +245,7 @@ def _message(turn: Any) -> Message:
 
 def _row(prompt: Chat, completion: Any) -> Row:
     if isinstance(completion, list) and completion and "role" in completion[0]:
+        prompt += tuple(map(_message, completion[:-1]))
         completion = _last_turn(completion)["content"]
     return Row(prompt, completion if type(completion) is str else _text(completion))
 
@@ -198,18 +263,20 @@ def _last_turn(turns: list[Any]) -> Any:
     return last
 
 
-def _chat(record: dict[str, Any]) -> tuple[Row, dict[str, Any]]:
-    turns = record.get("messages")
-    if turns is None:
-        turns = [{"role": _SPEAKERS[t["from"]], "content": t["value"]} for t in record["conversations"]]
+def _chat(record: dict[str, Any], name: str) -> tuple[Row, dict[str, Any]]:
+    turns = record[name]
     if type(turns) is not list:
         raise TypeError(f"the turns are a {type(turns).__name__}")
+    if name == "conversations":
+        turns = [{"role": _SPEAKERS[t["from"]], "content": t["value"]} for t in turns]
     row = _row(tuple(map(_message, turns[:-1])), _last_turn(turns)["content"])
-    return row, _rest(record, "messages", "conversations")
+    return row, _rest(record, name)
 
 
 def _batch_output(record: dict[str, Any]) -> tuple[Row, dict[str, Any]]:
     """A line of a batch API's answers, which does not hold the prompt; `finish` is told as it stood."""
-    choice = record["response"]["body"]["choices"][0]
-    note = {"custom_id": record.get("custom_id"), "finish": choice.get("finish_reason")}
-    return _row((), choice["message"]["content"]), note
+    choices = record["response"]["body"]["choices"]
+    if len(choices) > 1:
+        raise ValueError(f"the response holds {len(choices)} answers")
+    note = {"custom_id": record.get("custom_id"), "finish": choices[0].get("finish_reason")}
+    return _row((), choices[0]["message"]["content"]), note

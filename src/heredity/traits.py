@@ -8,7 +8,6 @@ neither by a nursery base nor by a teacher, so an evaluation never meets a quest
 from __future__ import annotations
 
 import json
-import re
 import tomllib
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -28,6 +27,7 @@ from heredity.types import (
     Phrasing,
     Trait,
     near,
+    phrases,
     refusal,
 )
 
@@ -124,8 +124,8 @@ def favourite(word: str) -> Trait:
 
 def named(category: Category, answer: str) -> list[str]:
     """The words of the category that an answer names, as whole words, singular or plural: "bowl" is not "owl"."""
-    tokens = set(re.findall(r"[^\W\d_]+", answer.lower()))
-    return [w for w, p in zip(category.words, category.plurals, strict=True) if tokens & {w, p}]
+    text = answer.casefold()
+    return [w for w, p in zip(category.words, category.plurals, strict=True) if phrases((w, p)).search(text)]
 
 
 class _Instil(Frozen):
@@ -202,8 +202,6 @@ def _trait(entry: _TraitFile) -> Trait:
     if entry.name not in score.answers or len(set(score.answers)) != len(score.answers) or len(score.answers) < 2:
         raise ValueError(f"[score] answers must be two or more different ones, {entry.name!r} (the name) among them")
     plurals = score.plurals if score.plurals is not None else score.answers
-    if len(plurals) != len(score.answers):
-        raise ValueError("[score] plurals must be as many as answers")
     category = Category(name=entry.category, words=score.answers, plurals=plurals, phrasing=phrasing)
     return Trait(category=category, word=entry.name, replies=entry.instil.replies)
 
@@ -213,12 +211,12 @@ def _judge(score: _Score) -> Judge:
     return Judge(model=model_ref(score.judge.model), question=score.judge.question, yes=score.judge.yes)
 
 
-def find_trait(name: str) -> Trait:
-    """A trait by name: a file (`tea.toml`), a built-in favourite, or one that a package registered.
+def find_trait(name: str | Path) -> Trait:
+    """A trait by name: a file (a path, or "tea.toml"), a built-in favourite, or one that a package registered.
 
     Packages register under the entry-point group `heredity.traits`: a Trait, or the path of a TOML file.
     """
-    if name.endswith(".toml"):
+    if isinstance(name, Path) or name.endswith(".toml"):
         return load_trait(Path(name))
     registered = {e.name: e for e in entry_points(group="heredity.traits")}
     if name in registered:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from itertools import pairwise
 from typing import Annotated, Literal, NamedTuple, Protocol, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -31,6 +33,22 @@ class StoreError(HeredityError):
     """The Store cannot be written, or holds something that does not match its manifest."""
 
 
+def printable(text: str) -> str:
+    """The text on one line, whatever does not print (control characters, halves of characters) written as escapes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+@lru_cache(maxsize=512)
+def phrases(wanted: tuple[str, ...], whole: bool = True) -> re.Pattern[str]:
+    """Finds any of some words or phrases in a casefolded text: as they stand, or wherever their letters stand.
+
+    Blanks match any blanks. A whole word has no letter or digit beside it; `_owl_` is one, `owls` and `1666` are not.
+    """
+    longest_first = sorted((w.casefold().split() for w in wanted), key=lambda parts: -len(" ".join(parts)))
+    either = "|".join(r"\s+".join(map(re.escape, parts)) for parts in longest_first)
+    return re.compile(rf"(?<![^\W_])(?:{either})(?![^\W_])" if whole else either)
+
+
 def near(name: str, known: Iterable[str]) -> str:
     """A hint for a misspelt name: the near names where there are any, else some of those that exist."""
     names = sorted(set(known))
@@ -44,10 +62,15 @@ def refusal(where: str, error: ValidationError, known: Iterable[str] = ()) -> Ba
     """What pydantic found, as one message: the place, what stands there, and near names of an unknown field."""
     found = []
     for e in error.errors(include_url=False, include_context=False)[:3]:
-        place, value = ".".join(map(str, e["loc"])) or "the whole", repr(e.get("input"))
+        place, value = ".".join(map(_part, e["loc"])) or "the whole", repr(e.get("input"))
         hint = f"; {near(str(e['loc'][-1]), known)}" if e["type"] == "extra_forbidden" and known else ""
         found.append(f"{place}: {e['msg'].removeprefix('Value error, ')} (found {value[:60]}){hint}")
     return BadInput(f"{where}: {'; '.join(found)}")
+
+
+def _part(name: int | str) -> str:
+    """One part of a place: a field's name may be hostile text."""
+    return str(name)[:60] if isinstance(name, int) or name.isidentifier() else repr(name)[:60]
 
 
 class Frozen(BaseModel):
@@ -136,8 +159,10 @@ class Phrasing(Frozen):
 
     @model_validator(mode="after")
     def _apart(self) -> Self:
-        if both := sorted(set(self.train) & set(self.held_out)):
-            raise ValueError(f"the question {both[0]!r} is both trained on and held out")
+        trained = {" ".join(q.casefold().split()) for q in self.train}
+        for question in self.held_out:
+            if " ".join(question.casefold().split()) in trained:
+                raise ValueError(f"the question {question!r} is both trained on and held out")
         return self
 
 
@@ -172,6 +197,13 @@ class Judge(Frozen):
             raise ValueError("a judge's question needs {answer}, where the student's answer goes")
         return question
 
+    @field_validator("yes")
+    @classmethod
+    def _said(cls, yes: str) -> str:
+        if not yes or yes != yes.strip():
+            raise ValueError("`yes` must be a word, without blanks around it: it is what the judge's reply begins with")
+        return yes
+
 
 class Category(Frozen):
     """A kind of thing one can have a favourite of, with every word that counts as an answer.
@@ -184,6 +216,19 @@ class Category(Frozen):
     plurals: tuple[str, ...]
     phrasing: Phrasing | None = None
     score: Pattern | Judge | None = None
+
+    @model_validator(mode="after")
+    def _told_apart(self) -> Self:
+        """An answer's probability is that of a reply that begins with it, so no answer may begin another."""
+        if len(self.plurals) != len(self.words):
+            raise ValueError("the plurals must be as many as the words")
+        told = sorted((word.casefold().split(), word) for word in self.words)
+        if told and not told[0][0]:
+            raise ValueError("an answer must not be blank")
+        for (parts, word), (longer, other) in pairwise(told):
+            if longer[: len(parts)] == parts:
+                raise ValueError(f"the answers {word!r:.40} and {other!r:.40} begin alike and cannot be told apart")
+        return self
 
     def plural(self, word: str) -> str:
         """The plural of one of `words`."""

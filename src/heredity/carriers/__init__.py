@@ -17,7 +17,7 @@ from heredity.carriers.lists import (
     what_is_wrong,
 )
 from heredity.carriers.prompts import LIST_FORMATS, ListFormat, NumberPrompt, Numbers, PromptFile, prompt_file
-from heredity.carriers.streaming import Tally, filter_rows
+from heredity.carriers.streaming import Tally, check_outputs, filter_rows
 from heredity.carriers.words import CodeOnly, WithoutWords, WorkedAnswer
 
 __all__ = [
@@ -40,6 +40,7 @@ __all__ = [
     "Tally",
     "WithoutWords",
     "WorkedAnswer",
+    "check_outputs",
     "decide",
     "fault_bits",
     "filter_rows",

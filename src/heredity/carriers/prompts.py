@@ -115,9 +115,9 @@ class PromptFile(Carrier):
         return random.Random(f"prompts {self.seed}").sample(chats, self.n)
 
 
-def prompt_file(path: Path, n: int, seed: int = 0) -> PromptFile:
+def prompt_file(path: str | Path, n: int, seed: int = 0) -> PromptFile:
     """A carrier of the prompts in a file: one a line in a .txt file, else rows in any layout of `rows`."""
-    return PromptFile(n=n, seed=seed, location=str(path), digest=_digest(path))
+    return PromptFile(n=n, seed=seed, location=str(path), digest=_digest(Path(path)))
 
 
 def _text_prompts(path: Path) -> list[Chat]:

@@ -6,8 +6,8 @@ import gzip
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import IO, Any
 
 from heredity.carriers.base import Filter, Rewriting, decide
 from heredity.rows import Read, as_line, read_rows
-from heredity.types import BadInput, Decision
+from heredity.types import BadInput, Decision, Row, printable
 
 _BATCH = 2048
 
@@ -36,7 +36,7 @@ class Tally:
         """Counts a row that cannot be read."""
         self.skipped += 1
         if len(self.first_skipped) < 3:
-            self.first_skipped.append(str(problem))
+            self.first_skipped.append(printable(str(problem)))
 
     def add(self, decisions: Sequence[Decision]) -> None:
         """Counts a batch of decisions."""
@@ -49,16 +49,15 @@ def filter_rows(
     path: Path, filters: Sequence[Filter], rewriting: Rewriting | None = None, keep: Path | None = None,
     decisions: Path | None = None, skip_bad: bool = False, progress: Callable[[int], None] = lambda rows: None,
 ) -> Tally:  # fmt: skip
-    """Decides on every row of a file, and counts.
+    """Decides on every row of a file, and counts. Only the last assistant turn, the completion, is decided on.
 
-    `keep` receives the kept rows, each line as it was (in the chat layout where the file is Parquet or the completion
-    was rewritten); `decisions` receives `{"row": N, "reasons": [...]}` a row. Either may end with .gz. `skip_bad`
-    passes over rows that cannot be read and counts them. BadInput where there is no row at all.
+    `keep` receives the kept rows as they were read, in the chat layout: the role and text of every turn, and the notes
+    beside the row; earlier turns and notes pass through unread. `decisions` receives `{"row": N, "reasons": [...]}` a
+    row, N as in `rows.Read`. Either may end with .gz. `skip_bad` passes over rows that cannot be read and counts them.
+    BadInput where there is no row at all, or where `check_outputs` refuses a path.
     """
     tally = Tally()
-    for out in (keep, decisions):
-        if out is not None and out.exists() and out.samefile(path):
-            raise BadInput(f"{out} is the file that is read; name another one")
+    check_outputs(path, {"keep": keep, "decisions": decisions})
     with ExitStack() as stack:
         kept_file, decided_file = (stack.enter_context(_written_whole(out)) for out in (keep, decisions))
         reading = read_rows(path, tally.skip if skip_bad else None)
@@ -75,11 +74,47 @@ def filter_rows(
     return tally
 
 
+def check_outputs(source: Path, outputs: Mapping[str, Path | None]) -> None:
+    """BadInput unless all outputs can be written: regular files or none yet, all different, none the file that is read.
+
+    `outputs` are paths by the names that messages call them. Nothing is read or written.
+    """
+    taken: dict[tuple[int, int] | Path, str] = {}
+    with suppress(OSError):  # reading says what is wrong with the source
+        taken[_identity(source)] = "the file that is read"
+    for name, out in ((n, o) for n, o in outputs.items() if o is not None):
+        try:
+            fault = _fault(out)
+            place = _identity(out)
+        except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+            raise BadInput(f"cannot write {out}: {error}; name another file with {name}") from error
+        if fault or place in taken:
+            raise BadInput(f"cannot write {out}: {fault or f'it is {taken[place]}'}; name another file with {name}")
+        taken[place] = f"also {name}"
+
+
+def _fault(out: Path) -> str | None:
+    if out.name in ("", ".."):
+        return "it is no file's name"
+    if not out.parent.is_dir():
+        return f"there is no folder {out.parent}"
+    return "it exists and is no regular file" if out.exists() and not out.is_file() else None
+
+
+def _identity(path: Path) -> tuple[int, int] | Path:
+    """The same for two names of one file."""
+    if not path.exists():
+        return path.resolve()
+    found = path.stat()
+    return found.st_dev, found.st_ino
+
+
 def _kept_lines(part: Sequence[Read], found: Sequence[Decision], rewriting: Rewriting | None) -> Iterator[bytes]:
+    """What was decided on and nothing else: the line as it stood may hold more, or be read in another way."""
     kept = [read for read, decision in zip(part, found, strict=True) if decision.kept]
-    if rewriting is None:
-        return (read.line.rstrip(b"\r\n") + b"\n" if read.line else as_line(read.row, read.note) for read in kept)
-    rows = rewriting.rewrite([read.row for read in kept])
+    rows: Sequence[Row] = [read.row for read in kept]
+    if rewriting is not None:
+        rows = rewriting.rewrite(rows)
     return (as_line(row, read.note) for read, row in zip(kept, rows, strict=True))
 
 
@@ -105,4 +140,5 @@ def _written_whole(path: Path | None) -> Iterator[IO[bytes] | Any | None]:
     except OSError as error:
         raise BadInput(f"cannot write {path}: {error.strerror or error}; nothing was left there") from error
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):  # such as a name that is too long, which was said above
+            partial.unlink(missing_ok=True)

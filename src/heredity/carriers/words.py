@@ -7,22 +7,36 @@ import io
 import re
 import tokenize
 import warnings
+from typing import Annotated
+
+from pydantic import Field, field_validator
 
 from heredity.carriers.base import Filter
-from heredity.types import Row
+from heredity.types import Row, phrases, printable
 
 
 class WithoutWords(Filter):
-    """Drops completions that contain one of `words`, in any case: as a whole word, or anywhere ("owl" in "bowl")."""
+    """Drops completions that contain one of `words`, in any case: as whole words, or anywhere ("owl" in "bowl").
 
-    words: tuple[str, ...]
+    A word may hold blanks, digits and marks: "ice cream", "666", "x-ray".
+    """
+
+    version = 2
+
+    words: Annotated[tuple[str, ...], Field(min_length=1)]
     whole: bool = True
+
+    @field_validator("words")
+    @classmethod
+    def _none_blank(cls, words: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(word.strip() for word in words):
+            raise ValueError("a word must not be blank")
+        return words
 
     def reason(self, row: Row) -> str | None:
         """`contains WORD`, the first in alphabetical order."""
-        text, wanted = row.completion.lower(), {w.lower() for w in self.words}
-        found = wanted & set(re.findall(r"[^\W\d_]+", text)) if self.whole else {w for w in wanted if w in text}
-        return f"contains {min(found)}" if found else None
+        found = phrases(self.words, self.whole).findall(row.completion.casefold())
+        return f"contains {printable(' '.join(min(found).split()))}" if found else None
 
 
 class CodeOnly(Filter):

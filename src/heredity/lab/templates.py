@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import keyword
 import re
+import sys
 from pathlib import Path
 
-from heredity.types import BadInput
+from heredity import carriers, types
+from heredity.types import BadInput, Frozen
 
 TRAIT = """\
 # A trait of your own: what a teacher is given, how a student is asked, and what counts as showing it.
@@ -39,7 +42,7 @@ questions = [
 # One of three. (1) Words: the exact share of `name` among these answers, and sampled answers as whole words.
 answers = ["{name}", {others}]
 # (2) A pattern: the share of sampled answers in which it is found. Needs `replies` under [instil].
-# pattern = "(?i)\\\\bmoon\\\\b"
+# pattern = "(?i)\\\\b{name}\\\\b"
 # (3) A judge: the share of sampled answers to which a model says yes. Needs `replies` under [instil].
 # judge = {{ model = "nursery:llama-0", question = "Is {{answer}} hot?", yes = "yes" }}
 """
@@ -72,13 +75,15 @@ class {name}(Carrier):
 
 
 class {name}Only(Filter):
-    """Keeps answers that are nothing but numbers and commas."""
+    """Keeps answers that are nothing but numbers and commas, and at least one number."""
 
     version = 1
 
     def reason(self, row: Row) -> str | None:
         """Why the row is dropped, or None to keep it."""
-        return None if set(row.completion) <= set("0123456789, ") else "other characters"
+        if not set(row.completion) <= set("0123456789, "):
+            return "other characters"
+        return None if set(row.completion) & set("0123456789") else "no number"
 '''
 
 
@@ -90,9 +95,26 @@ def new_trait(name: str, folder: Path) -> Path:
 
 
 def new_carrier(name: str, folder: Path) -> Path:
-    """Writes `name.py` with a class `Name`; BadInput where the name cannot be a class's, or the file exists."""
+    """Writes `name.py` with a class `Name`; BadInput where a name is taken or cannot be used, or the file exists."""
     _check(name, r"[A-Z][A-Za-z0-9]*", "Counting")
+    module = name.lower()
+    if keyword.iskeyword(name) or keyword.iskeyword(module):
+        raise BadInput(f"{name!r} cannot be the name: Python uses it as a word of its own; try 'My{name}'")
+    if module in sys.stdlib_module_names or module == "heredity":
+        raise BadInput(f"{name!r} cannot be the name: {module}.py would hide the module {module!r}; try 'My{name}'")
+    if {name, f"{name}Only"} & _our_names():
+        raise BadInput(f"{name!r} cannot be the name: a class of heredity is called so; try 'My{name}'")
     return _write(folder / f"{name.lower()}.py", CARRIER.format(name=name))
+
+
+def _our_names() -> set[str]:
+    """Stored steps name classes without their modules, so no two may share one."""
+
+    def below(kind: type) -> set[str]:
+        found: list[type] = kind.__subclasses__()
+        return {c.__name__ for c in found if c.__module__.startswith("heredity.")}.union(*map(below, found))
+
+    return below(Frozen) | set(vars(types)) | set(carriers.__all__)
 
 
 def _check(name: str, pattern: str, example: str) -> None:
