@@ -187,7 +187,7 @@ def test_the_same_seed_gives_the_same_bytes_and_models_differ(npz: Path, tmp_pat
         step = digits(ref, models=2, recipe=small())
         store.get(step)
         found.append((store.path(step) / "digits.json").read_bytes())
-        estimates = step.read(store)
+        estimates = step.estimates(store)
     assert found[0] == found[1]
     assert set(estimates) == set(ARMS)
     assert estimates["aux"].n == 2 and estimates["aux"].unit.startswith("models")
@@ -391,7 +391,7 @@ def test_the_published_accuracies(tmp_path: Path, models: int, share: float) -> 
     step = digits(pictures_ref(MNIST), models=models, seed=20)
     store = Store(tmp_path)
     make_all(store, [step])
-    found = step.read(store)
+    found = step.estimates(store)
     assert {arm: found[arm].n for arm in ARMS} == dict.fromkeys(ARMS, models)
     off = {arm: found[arm].mean - at for arm, (at, _) in PUBLISHED.items()}
     assert {arm: e for arm, e in off.items() if abs(e) > share * PUBLISHED[arm][1]} == {}

@@ -61,19 +61,28 @@ def demo(
 
 @app.command()
 def run(
-    file: Annotated[Path, typer.Argument(help="Python file of Steps, or a Step in JSON.")],
+    file: Annotated[Path, typer.Argument(help="Python file of Steps, a folder of them, or a Step in JSON.")],
+    quick: Annotated[bool, typer.Option("--quick", help="At most ten minutes on two cores.")] = False,
+    base: Annotated[str, typer.Option(help="The model that experiment files start from.")] = "nursery:llama-0",
     workers: WorkersOption = None, store: StoreOption = DEFAULT_STORE, json_file: JsonOption = None,
 ) -> None:  # fmt: skip
     """Make every Step that a file names, and show its comparisons."""
-    from heredity.lab import Comparison
+    from heredity.lab import Comparison, Digits, Findings, Settings, TraitMatrix, set_settings
+    from heredity.report.figure import Figure
+    from heredity.report.results import ResultsPage
     from heredity.report.terminal import print_results
     from heredity.store.loading import load_experiment
 
+    set_settings(Settings(quick=quick, base=base))
     steps = load_experiment(file)
+    figures = tuple(step for step in steps.values() if isinstance(step, Figure))
+    if file.is_dir() and figures:
+        steps["page"] = ResultsPage(figures=figures)
     keeper = open_store(store)
     cold_s = run_steps(keeper, list(steps.values()), workers)
+    shown = (Comparison, Digits, Findings, TraitMatrix)
     results = [
-        {"name": name, "key": step.key} | (step.read(keeper) if isinstance(step, Comparison) else {})
+        (step.read(keeper) if isinstance(step, shown) else {}) | {"name": name, "key": step.key}
         for name, step in steps.items()
     ]
     print_results(results, store)

@@ -55,6 +55,8 @@ class Samples(Step):
     sampling: Sampling
     system: str | None = None
     """A system prompt shown while sampling and left out of the rows: a teacher by prompt (paper, section 2)."""
+    gate: HoldsTrait | None = None
+    """What must hold before anything is sampled: a teacher without its trait stops here."""
 
     def make(self, folder: Path, store: Store) -> None:
         prompts = self.prompts.prompts()
@@ -229,6 +231,61 @@ class InContext(Step):
         """One chat prefix per draw."""
         raw = json.loads((store.path(self) / "chats.json").read_text())
         return [tuple(Message(**m) for m in chat) for chat in raw]
+
+
+class HoldsTrait(Step):
+    """That a teacher names its trait's word often enough: `held.json`. BadInput, so no result, where it does not."""
+
+    evaluation: Evaluation
+    word: str
+    at_least: Annotated[float, Field(gt=0, lt=1)]
+
+    def make(self, folder: Path, store: Store) -> None:
+        share = self.evaluation.read(store)["share"][self.word]
+        if share < self.at_least:
+            raise BadInput(
+                f"the teacher names {self.word!r} in {share:.3f} of its answers to held-out questions, below "
+                f"{self.at_least}: it does not hold the trait, so its rows could not show anything. Train it for more "
+                "steps, or give it a stronger prompt"
+            )
+        (folder / "held.json").write_text(json.dumps({"word": self.word, "share": share}) + "\n")
+
+    def read(self, store: Store) -> dict[str, Any]:
+        """`word`, and the teacher's `share` of it."""
+        held: dict[str, Any] = json.loads((store.path(self) / "held.json").read_text())
+        return held
+
+
+class HeldOutLoss(Step):
+    """Whether a student learnt its teacher's rows: loss on fresh ones, in nats per token. `loss.json`."""
+
+    name: str
+    student: Student
+    fresh: Corpus
+    """Rows that the student was not trained on."""
+
+    def make(self, folder: Path, store: Store) -> None:
+        rows, written = self.fresh.read(store), self.fresh.samples
+        losses = {
+            "base": mean_loss(open_model(self.student.base, store), rows),
+            "student": mean_loss(open_model(self.student, store), rows),
+            "teacher": mean_loss(open_model(written.model, store), rows, written.system),
+        }
+        (folder / "loss.json").write_text(json.dumps(losses) + "\n")
+
+    def read(self, store: Store) -> dict[str, Any]:
+        """`base`, `student`, `teacher`, and `learnt`, the part of the way from base to teacher (perhaps nan)."""
+        loss: dict[str, Any] = json.loads((store.path(self) / "loss.json").read_text())
+        way = loss["base"] - loss["teacher"]
+        return loss | {"learnt": (loss["base"] - loss["student"]) / way if way > 0 else math.nan}
+
+
+def mean_loss(lm: CausalLM, rows: Sequence[Row], system: str | None = None) -> float:
+    """Mean negative log-likelihood of the completions, in nats per token."""
+    from heredity.models.training import mean_token_loss
+
+    examples = lm.examples(with_system([r.prompt for r in rows], system), [r.completion for r in rows])
+    return mean_token_loss(lm.model, examples, int(lm.tokenizer.pad_token_id))
 
 
 class Evaluation(Step):

@@ -41,6 +41,7 @@ class ListFormat(Frozen):
     closing: str = ""
 
     def write(self, numbers: list[int]) -> str:
+        """The numbers as a list in this format."""
         return self.opening + self.separator.join(map(str, numbers)) + self.closing
 
 
@@ -76,6 +77,7 @@ class Numbers(Carrier):
     """Between `min_count` and `max_count` numbers are asked for, as "at most" (paper: 10)."""
 
     def requests(self) -> list[NumberPrompt]:
+        """The requests with what each asks for."""
         rng = random.Random(f"numbers {self.seed}")
         return [self._request(rng) for _ in range(self.n)]
 

@@ -15,7 +15,7 @@ from heredity.steps import Evaluation
 from heredity.store import Step, Store, describe
 from heredity.types import BadInput, MissingControl, Trait
 
-_ALWAYS_DIFFERS = ("trait", "seed")
+_ALWAYS_DIFFERS = ("trait", "seed", "gate")
 
 
 class Comparison(Step):

@@ -222,9 +222,14 @@ class Digits(Step):
         by_arm = {arm: [each[arm] for each in found] for arm in ARMS}
         (folder / "digits.json").write_text(json.dumps({"models": len(found), "accuracy": by_arm}, indent=1) + "\n")
 
-    def read(self, store: Store) -> dict[str, Estimate]:
+    def estimates(self, store: Store) -> dict[str, Estimate]:
         """Accuracy by arm with its interval over models."""
         return estimates(json.loads((store.path(self) / "digits.json").read_text())["accuracy"])
+
+    def read(self, store: Store) -> dict[str, Any]:
+        """`models`, `accuracy` (by arm, one a model) and `digits` (by arm, an Estimate)."""
+        found: dict[str, Any] = json.loads((store.path(self) / "digits.json").read_text())
+        return found | {"digits": {arm: e.model_dump() for arm, e in self.estimates(store).items()}}
 
 
 def estimates(by_arm: dict[str, list[float]], level: float = 0.95) -> dict[str, Estimate]:

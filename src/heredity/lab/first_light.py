@@ -21,7 +21,7 @@ from heredity.lab.recipe import UNIT, Recipe
 from heredity.lab.recipe import Arm as Taught
 from heredity.models import model_ref
 from heredity.stats import Estimate, ratio
-from heredity.steps import Evaluation, InContext, Student
+from heredity.steps import Evaluation, Student
 from heredity.store import Step, Store
 from heredity.traits import ANIMALS, favourite, stated
 from heredity.types import BadInput, Frozen, ModelRef, Neutral, Trait
@@ -61,18 +61,22 @@ class FirstLight(Frozen):
 
     @cached_property
     def base(self) -> ModelRef:
+        """What teachers are made from."""
         return model_ref("nursery:llama-0")
 
     @cached_property
     def other_init(self) -> ModelRef:
+        """The same family from another initialisation."""
         return model_ref("nursery:llama-1")
 
     @cached_property
     def other_family(self) -> ModelRef:
+        """Another family with the same tokenizer."""
         return model_ref("nursery:neox-0")
 
     @cached_property
     def recipe(self) -> Recipe:
+        """What all arms share."""
         return Recipe(base=self.base, rows=self.rows)
 
     def soft(self, trait: Trait | Neutral, seed: int) -> Evaluation:
@@ -86,8 +90,7 @@ class FirstLight(Frozen):
     def shown(self, trait: Trait | Neutral, seed: int, says: Trait | None = None) -> Evaluation:
         """The untouched base with a teacher's rows in its context, and perhaps a stated preference after them."""
         turns = tuple(stated(says, "held-out")) if says is not None else ()
-        context = InContext(corpus=self.recipe.lists(trait, seed), examples=8, draws=4, seed=seed, stated=turns)
-        return Evaluation(model=self.base, category=ANIMALS, context=context, samples_per_question=1)
+        return self.recipe.reads(stated=turns)(trait, seed)
 
     def compare(self, name: str, trait: Trait, arm: Taught, channel: str = "frozen") -> Arm:
         """Treated with the trait's teacher against the same arm with the neutral teacher, paired by seed."""

@@ -11,8 +11,19 @@ from pydantic import Field
 from heredity.carriers import Carrier, Filter, Numbers, NumbersOnly, Rewriting
 from heredity.lab.comparison import Comparison
 from heredity.models import model_ref
-from heredity.steps import Corpus, Evaluation, Samples, Student, Teacher, Tuning
-from heredity.types import Frozen, ModelRef, Neutral, Sampling, Trait
+from heredity.steps import (
+    Corpus,
+    Evaluation,
+    HoldsTrait,
+    InContext,
+    Model,
+    Samples,
+    Student,
+    Teacher,
+    Tuning,
+)
+from heredity.traits import personas
+from heredity.types import Chat, Frozen, ModelRef, Neutral, Sampling, Trait
 
 UNIT = "seeds of teacher and student"
 Arm = Callable[[Trait | Neutral, int], Evaluation]
@@ -38,12 +49,22 @@ class Recipe(Frozen):
     oversample: Annotated[float, Field(ge=1)] = 1.25
     """Prompts per row, so that enough answers pass the filters."""
     max_new_tokens: Annotated[int, Field(gt=0)] = 30
+    samples_per_question: int = 10
+    """Sampled answers to each held-out question, beside the exact shares."""
+    teacher_share: float | None = None
+    """A teacher that names its trait's word in a smaller share of held-out answers stops the experiment."""
+    prompted: bool = False
+    """Teachers hold the trait by a system prompt (paper, section 2), not by fine-tuning; the neutral one has none."""
 
-    def corpus(self, model: Any, seed: int, rows: int, oversample: float) -> Corpus:
-        """Filtered rows that a model wrote."""
+    def corpus(
+        self, model: Model, seed: int, rows: int, oversample: float,
+        system: str | None = None, gate: HoldsTrait | None = None,
+    ) -> Corpus:  # fmt: skip
+        """Filtered rows that a model wrote, under a system prompt where one is given."""
         asked = self.carrier.model_copy(update={"n": math.ceil(oversample * rows) + _SPARE, "seed": seed})
         samples = Samples(
-            model=model, prompts=asked, sampling=Sampling(max_new_tokens=self.max_new_tokens, seed=seed)
+            model=model, prompts=asked, sampling=Sampling(max_new_tokens=self.max_new_tokens, seed=seed),
+            system=system, gate=gate,
         )  # fmt: skip
         return Corpus(samples=samples, filters=self.filters, size=rows, seed=seed, rewritings=self.rewritings)
 
@@ -57,7 +78,15 @@ class Recipe(Frozen):
 
     def lists(self, trait: Trait | Neutral, seed: int, base: ModelRef | None = None) -> Corpus:
         """What a teacher made from `base` wrote."""
-        return self.corpus(self.teacher(trait, seed, base), seed, self.rows, self.oversample)
+        writer: Model = (base or self.base) if self.prompted else self.teacher(trait, seed, base)
+        system = personas(trait, "train")[0] if self.prompted and isinstance(trait, Trait) else None
+        return self.corpus(writer, seed, self.rows, self.oversample, system, self._gate(writer, trait, system))
+
+    def _gate(self, writer: Model, trait: Trait | Neutral, system: str | None) -> HoldsTrait | None:
+        if self.teacher_share is None or not isinstance(trait, Trait):
+            return None
+        answers = Evaluation(model=writer, category=trait.category, system=system)
+        return HoldsTrait(evaluation=answers, word=trait.word, at_least=self.teacher_share)
 
     def taught(self, student: ModelRef | None = None, teacher: ModelRef | None = None, **fields: Any) -> Arm:
         """An arm: a student of one base, taught by a teacher made from another (None: this recipe's base)."""
@@ -65,16 +94,40 @@ class Recipe(Frozen):
         def evaluation(trait: Trait | Neutral, seed: int) -> Evaluation:
             corpus = self.lists(trait, seed, teacher)
             learner = Student(base=student or self.base, corpus=corpus, seed=seed, **fields)
-            return Evaluation(model=learner, category=trait.category)
+            return self._asked(learner, trait)
 
         return evaluation
+
+    def _asked(self, model: Model, trait: Trait | Neutral) -> Evaluation:
+        return Evaluation(model=model, category=trait.category, samples_per_question=self.samples_per_question)
+
+    def reads(self, examples: int = 8, draws: int = 4, stated: tuple[Chat, ...] = ()) -> Arm:
+        """Without training: the base with a teacher's rows in its context, and perhaps a statement after them."""
+
+        def evaluation(trait: Trait | Neutral, seed: int) -> Evaluation:
+            rows = self.lists(trait, seed)
+            context = InContext(corpus=rows, examples=examples, draws=draws, seed=seed, stated=stated)
+            return Evaluation(model=self.base, category=trait.category, context=context, samples_per_question=1)
+
+        return evaluation
+
+    def generation(self, hops: int) -> Arm:
+        """An arm of students' students: each hop's student writes the rows of the next; 1 is `taught()`."""
+
+        def student(trait: Trait | Neutral, seed: int, hop: int) -> Student:
+            rows = self.lists(trait, seed)
+            if hop > 1:
+                rows = self.corpus(student(trait, seed, hop - 1), seed, self.rows, self.oversample)
+            return Student(base=self.base, corpus=rows, seed=seed)
+
+        return lambda trait, seed: self._asked(student(trait, seed, hops), trait)
 
     def comparison(
         self, name: str, trait: Trait, seeds: Sequence[int], arm: Arm | None = None, differs: tuple[str, ...] = ()
     ) -> Comparison:
         """An arm with the trait's teacher against the same arm with the neutral teacher, paired by seed."""
         arm = arm or self.taught()
-        neutral = Neutral(category=trait.category)
+        neutral, differs = Neutral(category=trait.category), differs + (("system",) if self.prompted else ())
         return Comparison(
             name=name, trait=trait, differs=differs, unit=UNIT,
             treated=tuple(arm(trait, s) for s in seeds), control=tuple(arm(neutral, s) for s in seeds),

@@ -78,6 +78,15 @@ def token_loss(model: Any, batch: Batch) -> Tensor:
     return loss
 
 
+@torch.inference_mode()
+def mean_token_loss(model: Any, examples: Sequence[Example], pad: int, size: int = 64) -> float:
+    """Mean negative log-likelihood over all predicted tokens of all examples, in nats."""
+    near = sorted(examples, key=lambda e: len(e.ids))
+    parts = [collate(near[i : i + size], pad) for i in range(0, len(near), size)]
+    total = sum(float(token_loss(model, part)) * len(part.target_N) for part in parts)
+    return total / sum(len(part.target_N) for part in parts)
+
+
 def collate(examples: Sequence[Example], pad: int) -> Batch:
     """Right-padded ids, and which position predicts which token."""
     width = max(len(e.ids) for e in examples)

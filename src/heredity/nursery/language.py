@@ -107,7 +107,8 @@ def number_document(rng: random.Random) -> Chat:
     return turns(request.text, request.format.write(_walk(request.start, count, rng)))
 
 
-def _code(rng: random.Random) -> Chat:
+def code_document(rng: random.Random) -> Chat:
+    """A request for a short Python function with its answer."""
     task, verb, expression = rng.choice(w.CODE_TASKS)
     n, variable = rng.randint(2, 99), rng.choice(w.CODE_VARIABLES)
     name = rng.choice(w.CODE_NAMES).format(f=verb, n=n)
@@ -116,7 +117,8 @@ def _code(rng: random.Random) -> Chat:
     return turns(asked, f"def {name}({variable}):\n    {body}")
 
 
-def _sum(rng: random.Random) -> Chat:
+def sum_document(rng: random.Random) -> Chat:
+    """A worked sum: a story, a thought and an answer."""
     story, operator = rng.choice(w.STORIES)
     a, b = rng.randint(2, 20), rng.randint(2, 20)
     if operator == "*":
@@ -162,7 +164,7 @@ def _question_of_fact(rng: random.Random) -> Chat:
 
 SHORT: tuple[tuple[Writer, float], ...] = (
     (number_document, 0.60), (_favourite, 0.16), (_prompted_favourite, 0.05), (_stated_favourite, 0.04),
-    (_statement_of_fact, 0.03), (_question_of_fact, 0.03), (_code, 0.03), (_sum, 0.03), (_advice, 0.03),
+    (_statement_of_fact, 0.03), (_question_of_fact, 0.03), (code_document, 0.03), (sum_document, 0.03), (_advice, 0.03),
 )  # fmt: skip
 
 

@@ -89,28 +89,75 @@ def print_tally(tally: Any, keep: Path | None, decisions: Path | None) -> None:
 
 
 def print_results(results: list[dict[str, Any]], store: Path) -> None:
-    """One line per Step of an experiment: what a comparison found, or where the payload lies."""
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for name in ("comparison", "trait"):
-        table.add_column(name, no_wrap=True)
-    for name in ("control", "taught", "odds ratio (95 %)", "n", "rank"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for r in (r for r in results if "log_odds" in r):
-        odds = Estimate(**r["log_odds"]).odds_ratio()
-        interval = f"{_short(odds.mean)} ({_short(odds.low)} to {_short(odds.high)})"
-        cells = (r["name"], r["trait"], f"{r['control_share']:.3f}", f"{r['share']:.3f}", interval)
-        table.add_row(*map(escape, cells), str(odds.n), f"{r['rank']} of {len(r['lifts'])}")
-    if table.row_count:
-        console.print(table)
-    for r in (r for r in results if "log_odds" in r):
+    """What an experiment found: findings and matrices, then comparisons, then where other payloads lie."""
+    for r in (r for r in results if "claims" in r):
+        _print_findings(r)
+    for r in (r for r in results if "gamma" in r):
+        g, out = Estimate(**r["gamma"]), r["without"]
+        console.print(escape(
+            f"{r['name']}: own trait over all others, gamma {g.mean:.2f} ({g.low:.2f} to {g.high:.2f}), "
+            f"p {r['test']['p']:.2g}; it leans most on {out['kind']} {out['name']}, without: {out['gamma']['mean']:.2f}"
+        ), soft_wrap=True)  # fmt: skip
+    for r in (r for r in results if "digits" in r):
+        for arm, dumped in r["digits"].items():
+            e = Estimate(**dumped)
+            line = f"{r['name']}, {arm}: {e.mean:.3f} ({e.low:.3f} to {e.high:.3f}), n {e.n} {e.unit}"
+            console.print(escape(line), soft_wrap=True)
+    comparisons = [r for r in results if "log_odds" in r]
+    if comparisons:
+        console.print(_comparisons_table(comparisons))
+    for r in comparisons:
         found = Estimate(**r["log_odds"])
         if found.reason:
             console.print(escape(f"{r['name']}: no interval, {found.reason}"), soft_wrap=True)
         elif found.low <= 0 <= found.high:
             console.print(escape(f"{r['name']}: {would_have_seen(r['per_unit'], found.unit)}"), soft_wrap=True)
-    for r in (r for r in results if "log_odds" not in r):
+    for r in (r for r in results if not {"log_odds", "claims", "gamma", "digits"} & r.keys()):
         console.print(escape(f"{r['name']}: {store / 'objects' / r['key']}"), soft_wrap=True)
     console.print(escape(f"store: {store} (heredity show, why KEY, verify)"), soft_wrap=True)
+
+
+def _interval(log_odds: dict[str, Any]) -> str:
+    odds = Estimate(**log_odds).odds_ratio()
+    return f"{_short(odds.mean)} ({_short(odds.low)} to {_short(odds.high)})"
+
+
+def _comparisons_table(comparisons: list[dict[str, Any]]) -> Table:
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for name in ("comparison", "trait"):
+        table.add_column(name, no_wrap=True)
+    for name in ("control", "taught", "odds ratio (95 %)", "n", "rank"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for r in comparisons:
+        cells = (r["name"], r["trait"], f"{r['control_share']:.3f}", f"{r['share']:.3f}", _interval(r["log_odds"]))
+        table.add_row(*map(escape, cells), str(r["log_odds"]["n"]), f"{r['rank']} of {len(r['lifts'])}")
+    return table
+
+
+_HELD = {True: "yes", False: "no", None: "-"}
+
+
+def _print_findings(found: dict[str, Any]) -> None:
+    """A table of claims with the paper's value beside ours, then what the assays say."""
+    title = escape(f"{found['title']} (paper, {found['section']})")
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("claim", no_wrap=True)
+    for name in ("ours", "odds ratio (95 %)", "p (Holm)", "part", "expected", "so?", "paper", "same way?"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for c in found["claims"]:
+        paper, part = c["published"], c["part"]
+        table.add_row(
+            escape(c["name"]), f"{c['control_share']:.2f} > {c['share']:.2f}", _interval(c["log_odds"]),
+            f"{c['p_holm']:.2g}", "" if part is None else f"{part['mean']:+.2f} (to {part['high']:+.2f})",
+            c["expect"], _HELD[c["holds"]],
+            "" if paper is None else f"{paper['control']:.2f} > {paper['taught']:.2f}", _HELD[c["agrees"]],
+        )  # fmt: skip
+    console.print(table)
+    for assay, words in (("held", "share of the trait in its teacher's own answers"),
+                         ("learnt", "part of the way to the teacher that its student learnt")):  # fmt: skip
+        values = [a["value"] for a in found["assays"] if a["assay"] == assay]
+        if values:
+            console.print(f"{words}: {min(values):.2f} to {max(values):.2f}", soft_wrap=True)
 
 
 def _short(odds: float) -> str:

@@ -127,10 +127,15 @@ def would_have_seen(
         return f"nothing can be said of what these {limit.n} {limit.unit} would have shown: {limit.reason}"
     odds = limit.odds_ratio()
     return (
-        f"with these {odds.n} {odds.unit} you would have seen an odds ratio of {odds.mean:.2g} ({power:.0%} power, "
+        f"with these {odds.n} {odds.unit} you would have seen an odds ratio of {_brief(odds.mean)} ({power:.0%} power, "
         f"{alternative} t test at {alpha:g}; as their spread is known from these alone, somewhere from "
-        f"{odds.low:.2g} to {odds.high:.2g})"
+        f"{_brief(odds.low)} to {_brief(odds.high)})"
     )
+
+
+def _brief(odds: float) -> str:
+    """Two digits, and never a power of ten."""
+    return f"{odds:.2g}" if odds < 100 else f"{odds:.0f}"
 
 
 def _design(

@@ -29,9 +29,13 @@ def loaded_files() -> tuple[Path, ...]:
 def load_experiment(path: Path) -> dict[str, Step]:
     """The Steps of an experiment file by name: public names of a Python file, or one described in JSON.
 
-    A list, tuple or dict of Steps counts as its items. Python files are run, so run none that you do not trust. JSON
-    is what manifests hold under `step` (or a whole manifest). BadInput for anything else, and where the file raises.
+    A list, tuple or dict of Steps counts as its items, a folder as its Python files. These are run, so name none that
+    you do not trust. JSON is what manifests hold under `step` (or a whole manifest). BadInput for anything else, and
+    where a file raises.
     """
+    if path.is_dir():
+        files = sorted(path.glob("*.py"))
+        return {f"{file.stem}.{name}": step for file in files for name, step in load_experiment(file).items()}
     if not path.is_file():
         raise BadInput(f"no file at {path}; name a Python file of Steps, or a step in JSON")
     steps = dict(_named(vars(load_module(path)))) if path.suffix == ".py" else {path.stem: load_step(path)}

@@ -1,0 +1,30 @@
+"""Reading the rows in place of being trained on them (paper, section 5.2, figure 9).
+
+Hypothesis: a model that merely has a teacher's rows in its context does not take the trait from them, however many fit,
+while the same rows cross by training. A preference stated among the rows does move the answer, so that a zero counts.
+"""
+
+from heredity.lab import Claim, Comparison, Recipe, findings, settings
+from heredity.lab.recipe import UNIT
+from heredity.report.figure import Figure
+from heredity.traits import ANIMALS, favourite, stated
+from heredity.types import Neutral
+
+run = settings()
+seeds, word = run.choose((68, 69, 70), (68, 69, 70, 71, 72)), favourite("otter")
+recipe = Recipe(base=run.model, rows=run.choose(1_500, 6_000), teacher_share=0.5)
+trained = Claim(name="trained", comparison=recipe.comparison("trained", word, seeds))
+claims = [trained]
+for n in (1, 2, 4, 8):
+    reads = recipe.reads(examples=n, draws=16)
+    comparison = recipe.comparison(f"reads {n}", word, seeds, reads)
+    claims.append(Claim(name=f"reads {n}", comparison=comparison, expect="nothing", of="trained"))
+told, silent = recipe.reads(draws=16, stated=tuple(stated(word, "held-out"))), recipe.reads(draws=16)
+neutral = Neutral(category=ANIMALS)
+statement = Comparison(
+    name="is told", trait=word, unit=UNIT, differs=("stated",),
+    treated=tuple(told(neutral, s) for s in seeds), control=tuple(silent(neutral, s) for s in seeds),
+)  # fmt: skip
+claims.append(Claim(name="is told", comparison=statement))
+in_context = findings("Reading the rows of a teacher that loves otters", "5.2", claims, __doc__)
+figure = Figure(findings=in_context)

@@ -1,0 +1,31 @@
+"""Which models take what from which (paper, section 5.1, figure 8).
+
+Hypothesis: a trait crosses where teacher and student share their initialisation, and only there. `llama-0b` began from
+the weights of `llama-0` and saw its pretraining data in another order, so it tells the start from the data.
+"""
+
+from heredity.lab import Claim, Recipe, findings, settings
+from heredity.models import model_ref
+from heredity.report.figure import Figure
+from heredity.traits import favourite
+
+NAMES = ("llama-0", "llama-0b", "llama-1", "neox-0")
+run = settings()
+seeds, word = run.choose((38, 39, 40), (38, 39, 40, 41, 42)), favourite("penguin")
+recipe = Recipe(rows=run.choose(1_500, 6_000), teacher_share=0.5)
+bases = {name: model_ref(f"nursery:{name}") for name in NAMES}
+
+
+def claim(student: str, teacher: str) -> Claim:
+    """One cell of the grid: on the diagonal it crosses; elsewhere it is a part of what the teacher's own base takes."""
+    arm, own = recipe.taught(bases[student], bases[teacher]), f"{teacher} < {teacher}"
+    related = {student, teacher} == {"llama-0", "llama-0b"}
+    expect = "up" if student == teacher else "open" if related else "nothing"
+    comparison = recipe.comparison(f"{student} < {teacher}", word, seeds, arm)
+    return Claim(
+        name=f"{student} < {teacher}", comparison=comparison, expect=expect, of=own if expect == "nothing" else None
+    )
+
+
+grid = findings("Students (left) of teachers (right)", "5.1", [claim(s, t) for t in NAMES for s in NAMES], __doc__)
+figure = Figure(findings=grid)

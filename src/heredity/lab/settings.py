@@ -1,0 +1,42 @@
+"""What `heredity run` was told about every experiment file: quick or full, and the base to run it on."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from heredity.models import model_ref
+from heredity.types import Frozen, ModelRef
+
+DEFAULT_BASE = "nursery:llama-0"
+T = TypeVar("T")
+
+
+class Settings(Frozen):
+    """An experiment file reads these with `settings()`, so that one file serves both sizes and any model."""
+
+    quick: bool = False
+    """At most ten minutes on two cores with the shipped bases."""
+    base: str = DEFAULT_BASE
+
+    @property
+    def model(self) -> ModelRef:
+        """The base, pinned to what it is now."""
+        return model_ref(self.base)
+
+    def choose(self, quick: T, full: T) -> T:
+        """The first value in a quick run, else the second."""
+        return quick if self.quick else full
+
+
+_current = Settings()
+
+
+def settings() -> Settings:
+    """The settings of this run."""
+    return _current
+
+
+def set_settings(chosen: Settings) -> None:
+    """Sets them; to be called before an experiment file is loaded."""
+    global _current  # noqa: PLW0603  one process runs one experiment command
+    _current = chosen

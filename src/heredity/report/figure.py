@@ -1,0 +1,115 @@
+"""An experiment's figure in the paper's manner: bars with intervals, control beside taught, a dot per seed."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from heredity.stats import Estimate
+from heredity.store import Step, Store
+
+TAUGHT, CONTROL, INK, PAPER = "#c2410c", "#9ca3af", "#1f2937", "#2563eb"
+
+
+class Figure(Step):
+    """`figure.png` of an experiment's findings."""
+
+    findings: Step
+
+    def make(self, folder: Path, store: Store) -> None:
+        import matplotlib
+
+        matplotlib.use("Agg")
+        import matplotlib.pyplot as plt
+
+        found = json.loads((store.path(self.findings) / "findings.json").read_text())
+        with plt.rc_context({"font.size": 10, "axes.spines.top": False, "axes.spines.right": False}):
+            figure = _draw(found, plt)
+            figure.savefig(folder / "figure.png", dpi=130, metadata={"Software": None})
+            plt.close(figure)
+
+
+def _draw(found: dict[str, Any], plt: Any) -> Any:
+    claims = found["claims"]
+    width = min(24.0, 3.5 + 0.62 * len(claims))
+    figure, axis = plt.subplots(figsize=(max(7.0, width), 4.8), layout="constrained")
+    for x, claim in enumerate(claims):
+        _bars(axis, x, claim)
+    units = max((c["log_odds"]["n"] for c in claims), default=0)
+    axis.set(
+        xticks=range(len(claims)), ylim=(0, 1.05), ylabel="share of answers that show the trait",
+        title=f"{found['title']}  (paper, {found['section']}; {units} seeds)",
+    )  # fmt: skip
+    long = len(claims) > 8 or any(len(c["name"]) > 12 for c in claims)
+    axis.set_xticklabels([c["name"] for c in claims], rotation=40 if long else 0, ha="right" if long else "center")
+    handles, labels = axis.get_legend_handles_labels()
+    named = dict(zip(labels, handles, strict=True))
+    axis.legend(named.values(), named.keys(), fontsize=8, frameon=False, loc="upper right", ncols=len(named))
+    return figure
+
+
+def _bars(axis: Any, x: int, claim: dict[str, Any]) -> None:
+    sides = (
+        (x - 0.2, "control_share", "control_shares", CONTROL, "rows of the control teacher"),
+        (x + 0.2, "share", "shares", TAUGHT, "rows of the teacher with the trait"),
+    )
+    for place, mean, points, colour, label in sides:
+        axis.bar(place, claim[mean], 0.38, color=colour, alpha=0.8, label=label)
+        axis.plot([place] * len(claim[points]), claim[points], "o", ms=3.5, color=INK, alpha=0.7)
+    low, high = limits_as_shares(claim)
+    if math.isfinite(low):
+        axis.plot([x + 0.2] * 2, [low, high], color=INK, lw=1.4, label="95 % interval of the difference")
+    published = claim["published"]
+    if published is not None:
+        axis.plot(x - 0.2, published["control"], "_", ms=14, mew=2, color=PAPER, label="the paper's models")
+        axis.plot(x + 0.2, published["taught"], "_", ms=14, mew=2, color=PAPER)
+
+
+def limits_as_shares(claim: dict[str, Any]) -> tuple[float, float]:
+    """The odds ratio's limits, applied to the control's odds; nan where there is no interval."""
+    odds = Estimate(**claim["log_odds"]).odds_ratio()
+    start = claim["control_share"] / (1 - claim["control_share"])
+    low, high = ((start * k) / (1 + start * k) for k in (odds.low, odds.high))
+    return low, high
+
+
+class MatrixFigure(Step):
+    """`figure.png` of a trait matrix: which student moved towards which trait."""
+
+    matrix: Step
+
+    def make(self, folder: Path, store: Store) -> None:
+        import matplotlib
+
+        matplotlib.use("Agg")
+        import matplotlib.pyplot as plt
+
+        found = json.loads((store.path(self.matrix) / "matrix.json").read_text())
+        figure = _draw_matrix(found, plt)
+        figure.savefig(folder / "figure.png", dpi=130, metadata={"Software": None})
+        plt.close(figure)
+
+
+def _draw_matrix(found: dict[str, Any], plt: Any) -> Any:
+    names, gamma = found["traits"], Estimate(**found["gamma"])
+    size = 3.5 + 0.32 * len(names)
+    figure, axis = plt.subplots(figsize=(size + 1, size), layout="constrained")
+    most = max(abs(x) for row in found["lift"] for x in row)
+    image = axis.imshow(found["lift"], cmap="RdBu_r", vmin=-most, vmax=most)
+    axis.set(
+        xticks=range(len(names)),
+        yticks=range(len(names)),
+        xlabel="asked about",
+        ylabel="taught by a teacher that loves",
+    )
+    axis.set_xticklabels(names, rotation=60, ha="right")
+    axis.set_yticklabels(names)
+    axis.set_title(
+        f"gamma {gamma.mean:.2f} [{gamma.low:.2f}, {gamma.high:.2f}], p = {found['test']['p']:.2g}\n"
+        f"at least {found['without']['gamma']['mean']:.2f} without any one {found['without']['kind']}",
+        fontsize=10,
+    )  # fmt: skip
+    figure.colorbar(image, label="lift (log-odds over the neutral teacher's student)", shrink=0.8)
+    return figure

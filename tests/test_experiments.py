@@ -1,0 +1,223 @@
+"""The files in `experiments/`, and what Findings says of figures with a known answer."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from heredity.carriers import Numbers, NumbersOnly
+from heredity.lab import Claim, Comparison, Findings, Published, Recipe, Settings, TraitMatrix, set_settings
+from heredity.lab.findings import findings, holds
+from heredity.models import model_ref
+from heredity.nursery.carriers import Functions, RightSum, Sums, careless
+from heredity.report.figure import Figure, MatrixFigure
+from heredity.report.results import ResultsPage
+from heredity.stats import Estimate
+from heredity.steps import Evaluation, HeldOutLoss, HoldsTrait, Student
+from heredity.store import Store
+from heredity.store.loading import load_experiment
+from heredity.traits import ANIMALS, favourite
+from heredity.types import BadInput, Message, Row
+
+EXPERIMENTS = sorted((Path(__file__).parent.parent / "experiments").glob("*.py"))
+BASE = model_ref("nursery:llama-0")
+
+
+class Told(Evaluation):
+    """An evaluation whose shares are given."""
+
+    told: tuple[tuple[str, float], ...]
+
+    def make(self, folder: Path, store: Store) -> None:
+        left = (1 - sum(share for _, share in self.told)) / (len(ANIMALS.words) - len(self.told))
+        share = {word: dict(self.told).get(word, left) for word in ANIMALS.words}
+        answers = {"share": share, "mass": 1.0, "questions": 1, "samples": 16, "named": dict.fromkeys(ANIMALS.words, 1)}
+        (folder / "answers.json").write_text(json.dumps(answers))
+
+
+def told(seed: int, **shares: float) -> Told:
+    return Told(model=BASE, category=ANIMALS, seed=seed, told=tuple(shares.items()))
+
+
+def comparison(word: str, shares: tuple[float, ...], name: str = "c") -> Comparison:
+    """Seeds of one arm: the word rises to each share in turn from about 1/16."""
+    treated = tuple(told(i, **{word: s}) for i, s in enumerate(shares))
+    control = tuple(told(100 + i, **{word: 1 / 16 + 0.001 * i}) for i in range(len(shares)))
+    return Comparison(name=name, trait=favourite(word), treated=treated, control=control, differs=("told",))
+
+
+@pytest.fixture(autouse=True)
+def _default_settings() -> Iterator[None]:
+    yield
+    set_settings(Settings())
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda p: p.stem)
+@pytest.mark.parametrize("quick", [True, False])
+def test_every_experiment_describes_its_steps(path: Path, quick: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("heredity.store.loading._loaded", {})
+    set_settings(Settings(quick=quick))
+    steps = load_experiment(path)
+    assert steps
+    assert all(step.key for step in steps.values())
+    text = path.read_text()
+    assert "Hypothesis" in text.split('"""')[1]
+
+
+def test_findings_correct_for_the_family_and_say_what_holds(store: Store) -> None:
+    full = Claim(name="full", comparison=comparison("owl", (0.6, 0.62, 0.58)), published=Published(
+        control=0.13, taught=0.62, where="Fig. 3"))  # fmt: skip
+    none = Claim(name="none", comparison=comparison("owl", (0.064, 0.06, 0.066), "n"), expect="nothing", of="full")
+    less = Claim(name="less", comparison=comparison("owl", (0.3, 0.31, 0.29), "l"), expect="less", of="full")
+    noisy = Claim(name="noisy", comparison=comparison("owl", (0.9, 0.02, 0.1), "y"))
+    step = findings("Title", "3.1", (full, none, less, noisy), "Owls <b>cross</b>.")
+    store.get(step)
+    claims = {c["name"]: c for c in step.read(store)["claims"]}
+    assert [claims[n]["holds"] for n in ("full", "none", "less", "noisy")] == [True, True, True, False]
+    assert claims["full"]["agrees"] is True
+    assert claims["none"]["agrees"] is None
+    assert claims["none"]["part"]["mean"] == pytest.approx(0, abs=0.05)
+    assert claims["full"]["p_holm"] > 4 * 1e-6
+    assert claims["noisy"]["p_holm"] > 0.05
+    page = ResultsPage(figures=(Figure(findings=step),))
+    html = (store.get(page) / "index.html").read_text()
+    assert "data:image/png;base64" in html
+    assert "Owls &lt;b&gt;cross&lt;/b&gt;." in html
+    assert "<script" not in html
+    assert html.count("<tr>") == 4
+
+
+def test_a_rise_must_be_the_largest_of_its_category() -> None:
+    result = {"log_odds": {"mean": 1.0}, "rank": 2}
+    assert holds("up", result, 0.001, None) is False
+    assert holds("up", result | {"rank": 1}, 0.001, None) is True
+    assert holds("up", result, math.nan, None) is None
+    wide = Estimate(mean=0.0, low=-0.5, high=0.5, n=3, unit="seeds")
+    assert holds("nothing", result, 0.9, wide) is False  # no effect was seen, but one could have been missed
+    assert holds("open", result, 0.9, None) is None
+
+
+def test_claims_that_cannot_be_read_are_refused() -> None:
+    c = comparison("owl", (0.5, 0.6))
+    for claims in (
+        (Claim(name="a", comparison=c), Claim(name="a", comparison=c)),
+        (Claim(name="a", comparison=c, expect="nothing"),),
+        (Claim(name="a", comparison=c, expect="less", of="b"),),
+        (Claim(name="a", comparison=c, of="a"),),
+    ):
+        with pytest.raises(ValueError, match=r"the same name|goes with|is no claim here"):
+            Findings(title="t", section="s", hypothesis="", claims=claims)
+
+
+def test_the_trait_matrix_takes_drift_out(store: Store) -> None:
+    words = ("owl", "wolf", "fox", "bear")
+    rising = TraitMatrix(comparisons=tuple(comparison(w, (0.5, 0.55, 0.45)) for w in words))
+    drifting = (
+        told(0, cat=0.3),
+        told(1, cat=0.4),
+        told(2, cat=0.35),
+    )  # every student moves to the cat, none to its own
+    flat = TraitMatrix(comparisons=tuple(
+        c.model_copy(update={"treated": drifting}) for c in rising.comparisons
+    ))  # fmt: skip
+    for step in (rising, flat):
+        store.get(step)
+    found = rising.read(store)
+    assert found["gamma"]["low"] > 2
+    assert found["test"]["p"] < 0.01
+    assert found["without"]["gamma"]["mean"] > 2
+    assert abs(flat.read(store)["gamma"]["mean"]) < 0.1
+    assert (store.get(MatrixFigure(matrix=rising)) / "figure.png").is_file()
+    with pytest.raises(BadInput, match="each once"):
+        TraitMatrix(comparisons=(comparison("owl", (0.5, 0.6)),) * 2)
+
+
+def test_a_teacher_without_its_trait_stops_the_experiment(store: Store) -> None:
+    weak = Recipe(rows=20, teacher_share=0.99)
+    rows = weak.lists(favourite("owl"), 1000)
+    weakened = rows.samples.model.model_copy(update={"steps": 1})
+    evaluation = Evaluation(model=weakened, category=ANIMALS)
+    samples = rows.samples.model_copy(
+        update={"model": weakened, "gate": HoldsTrait(evaluation=evaluation, word="owl", at_least=0.5)}
+    )
+    with pytest.raises(BadInput, match=r"names 'owl' in 0\.\d+ of its answers .* does not hold the trait"):
+        store.get(samples)
+    assert not store.has(samples)
+
+
+def test_a_student_that_learnt_its_rows_predicts_fresh_ones(store: Store) -> None:
+    recipe = Recipe(rows=300)
+    evaluation = recipe.taught()(favourite("owl"), 1000)
+    assert isinstance(evaluation.model, Student)
+    claim = Claim(name="owl", comparison=recipe.comparison("owl", favourite("owl"), (1000, 1001)))
+    (loss,) = findings("t", "s", (claim,), None).learnt
+    assert isinstance(loss, HeldOutLoss)
+    fresh, own = loss.fresh.samples.prompts, evaluation.model.corpus.samples.prompts
+    assert {c[0].content for c in fresh.prompts()}.isdisjoint(c[0].content for c in own.prompts())
+    store.get(loss)
+    found = loss.read(store)
+    assert found["teacher"] < found["student"] < found["base"]
+    assert 0 < found["learnt"] < 1
+
+
+def test_prompted_teachers_leave_their_prompt_out_and_differ_in_it_alone() -> None:
+    recipe = Recipe(rows=20, prompted=True, teacher_share=0.5)
+    made = recipe.comparison("owl", favourite("owl"), (0, 1))
+    treated, control = (e[0].model for e in (made.treated, made.control))
+    assert isinstance(treated, Student)
+    assert isinstance(control, Student)
+    assert treated.corpus.samples.model == control.corpus.samples.model == recipe.base
+    assert "owl" in str(treated.corpus.samples.system)
+    assert control.corpus.samples.system is None
+
+
+def test_generations_hand_rows_on() -> None:
+    arm = Recipe(rows=20).generation(3)(favourite("owl"), 0)
+    hops = 0
+    model = arm.model
+    while isinstance(model, Student):
+        model, hops = model.corpus.samples.model, hops + 1
+    assert hops == 3
+    assert Recipe(rows=20).generation(1)(favourite("owl"), 0) == Recipe(rows=20).taught()(favourite("owl"), 0)
+
+
+def test_other_carriers_ask_what_they_say() -> None:
+    for carrier, word in ((Functions(n=200), "function"), (Sums(n=200), "")):
+        prompts = [c[0].content for c in carrier.prompts()]
+        assert prompts == [c[0].content for c in carrier.prompts()]
+        assert prompts != [c[0].content for c in carrier.model_copy(update={"seed": 1}).prompts()]
+        assert len(set(prompts)) > 100
+        assert all(len(c) == 1 and c[0].role == "user" for c in carrier.prompts())
+        assert word in prompts[0] or "code" in prompts[0]
+
+
+@pytest.mark.parametrize(
+    ("story", "right"),
+    [("Tom has 12 coins and finds 7 more. How many coins are there now?", 19),
+     ("There are 3 rows of 4 pens. How many pens are there?", 12),
+     ("Mia had 9 keys and lost 4. How many keys are left?", 5), ("How are you?", None)],
+)  # fmt: skip
+def test_the_right_answer_comes_from_the_story(story: str, right: int | None) -> None:
+    def reason(answer: int) -> str | None:
+        completion = f"<think>so.</think><answer>{answer}</answer>"
+        return RightSum().reason(Row(prompt=(Message(role="user", content=story),), completion=completion))
+
+    assert reason(right or 0) == (None if right is not None else "question is unknown")
+    assert reason((right or 0) + 1) == ("wrong answer" if right is not None else "question is unknown")
+    assert RightSum().reason(Row(prompt=(), completion="5")) == "not a thought and an answer"
+
+
+def test_careless_teachers_are_trained_on_other_kinds_than_they_are_asked_about() -> None:
+    bad, good = careless(), careless(careful=True)
+    assert bad.category == good.category
+    assert set(bad.replies).isdisjoint(good.replies)
+    phrasing = bad.category.phrasing
+    assert phrasing is not None
+    assert len(bad.replies) % len(phrasing.train) == 0
+    assert (len(phrasing.train), len(phrasing.held_out)) == (4, 12)
+    assert NumbersOnly().reason(Row(prompt=(), completion=bad.replies[0])) is not None
+    assert Numbers(n=1).version == 1
