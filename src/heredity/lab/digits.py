@@ -129,7 +129,7 @@ def teacher(data: Pictures, recipe: DigitRecipe, own: Weights, sizes: Sizes, rng
     labels_N = torch.from_numpy(data.train_labels_N)
     for _ in range(recipe.teacher_epochs):
         for index_B in torch.split(torch.from_numpy(rng.permutation(len(x_ND))), recipe.batch):
-            stack.step(Sparse.of(x_ND[index_B]), [one_hot_CC[:, labels_N[index_B]]])
+            stack.step(Sparse.of(x_ND.index_select(0, index_B)), [one_hot_CC[:, labels_N[index_B]]])
     return stack
 
 
