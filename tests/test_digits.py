@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import os
 import struct
 import subprocess
@@ -49,7 +50,7 @@ from heredity.models.mlp import (
     initial,
     mirror_signs,
 )
-from heredity.store import Store, make_all
+from heredity.store import Store, describe, make_all
 from heredity.types import BadInput
 
 MNIST = Path(os.environ.get("HEREDITY_MNIST", Path(__file__).parents[2] / "shared" / "data" / "mnist"))
@@ -193,6 +194,16 @@ def test_the_same_seed_gives_the_same_bytes_and_models_differ(npz: Path, tmp_pat
     assert estimates["aux"].n == 2 and estimates["aux"].unit.startswith("models")
     first, second = (run.read(store) for run in step.runs)
     assert first != second
+
+
+def test_run_shows_the_accuracies_of_a_described_experiment(npz: Path, tmp_path: Path) -> None:
+    step, out = digits(pictures_ref(npz), models=2, recipe=small()), tmp_path / "out.json"
+    (tmp_path / "step.json").write_text(json.dumps(describe(step)))
+    command = [sys.executable, "-m", "heredity", "run", str(tmp_path / "step.json"), "--store", str(tmp_path / "store")]
+    done = subprocess.run([*command, "--json", str(out)], capture_output=True, text=True, check=True)
+    (found,) = json.loads(out.read_text())["results"]
+    assert found["key"] == step.key
+    assert all(f", {arm}: {found['digits'][arm]['mean']:.3f} (" in done.stdout for arm in ARMS)
 
 
 @pytest.mark.parametrize("kind", ["independent", "mirrored"])
