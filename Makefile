@@ -28,6 +28,7 @@ bench: $(READY)
 	$(BIN)/python -m bench.filter $(if $(PEER),--peer $(PEER))
 	$(BIN)/python -m bench.coverage
 	$(BIN)/python -m bench.demo
+	$(BIN)/python -m bench.digits
 
 clean:
 	rm -rf .venv heredity-store

@@ -107,6 +107,11 @@ def print_results(results: list[dict[str, Any]], store: Path) -> None:
             f"{r['name']}: own trait over all others, gamma {g.mean:.2f} ({g.low:.2f} to {g.high:.2f}), "
             f"p {r['test']['p']:.2g}; it leans most on {out['kind']} {out['name']}, without: {out['gamma']['mean']:.2f}"
         ), soft_wrap=True)  # fmt: skip
+    for r in (r for r in results if "digits" in r):
+        for arm, dumped in r["digits"].items():
+            e = Estimate(**dumped)
+            line = f"{r['name']}, {arm}: {e.mean:.3f} ({e.low:.3f} to {e.high:.3f}), n {e.n} {e.unit}"
+            console.print(safe(line), soft_wrap=True)
     comparisons = [r for r in results if "log_odds" in r]
     if comparisons:
         console.print(_comparisons_table(comparisons))
@@ -116,7 +121,7 @@ def print_results(results: list[dict[str, Any]], store: Path) -> None:
             console.print(safe(f"{r['name']}: no interval, {found.reason}"), soft_wrap=True)
         elif found.low <= 0 <= found.high:
             console.print(safe(f"{r['name']}: {would_have_seen(r['per_unit'], found.unit)}"), soft_wrap=True)
-    for r in (r for r in results if not {"log_odds", "claims", "gamma"} & r.keys()):
+    for r in (r for r in results if not {"log_odds", "claims", "gamma", "digits"} & r.keys()):
         console.print(safe(f"{r['name']}: {store / 'objects' / r['key']}"), soft_wrap=True)
     console.print(safe(f"store: {store} (heredity show, why KEY, verify)"), soft_wrap=True)
 
