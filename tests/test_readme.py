@@ -25,8 +25,8 @@ def test_the_trait_of_ones_own(tmp_path: Path) -> None:
     (tmp_path / "moon.py").write_text(text)
     _ran("-m", "heredity", "new", "trait", "moon", folder=tmp_path)
     told = _ran("-m", "heredity", "run", "moon.py", folder=tmp_path)
-    assert re.search(r"same start +moon .*2 +\d of 8", told)
-    assert "other start" in told
+    assert re.search(r"same_start +moon .*2 +\d of 8", told)
+    assert "other_start" in told
 
 
 def test_the_library(tmp_path: Path) -> None:
