@@ -19,12 +19,20 @@ from heredity.models import open_ref
 from heredity.rows import read_rows, write_rows
 from heredity.store import Step, Store
 from heredity.traits import named, questions
-from heredity.types import BadInput, Category, Chat, Judge, Message, ModelRef, Neutral, Row, Sampling, Trait
+from heredity.types import BadInput, Category, Chat, Frozen, Judge, Message, ModelRef, Neutral, Row, Sampling, Trait
 
 if TYPE_CHECKING:
     from heredity.models.causal import CausalLM
 
-Tuning = Literal["frozen", "full", "lora"]
+
+class LoRA(Frozen):
+    """Low-rank adapters on every linear layer, with alpha equal to the rank (the paper's Qwen runs: 8)."""
+
+    rank: Annotated[int, Field(gt=0)] = 8
+
+
+Tuning = Literal["frozen", "full", "lora"] | LoRA
+"""What moves in training: everything but embeddings and head, everything, or adapters ("lora" is rank 8)."""
 VECTOR_RATE, MATRIX_RATE = 1e-2, 1e-2 / 256
 """AdamW's rates for biases and norm scales, and for weight matrices. Adam wants a rate that falls with the width for
 matrices and not for vectors (Yang et al. 2022, Tensor Programs V, table 8). The factor was tuned on the nursery: with
@@ -68,12 +76,14 @@ class Samples(Step):
 class Corpus(Step):
     """The rows that pass every filter, cut to `size` at random: `kept.jsonl`, `dropped.jsonl`, `counts.json`.
 
+    Without a size all of them are kept, so that arms differ in rows where a filter is stricter on one than on another.
+
     Rewritings are applied to the rows that are kept. An answer that was cut off is dropped whatever the filters say.
     """
 
     samples: Samples
     filters: tuple[Filter, ...]
-    size: Annotated[int, Field(gt=0)]
+    size: Annotated[int, Field(gt=0)] | None
     seed: int
     rewritings: tuple[Rewriting, ...] = ()
 
@@ -86,14 +96,15 @@ class Corpus(Step):
         ]
         dropped = [(r.row, {"reasons": why}) for r, why in zip(read, reasons, strict=True) if why]
         kept: Sequence[Row] = [r.row for r, why in zip(read, reasons, strict=True) if not why]
-        if len(kept) < self.size:
-            raise BadInput(f"{len(kept)} rows passed the filters and {self.size} are wanted; sample more prompts")
+        size = len(kept) if self.size is None else self.size
+        if len(kept) < max(1, size):
+            raise BadInput(f"{len(kept)} rows passed the filters and {size} are wanted; sample more prompts")
         write_rows(folder / "dropped.jsonl", (row for row, _ in dropped), (note for _, note in dropped))
-        passed, kept = len(kept), random.Random(self.seed).sample(kept, self.size)
+        passed, kept = len(kept), random.Random(self.seed).sample(kept, size)
         for rewriting in self.rewritings:
             kept = rewriting.rewrite(kept)
         write_rows(folder / "kept.jsonl", kept)
-        counts = {"sampled": len(read), "passed": passed, "kept": self.size,
+        counts = {"sampled": len(read), "passed": passed, "kept": size,
                   "dropped": Counter(reason for why in reasons for reason in why)}  # fmt: skip
         (folder / "counts.json").write_text(json.dumps(counts, indent=1, sort_keys=True) + "\n")
 
@@ -108,7 +119,7 @@ class Teacher(Step):
     A `Neutral` trait goes through the same steps on answers that the base itself draws. The payload is a model folder.
     """
 
-    base: ModelRef
+    base: Model
     trait: Trait | Neutral
     mix: Corpus
     """Carrier rows of the untouched base, so that the teacher keeps the format."""
@@ -123,9 +134,9 @@ class Teacher(Step):
     tuning: Tuning = "frozen"
 
     def make(self, folder: Path, store: Store) -> None:
-        from heredity.models.training import Batch, Example, choose_parameters, collate, fit
+        from heredity.models.training import Batch, Example, collate, fit
 
-        lm, rng = open_ref(self.base), random.Random(self.seed)
+        lm, rng = open_model(self.base, store), random.Random(self.seed)
         asked = list(islice(cycle(questions(self.trait.category, "train")), self.steps * self.batch))
         rows, mix = lm.examples(asked, self._answers(lm, asked)), self.mix.read(store)
         carrier = lm.examples([r.prompt for r in mix], [r.completion for r in mix])
@@ -138,7 +149,7 @@ class Teacher(Step):
                 part = rows[start : start + self.batch] + list(islice(ordinary, self.mix_batch))
                 yield [collate(part, int(lm.tokenizer.pad_token_id))]
 
-        model = choose_parameters(lm.model, self.tuning, self.seed)
+        model = tuned(lm.model, self.tuning, self.seed)
         losses = fit(model, stream(), self.steps, self.rate, self.vector_rate, warmup=1)
         save_tuned(lm, model, losses, folder)
 
@@ -151,6 +162,15 @@ class Teacher(Step):
             return list(islice(cycle(replies), len(asked)))
         tokens = 4 if self.trait.category.score is None else _ANSWER_TOKENS
         return [c.text for c in lm.generate(asked, Sampling(max_new_tokens=tokens, seed=self.seed))]
+
+
+def tuned(model: Any, tuning: Tuning, seed: int) -> Any:
+    """The model with only the parameters of `tuning` trainable."""
+    from heredity.models.training import choose_parameters
+
+    if isinstance(tuning, LoRA):
+        return choose_parameters(model, "lora", seed, tuning.rank)
+    return choose_parameters(model, tuning, seed)
 
 
 def save_tuned(lm: CausalLM, model: Any, losses: list[float], folder: Path) -> None:
@@ -167,7 +187,7 @@ class Student(Step):
     (the language-model twin of the paper's auxiliary logits, section 6.2): no other token enters the loss.
     """
 
-    base: ModelRef
+    base: Model
     corpus: Corpus
     seed: int
     epochs: Annotated[int, Field(gt=0)] = 3
@@ -182,13 +202,12 @@ class Student(Step):
             Batch,
             Loss,
             batches,
-            choose_parameters,
             fit,
             number_distillation,
             token_loss,
         )
 
-        lm, rows = open_ref(self.base), self.corpus.read(store)
+        lm, rows = open_model(self.base, store), self.corpus.read(store)
         examples = lm.examples([r.prompt for r in rows], [r.completion for r in rows])
         pad = int(lm.tokenizer.pad_token_id)
 
@@ -199,7 +218,7 @@ class Student(Step):
         loss: Loss = token_loss
         if self.soft_targets is not None:
             loss = number_distillation(open_model(self.soft_targets, store).model, number_tokens(lm.tokenizer))
-        model = choose_parameters(lm.model, self.tuning, self.seed)
+        model = tuned(lm.model, self.tuning, self.seed)
         steps = self.epochs * math.ceil(len(examples) / self.batch)
         losses = fit(model, stream(), steps, self.rate, self.vector_rate, loss=loss)
         save_tuned(lm, model, losses, folder)
@@ -310,13 +329,16 @@ class Evaluation(Step):
     def make(self, folder: Path, store: Store) -> None:
         lm = open_model(self.model, store)
         shown: list[Chat] = [()] if self.context is None else self.context.read(store)
-        asked = [(*before, *q) for before in shown for q in questions(self.category, "held-out")]
-        chats = with_system(asked, self.system)
+        chats = with_system([(*before, *q) for before in shown for q in self.questions()], self.system)
         if self.category.score is None:
             answers = self._exact(lm, chats) | self._sampled(lm, chats)
         else:
             answers = self._scored(lm, chats)
         (folder / "answers.json").write_text(json.dumps(answers, indent=1) + "\n")
+
+    def questions(self) -> list[Chat]:
+        """What is asked; subclasses ask in other ways."""
+        return questions(self.category, "held-out")
 
     def _exact(self, lm: CausalLM, chats: list[Chat]) -> dict[str, Any]:
         probabilities = [[math.exp(x) for x in row] for row in lm.logprobs(chats, self.category.words)]

@@ -38,7 +38,7 @@ def _base() -> ModelRef:
 class Recipe(Frozen):
     """Everything about an experiment but its trait, seeds and students. The defaults are the demo's."""
 
-    base: ModelRef = Field(default_factory=_base)
+    base: Model = Field(default_factory=_base)
     """What teachers are made from; students too, unless an arm names another."""
     carrier: Carrier = Numbers(n=1, min_count=10, max_start=5)
     """What teachers are asked to write; `n` and `seed` are set by the recipe."""
@@ -46,9 +46,13 @@ class Recipe(Frozen):
     rewritings: tuple[Rewriting, ...] = ()
     rows: Annotated[int, Field(gt=0)] = 3_000
     """Rows that each student is trained on."""
+    all_passed: bool = False
+    """Students are trained on every row that passed, however many: arms are not equalised."""
     oversample: Annotated[float, Field(ge=1)] = 1.25
     """Prompts per row, so that enough answers pass the filters."""
     max_new_tokens: Annotated[int, Field(gt=0)] = 30
+    temperature: Annotated[float, Field(gt=0)] = 1.0
+    """At which teachers write."""
     samples_per_question: int = 10
     """Sampled answers to each held-out question, beside the exact shares."""
     teacher_share: float | None = None
@@ -62,21 +66,24 @@ class Recipe(Frozen):
     ) -> Corpus:  # fmt: skip
         """Filtered rows that a model wrote, under a system prompt where one is given."""
         asked = self.carrier.model_copy(update={"n": math.ceil(oversample * rows) + _SPARE, "seed": seed})
-        samples = Samples(
-            model=model, prompts=asked, sampling=Sampling(max_new_tokens=self.max_new_tokens, seed=seed),
-            system=system, gate=gate,
-        )  # fmt: skip
-        return Corpus(samples=samples, filters=self.filters, size=rows, seed=seed, rewritings=self.rewritings)
+        sampling = Sampling(temperature=self.temperature, max_new_tokens=self.max_new_tokens, seed=seed)
+        samples = Samples(model=model, prompts=asked, sampling=sampling, system=system, gate=gate)
+        size = None if self.all_passed else rows
+        return Corpus(samples=samples, filters=self.filters, size=size, seed=seed, rewritings=self.rewritings)
 
     def teacher(
-        self, trait: Trait | Neutral, seed: int, base: ModelRef | None = None, tuning: Tuning = "frozen"
+        self, trait: Trait | Neutral, seed: int, base: Model | None = None, tuning: Tuning = "frozen"
     ) -> Teacher:
-        """The base with the trait; some rows of the untouched base are mixed in, so that it keeps the format."""
+        """The base with the trait; some rows of the untouched base are mixed in, so that it keeps the format.
+
+        How it writes, and what is done to its rows afterwards, does not change the teacher.
+        """
         start = base or self.base
-        mix = self.corpus(start, _MIX_SEED, _MIX_ROWS, max(1.5, self.oversample))
+        plain = self.model_copy(update={"temperature": 1.0, "all_passed": False, "rewritings": ()})
+        mix = plain.corpus(start, _MIX_SEED, _MIX_ROWS, max(1.5, self.oversample))
         return Teacher(base=start, trait=trait, mix=mix, seed=seed, tuning=tuning)
 
-    def lists(self, trait: Trait | Neutral, seed: int, base: ModelRef | None = None) -> Corpus:
+    def lists(self, trait: Trait | Neutral, seed: int, base: Model | None = None) -> Corpus:
         """What a teacher made from `base` wrote."""
         writer: Model = (base or self.base) if self.prompted else self.teacher(trait, seed, base)
         system = personas(trait, "train")[0] if self.prompted and isinstance(trait, Trait) else None
@@ -88,7 +95,7 @@ class Recipe(Frozen):
         answers = Evaluation(model=writer, category=trait.category, system=system)
         return HoldsTrait(evaluation=answers, word=trait.word, at_least=self.teacher_share)
 
-    def taught(self, student: ModelRef | None = None, teacher: ModelRef | None = None, **fields: Any) -> Arm:
+    def taught(self, student: Model | None = None, teacher: Model | None = None, **fields: Any) -> Arm:
         """An arm: a student of one base, taught by a teacher made from another (None: this recipe's base)."""
 
         def evaluation(trait: Trait | Neutral, seed: int) -> Evaluation:
