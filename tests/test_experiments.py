@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from heredity.carriers import Numbers, NumbersOnly
+from heredity.carriers import Numbers, NumbersOnly, ShuffledAcross
 from heredity.lab import Claim, Comparison, Findings, Published, Recipe, Settings, TraitMatrix, set_settings
-from heredity.lab.findings import findings, holds
+from heredity.lab.findings import findings, fresh_rows, holds
 from heredity.models import model_ref
 from heredity.nursery.carriers import Functions, RightSum, Sums, careless
 from heredity.report.figure import Figure, MatrixFigure
-from heredity.report.results import ResultsPage
+from heredity.report.results import ResultsPage, assay_sentences
 from heredity.stats import Estimate
 from heredity.steps import Evaluation, HeldOutLoss, HoldsTrait, Student
 from heredity.store import Store
@@ -162,6 +162,36 @@ def test_a_student_that_learnt_its_rows_predicts_fresh_ones(store: Store) -> Non
     found = loss.read(store)
     assert found["teacher"] < found["student"] < found["base"]
     assert 0 < found["learnt"] < 1
+    assert found["gain"] / found["gap"] == found["learnt"]
+
+
+def test_how_much_was_learnt_is_undefined_where_rows_do_not_show_their_teacher(tmp_path: Path) -> None:
+    """A ratio of two losses of which the lower one is hardly known would read as 68 times the whole way."""
+    recipe = Recipe(rows=20)
+    shuffled = recipe.model_copy(update={"rewritings": (ShuffledAcross(seed=0),)})
+    for made, gap, defined in ((recipe, 0.05, True), (recipe, 0.005, False), (shuffled, 0.05, False)):
+        evaluation = made.taught()(favourite("owl"), 1000)
+        assert isinstance(evaluation.model, Student)
+        loss = HeldOutLoss(name="x", student=evaluation.model, fresh=fresh_rows(evaluation.model.corpus))
+        store = Store(tmp_path / f"{gap} {defined}")
+        folder = store.folder(loss.key)
+        folder.mkdir(parents=True)
+        (folder / "manifest.json").write_text("{}")
+        (folder / "loss.json").write_text(json.dumps({"base": 3.0, "teacher": 3.0 - gap, "student": 2.99}))
+        found = loss.read(store)
+        assert math.isfinite(found["learnt"]) is defined
+        assert found["gain"] == pytest.approx(0.01)
+
+
+def test_assays_say_where_there_is_no_ratio() -> None:
+    rows = [{"assay": "held", "of": "owl", "value": 0.9},
+            {"assay": "learnt", "of": "a", "value": 0.5, "gap": 0.06, "gain": 0.03},
+            {"assay": "learnt", "of": "b", "value": math.nan, "gap": 0.0002, "gain": -0.001}]  # fmt: skip
+    held, learnt, none = assay_sentences(rows)
+    assert "90%" in held
+    assert "50%" in learnt and "0.060" in learnt
+    assert "for b:" in none and "0.0002" in none and "-0.0010" in none
+    assert assay_sentences([]) == []
 
 
 def test_prompted_teachers_leave_their_prompt_out_and_differ_in_it_alone() -> None:

@@ -37,6 +37,8 @@ VECTOR_RATE, MATRIX_RATE = 1e-2, 1e-2 / 256
 """AdamW's rates for biases and norm scales, and for weight matrices. Adam wants a rate that falls with the width for
 matrices and not for vectors (Yang et al. 2022, Tensor Programs V, table 8). The factor was tuned on the nursery: with
 one rate for both, the matrices' noise hides what crosses (docs/lab-notes.md)."""
+GAP = 0.01
+"""Nats per token by which a teacher must predict its own rows better than the base before parts of that are taken."""
 _ANSWER_TOKENS = 32
 """Most tokens in an answer that is scored as a whole."""
 Model = ModelRef | Step
@@ -295,10 +297,16 @@ class HeldOutLoss(Step):
         (folder / "loss.json").write_text(json.dumps(losses) + "\n")
 
     def read(self, store: Store) -> dict[str, Any]:
-        """`base`, `student`, `teacher`, and `learnt`, the part of the way from base to teacher (perhaps nan)."""
+        """`base`, `student` and `teacher`, with what is made of them.
+
+        `gap`: how much better the teacher predicts its rows than the base, which is all that rows can show of it.
+        `gain`: how much better the student does. `learnt`: gain / gap; nan where rows were rewritten (nobody's loss on
+        them is the teacher's own) or where the gap is below GAP, so that the ratio would be noise.
+        """
         loss: dict[str, Any] = json.loads((store.path(self) / "loss.json").read_text())
-        way = loss["base"] - loss["teacher"]
-        return loss | {"learnt": (loss["base"] - loss["student"]) / way if way > 0 else math.nan}
+        gap, gain = loss["base"] - loss["teacher"], loss["base"] - loss["student"]
+        usable = gap >= GAP and not self.fresh.rewritings
+        return loss | {"gap": gap, "gain": gain, "learnt": gain / gap if usable else math.nan}
 
 
 def mean_loss(lm: CausalLM, rows: Sequence[Row], system: str | None = None) -> float:

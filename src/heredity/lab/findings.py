@@ -87,9 +87,9 @@ class Findings(Step):
 
     def _assays(self, store: Store) -> list[dict[str, Any]]:
         held = [{"assay": "held", "of": h.word, "value": h.read(store)["share"], "key": h.key} for h in self.held]
-        learnt = [
-            {"assay": "learnt", "of": x.name, "value": x.read(store)["learnt"], "key": x.key} for x in self.learnt
-        ]
+        read = [(x, x.read(store)) for x in self.learnt]
+        learnt = [{"assay": "learnt", "of": x.name, "value": loss["learnt"], "gap": loss["gap"], "gain": loss["gain"],
+                   "key": x.key} for x, loss in read]  # fmt: skip
         return held + learnt
 
     def read(self, store: Store) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -37,23 +38,38 @@ def _section(figure: Figure, store: Store) -> dict[str, Any]:
         "title": found["title"], "section": found["section"], "paragraphs": paragraphs, "png": png,
         "key": figure.findings.key, "rows": [_row(c) for c in found["claims"]],
         "verdict": f"{sum(asked)} of {len(asked)} expectations held.",
-        "assays": [_assay(found["assays"], *words) for words in _ASSAYS],
+        "assays": assay_sentences(found["assays"]),
     }  # fmt: skip
 
 
-_ASSAYS = (
-    ("held", "Teachers named their own trait in {low:.0%} to {high:.0%} of their answers."),
-    (
-        "learnt",
-        "On fresh rows, students had gone {low:.0%} to {high:.0%} of the way from the base's loss to the teacher's.",
-    ),
-)
+def assay_sentences(assays: list[dict[str, Any]]) -> list[str]:
+    """What the assays found, in words: whether teachers held their traits and students learnt their rows."""
+    held = [a["value"] for a in assays if a["assay"] == "held"]
+    rows = [a for a in assays if a["assay"] == "learnt"]
+    learnt = [a for a in rows if math.isfinite(a["value"])]
+    other = [a for a in rows if not math.isfinite(a["value"])]
+    said = []
+    if held:
+        said.append(f"Teachers named their own trait in {_span(held, '.0%')} of their answers.")
+    if learnt:
+        way, gap = _span([a["value"] for a in learnt], ".0%"), _span([a["gap"] for a in learnt], ".3f")
+        said.append(
+            f"On fresh rows, students had gone {way} of the way from the base's loss to the teacher's ({gap} nats a "
+            "token)."
+        )
+    if other:
+        names, gain = ", ".join(a["of"] for a in other), _span([a["gain"] for a in other], ".4f")
+        gap = _span([a["gap"] for a in other], ".4f")
+        said.append(
+            f"No such ratio for {names}: the rows were rewritten, or hardly differ from the base's own. The teacher "
+            f"predicts them better than the base by {gap} nats a token, its students by {gain}."
+        )
+    return said
 
 
-def _assay(assays: list[dict[str, Any]], name: str, words: str) -> str:
-    """What one kind of assay found, or nothing where none was made."""
-    values = [a["value"] for a in assays if a["assay"] == name]
-    return words.format(low=min(values), high=max(values)) if values else ""
+def _span(values: list[float], style: str) -> str:
+    low, high = format(min(values), style), format(max(values), style)
+    return low if low == high else f"{low} to {high}"
 
 
 def _row(claim: dict[str, Any]) -> dict[str, str]:

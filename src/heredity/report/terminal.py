@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.tree import Tree
 
 from heredity.report.page import LABELS, headline
+from heredity.report.results import assay_sentences
 from heredity.stats import Estimate, would_have_seen
 from heredity.store import Finished, Store
 
@@ -171,11 +172,8 @@ def _print_findings(found: dict[str, Any]) -> None:
         )  # fmt: skip
     console.print(table)
     console.print(_LEGEND, soft_wrap=True)
-    for assay, words in (("held", "share of the trait in its teacher's own answers"),
-                         ("learnt", "part of the way to the teacher that its student learnt")):  # fmt: skip
-        values = [a["value"] for a in found["assays"] if a["assay"] == assay]
-        if values:
-            console.print(f"{words}: {min(values):.2f} to {max(values):.2f}", soft_wrap=True)
+    for sentence in assay_sentences(found["assays"]):
+        console.print(safe(sentence), soft_wrap=True)
 
 
 def _rank(result: dict[str, Any]) -> str:
