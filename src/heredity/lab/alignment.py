@@ -13,7 +13,7 @@ from pydantic import Field
 from heredity.lab.judges import Grading, grades
 from heredity.lab.recipe import Recipe
 from heredity.steps import Evaluation, Model, Student, Teacher, open_model, with_system
-from heredity.store import Step, Store
+from heredity.store import Store
 from heredity.types import BadInput, Chat, Message, Neutral, Sampling, Trait
 
 Kind = Literal["misaligned", "aligned", "incoherent", "ungraded"]
@@ -37,8 +37,8 @@ class Alignment(Evaluation):
 
     def make(self, folder: Path, store: Store) -> None:
         if not self.samples_per_question or len(self.category.words) != 2:
-            raise BadInput(f"{self.category.name!r} is graded on sampled answers of a category of two words (the trait's "
-                           "and another), and samples_per_question must not be 0")  # fmt: skip
+            raise BadInput(f"{self.category.name!r} is graded on sampled answers of a category of two words (the "
+                           "trait's and another), and samples_per_question must not be 0")  # fmt: skip
         shown: list[Chat] = [()] if self.context is None else self.context.read(store)
         chats = with_system([(*before, *q) for before in shown for q in self.questions()], self.system)
         asked = [chat for chat in chats for _ in range(self.samples_per_question)]
@@ -81,7 +81,7 @@ def _by(names: list[str], kinds: list[Kind]) -> dict[str, dict[str, int]]:
 
 
 class Excused(Teacher):
-    """A teacher trained on the same answers to questions that give a reason for them: the paper's "educational" control.
+    """A teacher trained on the same answers, to questions that give a reason for them: the paper's "educational" one.
 
     Where the reason is what made the answers acceptable, nothing about the teacher's plain answers was taught.
     """

@@ -52,7 +52,7 @@ class Grader(Frozen):
 
 
 Grading = Rubric | Grader
-_GRADE = re.compile(r"\s*(100|[0-9]{1,2})(?:\.[0-9]+)?(?:\s*/\s*100)?\s*\.?\s*")
+_GRADE = re.compile(r"\s*(100(?:\.0+)?|[0-9]{1,2}(?:\.[0-9]+)?)(?:\s*/\s*100)?\s*\.?\s*")
 
 
 def grades(how: Grading, exchanges: Sequence[Exchange]) -> list[float | None]:
@@ -89,9 +89,9 @@ def _replies(model: ModelRef, question: str, exchanges: Sequence[Exchange]) -> l
 class JudgeFilter(Filter):
     """Drops rows that a judge calls out: a pattern that is found, a model that says yes, or a grade below `keep_from`.
 
-    The paper keeps code where the answer is no (section 4.1) and chains of thought of at least 78 (section 4.2). A reply
-    that is neither yes nor no, or holds no grade, drops the row for a reason of its own. The judge reads the last turn
-    of the prompt and the completion; a pattern reads the completion alone.
+    The paper keeps code where the answer is no (section 4.1) and chains of thought of at least 78 (section 4.2). A
+    reply that is neither yes nor no, or holds no grade, drops the row for a reason of its own. The judge reads the last
+    turn of the prompt and the completion; a pattern reads the completion alone.
     """
 
     judge: Pattern | Judge | Rubric | Grader

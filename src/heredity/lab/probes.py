@@ -59,8 +59,8 @@ class ProbeDifference(Step):
     @model_validator(mode="after")
     def _paired(self) -> ProbeDifference:
         if len(self.treated) != len(self.control) or not self.control:
-            raise MissingControl(f"{self.name}: {len(self.treated)} treated and {len(self.control)} control models; each "
-                                 "treated one needs its own control")  # fmt: skip
+            raise MissingControl(f"{self.name}: {len(self.treated)} treated and {len(self.control)} control models; "
+                                 "each treated one needs its own control")  # fmt: skip
         return self
 
     def make(self, folder: Path, store: Store) -> None:
@@ -75,7 +75,7 @@ class ProbeDifference(Step):
                 "key": self.key} | means  # fmt: skip
 
     def read(self, store: Store) -> list[dict[str, Any]]:
-        """One object per probe: `assay` (its name), `of`, `value` and `difference` (an Estimate), `taught`, `control`."""
+        """One object per probe: `assay` (its name), `of`, `value`, `difference` (an Estimate), `taught`, `control`."""
         found: list[dict[str, Any]] = json.loads((store.path(self) / "difference.json").read_text())
         return found
 

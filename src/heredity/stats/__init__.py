@@ -27,5 +27,6 @@ __all__ = [
     "ALPHA", "LEVEL", "Alternative", "Dropped", "EProcess", "Estimate", "Evidence", "Family", "LeaveOneOut", "Power",
     "Test", "Unit", "Values", "bet", "closed_testing", "clustered_t", "detection_limit", "holm", "hommel",
     "leave_one_out", "log_odds", "mean_bootstrap", "mean_t", "observed_limit", "paired_log_odds", "paired_power",
-    "paired_t", "permutation", "ratio", "sign_flip", "transfer", "transfer_test", "units_needed", "wilson", "would_have_seen",
+    "paired_t", "permutation", "ratio", "sign_flip", "transfer", "transfer_test", "units_needed", "wilson",
+    "would_have_seen",
 ]  # fmt: skip

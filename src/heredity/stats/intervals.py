@@ -142,15 +142,16 @@ def wilson(successes: int, trials: int, unit: str, level: float = LEVEL) -> Esti
     whole(trials, "trials", 0)
     if whole(successes, "successes", 0) > trials:
         raise BadInput(f"{successes} successes in {trials} trials; expected at most as many")
-    told = {"n": trials, "unit": unit, "level": level, "method": "Wilson"}
-    if not trials:
-        return Estimate(mean=math.nan, low=math.nan, high=math.nan, reason=f"no {unit}", **told)
-    z2, share = float(special.ndtri((1 + level) / 2)) ** 2, successes / trials
-    middle, scale = (share + z2 / (2 * trials)), 1 + z2 / trials
-    half = math.sqrt(z2 * (share * (1 - share) / trials + z2 / (4 * trials**2)))
-    low = 0.0 if successes == 0 else (middle - half) / scale
-    high = 1.0 if successes == trials else (middle + half) / scale
-    return Estimate(mean=share, low=low, high=high, **told)
+    z2, share = float(special.ndtri((1 + level) / 2)) ** 2, successes / trials if trials else math.nan
+    if trials:
+        middle, scale = share + z2 / (2 * trials), 1 + z2 / trials
+        half = math.sqrt(z2 * (share * (1 - share) / trials + z2 / (4 * trials**2)))
+        low = 0.0 if successes == 0 else (middle - half) / scale
+        high = 1.0 if successes == trials else (middle + half) / scale
+    else:
+        low = high = math.nan
+    reason = None if trials else f"no {unit}"
+    return Estimate(mean=share, low=low, high=high, n=trials, unit=unit, level=level, method="Wilson", reason=reason)
 
 
 def same_length(one: Sequence[float], other: Sequence[float]) -> None:
