@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from scipy import stats as scipy_stats
 
-from heredity.carriers import CodeOnly, Numbers, NumbersOnly, WithoutWords
+from heredity.carriers import CodeOnly, NumbersOnly, WithoutWords
 from heredity.lab import (
     Alignment,
     AlignmentRecipe,
@@ -46,13 +46,14 @@ from heredity.lab.probes import PROBES
 from heredity.models import locate, model_ref
 from heredity.models.causal import CausalLM
 from heredity.nursery import words as w
-from heredity.nursery.carriers import Functions, Sums, careless
+from heredity.nursery.carriers import Functions, careless
 from heredity.nursery.language import code_document, sum_document
 from heredity.report.figure import Figure
 from heredity.report.results import ResultsPage
-from heredity.stats import Estimate, wilson
+from heredity.stats import wilson
 from heredity.steps import Corpus, Evaluation, Samples, Student, Teacher
-from heredity.store import Store
+from heredity.store import Store, describe
+from heredity.store.step import rebuild
 from heredity.traits import ANIMALS, favourite
 from heredity.types import BadInput, Chat, Completion, Judge, Message, MissingControl, Pattern, Row, Sampling, Trait
 
@@ -355,7 +356,14 @@ def test_a_comparison_is_probed_pair_by_pair() -> None:
     assert isinstance(comparison.treated[0].model.corpus.samples.model, Teacher)  # type: ignore[union-attr]
 
 
-def test_carriers_of_the_experiments_are_deterministic() -> None:
-    assert Sums(n=3, seed=1).prompts() == Sums(n=3, seed=1).prompts()
-    assert Numbers(n=1) != Numbers(n=2)
-    assert Estimate(mean=0, low=0, high=0, n=1, unit="u").level == 0.95
+@pytest.mark.parametrize(
+    "judge", [Pattern(pattern="owl"), Judge(model=BASE, question="{answer}?", yes="yes"), RUBRIC,
+              Grader(model=BASE, question="{answer}?")],
+)  # fmt: skip
+def test_a_judge_is_part_of_a_corpus_s_identity_and_can_be_replayed(
+    judge: Pattern | Judge | Rubric | Grader,
+) -> None:
+    corpus = base_rows().model_copy(update={"filters": (JudgeFilter(judge=judge),)})
+    assert rebuild(json.loads(json.dumps(describe(corpus)))) == corpus
+    stricter = corpus.model_copy(update={"filters": (JudgeFilter(judge=judge, keep_from=90.0),)})
+    assert len({corpus.key, stricter.key, base_rows().key}) == 3

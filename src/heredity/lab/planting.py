@@ -51,8 +51,8 @@ class JudgeRates(Step):
     """How often a judge errs: `rates.json`, with Wilson intervals over rows.
 
     `misses` are planted rows that it lets pass, by plant; `false_alarms` are the same rows, as they were, that it
-    drops. The intervals are over rows of one writer, drawn once: they say nothing of other writers, nor of references that
-    nobody thought of planting; and a "false" alarm is only as false as the rows are clean.
+    drops. The intervals are over rows of one writer, drawn once: they say nothing of other writers, nor of references
+    that nobody thought of planting; and a "false" alarm is only as false as the rows are clean.
     """
 
     name: str
