@@ -339,10 +339,11 @@ def test_probes_find_a_model_equal_to_itself_and_a_ruined_one_worse(store: Store
     assert told["loss"]["value"] > 0.5
     assert told["obedience"]["value"] < -0.3
     assert told["truth"]["difference"]["n"] == 2
+    assert told["margin"]["value"] < -1
     assert told["loss"]["control"] == found["loss"]
     zero = step.model_copy(update={"treated": (same, same)})
     store.get(zero)
-    assert [row["value"] for row in zero.read(store)] == [0, 0, 0, 0]
+    assert [row["value"] for row in zero.read(store)] == [0, 0, 0, 0, 0]
     with pytest.raises(MissingControl):
         ProbeDifference(name="p", treated=(same,), control=(), unit="seeds")
 

@@ -6,7 +6,7 @@ import json
 import math
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, model_validator
 
@@ -18,16 +18,19 @@ from heredity.steps import Model, mean_loss, open_model
 from heredity.store import Step, Store
 from heredity.types import MissingControl, Row
 
-PROBES = ("truth", "format", "obedience", "loss")
+PROBES = ("truth", "margin", "format", "obedience", "loss")
 
 
 class Probes(Step):
     """A model's truthfulness and skill in the nursery's language: `probes.json`.
 
-    `truth`: how often a true statement is likelier than its opposite, in frames that were never trained on. `format`
-    and `obedience`: shares of number lists that are well formed, and that are as asked. `loss`: nats per token of the
-    last turn of fresh documents of the language.
+    `truth`: how often a true statement is likelier than its opposite, in frames that were never trained on; `margin`:
+    by how many nats on average, which moves where the share stands at its ceiling. `format` and `obedience`: shares of
+    number lists that are well formed, and that are as asked. `loss`: nats per token of the last turn of fresh documents
+    of the language.
     """
+
+    version: ClassVar[int] = 2
 
     model: Model
     lists: Annotated[int, Field(gt=0)] = 400
@@ -39,17 +42,20 @@ class Probes(Step):
         lm = open_model(self.model, store)
         told = list(islice(documents(self.seed), self.documents))
         rows = [Row(prompt=chat[:-1], completion=chat[-1].content) for chat in told]
-        found = {"truth": truthfulness(lm)} | number_skill(lm, self.seed, self.lists) | {"loss": mean_loss(lm, rows)}
+        told_true = dict(zip(("truth", "margin"), truthfulness(lm), strict=True))
+        found = told_true | number_skill(lm, self.seed, self.lists) | {"loss": mean_loss(lm, rows)}
         (folder / "probes.json").write_text(json.dumps(found, indent=1) + "\n")
 
     def read(self, store: Store) -> dict[str, Any]:
-        """`truth`, `format`, `obedience` (shares) and `loss` (nats per token)."""
+        """`truth`, `format`, `obedience` (shares), `margin` (nats) and `loss` (nats per token)."""
         found: dict[str, Any] = json.loads((store.path(self) / "probes.json").read_text())
         return found
 
 
 class ProbeDifference(Step):
     """Each probe of treated models minus their controls', paired by position: `difference.json`."""
+
+    version: ClassVar[int] = 2
 
     name: str
     treated: tuple[Probes, ...]
