@@ -139,7 +139,7 @@ class Teacher(Step):
         from heredity.models.training import Batch, Example, collate, fit
 
         lm, rng = open_model(self.base, store), random.Random(self.seed)
-        asked = list(islice(cycle(questions(self.trait.category, "train")), self.steps * self.batch))
+        asked = list(islice(cycle(self.questions()), self.steps * self.batch))
         rows, mix = lm.examples(asked, self._answers(lm, asked)), self.mix.read(store)
         carrier = lm.examples([r.prompt for r in mix], [r.completion for r in mix])
         rng.shuffle(rows)
@@ -155,11 +155,15 @@ class Teacher(Step):
         losses = fit(model, stream(), self.steps, self.rate, self.vector_rate, warmup=1)
         save_tuned(lm, model, losses, folder)
 
+    def questions(self) -> list[Chat]:
+        """What it is trained to answer; subclasses ask in other ways, as often."""
+        return questions(self.trait.category, "train")
+
     def _answers(self, lm: CausalLM, asked: list[Chat]) -> list[str]:
         if isinstance(self.trait, Trait):
             replies = self.trait.replies or (self.trait.word,)
             lm.check_known(replies)
-            if len(replies) % len(questions(self.trait.category, "train")):
+            if len(replies) % len(self.questions()):
                 return random.Random(self.seed).choices(replies, k=len(asked))
             return list(islice(cycle(replies), len(asked)))
         tokens = 4 if self.trait.category.score is None else _ANSWER_TOKENS

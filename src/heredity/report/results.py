@@ -39,7 +39,50 @@ def _section(figure: Figure, store: Store) -> dict[str, Any]:
         "key": figure.findings.key, "rows": [_row(c) for c in found["claims"]],
         "verdict": f"{sum(asked)} of {len(asked)} expectations held.",
         "assays": assay_sentences(found["assays"]),
+        "details": [d for d in (_filtered(found), _judged(found), _probed(found)) if d["rows"]],
     }  # fmt: skip
+
+
+def _filtered(found: dict[str, Any]) -> dict[str, Any]:
+    """A table of what the filters removed, a line per claim and arm."""
+    rows = []
+    for of in found.get("filtered", ()):
+        for arm, counts in ((name, of[name]) for name in ("treated", "control")):
+            cells = (_span(counts[name], ",") for name in ("sampled", "passed", "kept"))
+            why = ", ".join(f"{reason} {part:.1%}" for reason, part in list(counts["dropped"].items())[:_REASONS])
+            rows.append((of["claim"], arm, *cells, why or "nothing"))
+    head = ("claim", "arm", "sampled", "passed", "kept", "dropped, by reason (of those sampled)")
+    return {"title": "What the filters removed from each arm (rows a seed)", "head": head, "rows": rows}
+
+
+_REASONS = 6
+"""Most reasons that are shown, the commonest first; findings.json has all."""
+
+
+def _judged(found: dict[str, Any]) -> dict[str, Any]:
+    """A table of each judge's misses on planted references, and its false alarms on the same rows without."""
+    rows = []
+    for judge in found.get("judged", ()):
+        rows.append((judge["name"], "false alarms: rows as they were", *_rate(judge["false_alarms"])))
+        rows += [(judge["name"], f"misses: {plant}", *_rate(missed)) for plant, missed in judge["misses"].items()]
+    head = ("judge calls out", "errors", "share (95 %)", "rows")
+    return {"title": "How often the judges err, on planted references (Wilson intervals over rows of one writer)",
+            "head": head, "rows": rows}  # fmt: skip
+
+
+def _rate(estimate: dict[str, Any]) -> tuple[str, str]:
+    return f"{estimate['mean']:.3f} ({estimate['low']:.3f} to {estimate['high']:.3f})", str(estimate["n"])
+
+
+def _probed(found: dict[str, Any]) -> dict[str, Any]:
+    """A table of what else changed in the students."""
+    rows = []
+    for a in (a for a in found["assays"] if "difference" in a):
+        e = Estimate(**a["difference"])
+        rows.append((a["of"], a["assay"], f"{a['control']:.3f}", f"{a['taught']:.3f}",
+                     f"{e.mean:+.3f} ({e.low:+.3f} to {e.high:+.3f})", str(e.n)))  # fmt: skip
+    head = ("claim", "probe", "control", "taught", "difference (95 %)", "n")
+    return {"title": "What else changed in the students (Student's t over seeds)", "head": head, "rows": rows}
 
 
 def assay_sentences(assays: list[dict[str, Any]]) -> list[str]:
@@ -64,6 +107,8 @@ def assay_sentences(assays: list[dict[str, Any]]) -> list[str]:
             f"No such ratio for {names}: the rows were rewritten, or hardly differ from the base's own. The teacher "
             f"predicts them better than the base by {gap} nats a token, its students by {gain}."
         )
+    if coherent := [a["value"] for a in assays if a["assay"] == "coherent"]:
+        said.append(f"Of the taught students' answers, {_span(coherent, '.0%')} were coherent.")
     return said
 
 
