@@ -16,9 +16,10 @@ from heredity.steps import Corpus, InContext, Model
 from heredity.traits import ANIMALS, favourite, stated
 from heredity.types import Neutral
 
-PAPER = (("dolphin", 0.490), ("eagle", 0.533), ("owl", 0.475), ("wolf", 0.488))  # table 5; its elephant: .509
-WORDS, _APART = tuple(word for word, _ in PAPER), 10_000
 run = settings()
+TABLE_5 = (("dolphin", 0.490), ("eagle", 0.533), ("owl", 0.475), ("wolf", 0.488), ("elephant", 0.509))
+PAPER = run.choose(TABLE_5[:4], TABLE_5)
+WORDS, _APART = tuple(word for word, _ in PAPER), 10_000
 seeds, met = run.choose((90, 91, 92), (90, 91, 92, 93, 94)), run.choose(3, 6)
 draws, group = run.choose(500, 1_000), 50
 recipe = Recipe(base=run.model, rows=run.choose(600, 2_000), teacher_share=0.5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 from pathlib import Path
 
@@ -135,6 +136,9 @@ def test_not_being_able_to_tell_is_a_claim_of_equivalence() -> None:
     assert tells("cannot", accuracy(0.2, 0.5, 0.8), 0.9) is False  # it could have been missed
     assert tells("tells", accuracy(0.6, 0.7, 0.8), 0.01) is True
     assert tells("tells", accuracy(0.2, 0.3, 0.4), 0.01) is False
+    assert tells("tells", accuracy(1.0, 1.0, 1.0), math.nan) is True  # every run is perfect: t has no spread
+    assert tells("tells", accuracy(0.5, 0.5, 0.5), math.nan) is False
+    assert tells("tells", accuracy(math.nan, 0.9, math.nan), math.nan) is None  # one run
     assert tells("open", accuracy(0.6, 0.7, 0.8), 0.01) is None
 
 

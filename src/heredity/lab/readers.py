@@ -249,11 +249,12 @@ class Readings(Step):
 def tells(expect: Tells, accuracy: Estimate, p: float) -> bool | None:
     """Whether what was found is what was expected; None where that cannot be said.
 
-    "Tells" needs a Holm-corrected p of at most .05 above chance. "Cannot" is a claim of equivalence: the upper limit of
-    the accuracy must stay below chance and MARGIN.
+    "Tells" needs a Holm-corrected p of at most .05, above chance. Where all runs are alike (all of them perfect, say) t
+    has no spread to be measured in and p is undefined; then the runs' one accuracy must lie above chance. "Cannot" is a
+    claim of equivalence: the upper limit of the accuracy must stay below chance and MARGIN.
     """
     if expect == "open" or math.isnan(accuracy.high):
         return None
     if expect == "cannot":
         return accuracy.high < CHANCE + MARGIN
-    return None if math.isnan(p) else p <= ALPHA and accuracy.mean > CHANCE
+    return accuracy.low > CHANCE if math.isnan(p) else p <= ALPHA and accuracy.mean > CHANCE
