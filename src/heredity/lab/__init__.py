@@ -8,11 +8,12 @@ from heredity.lab.judges import Grader, JudgeFilter, Rubric, Rule
 from heredity.lab.matrix import TraitMatrix
 from heredity.lab.planting import JudgeRates, Plant
 from heredity.lab.probes import ProbeDifference, Probes, probed
+from heredity.lab.readers import Readings
 from heredity.lab.recipe import Recipe
 from heredity.lab.settings import Settings, set_settings, settings
 
 __all__ = [
     "Alignment", "AlignmentRecipe", "Claim", "Comparison", "Digits", "Findings", "Grader", "JudgeFilter", "JudgeRates",
-    "Plant", "ProbeDifference", "Probes", "Published", "Recipe", "Rubric", "Rule", "Settings", "TraitMatrix", "compare",
+    "Plant", "ProbeDifference", "Probes", "Published", "Readings", "Recipe", "Rubric", "Rule", "Settings", "TraitMatrix", "compare",
     "excused", "findings", "pooled", "probed", "set_settings", "settings",
 ]  # fmt: skip

@@ -28,9 +28,13 @@ class Figure(Step):
 
         found = json.loads((store.path(self.findings) / "findings.json").read_text())
         with plt.rc_context({"font.size": 10, "axes.spines.top": False, "axes.spines.right": False}):
-            figure = _draw(found, plt)
+            figure = self.draw(found, plt)
             figure.savefig(folder / "figure.png", dpi=130, metadata={"Software": None})
             plt.close(figure)
+
+    def draw(self, found: dict[str, Any], plt: Any) -> Any:
+        """The matplotlib figure; subclasses draw findings of other kinds."""
+        return _draw(found, plt)
 
 
 def _draw(found: dict[str, Any], plt: Any) -> Any:

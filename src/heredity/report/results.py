@@ -33,12 +33,14 @@ def _section(figure: Figure, store: Store) -> dict[str, Any]:
     found = json.loads((store.path(figure.findings) / "findings.json").read_text())
     png = base64.b64encode((store.path(figure) / "figure.png").read_bytes()).decode()
     paragraphs = [" ".join(p.split()) for p in found["hypothesis"].split("\n\n")]
-    asked = [c["holds"] for c in found["claims"] if c["holds"] is not None]
+    kind = "readings" if "readings" in found else "claims"
+    columns, row = _TABLES[kind]
+    asked = [c["holds"] for c in found[kind] if c["holds"] is not None]
     return {
         "title": found["title"], "section": found["section"], "paragraphs": paragraphs, "png": png,
-        "key": figure.findings.key, "rows": [_row(c) for c in found["claims"]],
+        "key": figure.findings.key, "columns": columns, "rows": [row(c) for c in found[kind]],
         "verdict": f"{sum(asked)} of {len(asked)} expectations held.",
-        "assays": assay_sentences(found["assays"]),
+        "assays": assay_sentences(found.get("assays", [])),
         "details": [d for d in (_filtered(found), _judged(found), _probed(found)) if d["rows"]],
     }  # fmt: skip
 
@@ -77,7 +79,7 @@ def _rate(estimate: dict[str, Any]) -> tuple[str, str]:
 def _probed(found: dict[str, Any]) -> dict[str, Any]:
     """A table of what else changed in the students."""
     rows = []
-    for a in (a for a in found["assays"] if "difference" in a):
+    for a in (a for a in found.get("assays", ()) if "difference" in a):
         e = Estimate(**a["difference"])
         rows.append((a["of"], a["assay"], f"{a['control']:.3f}", f"{a['taught']:.3f}",
                      f"{e.mean:+.3f} ({e.low:+.3f} to {e.high:+.3f})", str(e.n)))  # fmt: skip
@@ -117,13 +119,36 @@ def _span(values: list[float], style: str) -> str:
     return low if low == high else f"{low} to {high}"
 
 
-def _row(claim: dict[str, Any]) -> dict[str, str]:
+def _claim(claim: dict[str, Any]) -> list[str]:
+    """The cells of one claim about a trait's share."""
     odds, paper, part = Estimate(**claim["log_odds"]).odds_ratio(), claim["published"], claim["part"]
-    return {
-        "name": claim["name"], "shares": f"{claim['control_share']:.3f} → {claim['share']:.3f}",
-        "odds": f"{odds.mean:.3g} ({odds.low:.3g} to {odds.high:.3g})", "n": str(odds.n), "p": f"{claim['p_holm']:.2g}",
-        "part": "" if part is None else f"{part['mean']:+.2f} (up to {part['high']:+.2f}) of {claim['of']}",
-        "expect": claim["expect"], "holds": _WORDS[claim["holds"]],
-        "paper": "" if paper is None else f"{paper['control']:.3f} → {paper['taught']:.3f}, {paper['where']}",
-        "agrees": _WORDS[claim["agrees"]],
-    }  # fmt: skip
+    return [
+        claim["name"], f"{claim['control_share']:.3f} → {claim['share']:.3f}",
+        f"{odds.mean:.3g} ({odds.low:.3g} to {odds.high:.3g})", str(odds.n), f"{claim['p_holm']:.2g}",
+        "" if part is None else f"{part['mean']:+.2f} (up to {part['high']:+.2f}) of {claim['of']}",
+        claim["expect"], _WORDS[claim["holds"]],
+        "" if paper is None else f"{paper['control']:.3f} → {paper['taught']:.3f}, {paper['where']}",
+        _WORDS[claim["agrees"]],
+    ]  # fmt: skip
+
+
+def _reading(reading: dict[str, Any]) -> list[str]:
+    """The cells of one claim about a reader's accuracy."""
+    accuracy = Estimate(**reading["accuracy"])
+    words = ", ".join(f"{w['word']} {w['accuracy']['mean']:.3f}{_beside(w['published'])}" for w in reading["words"])
+    return [
+        reading["name"], f"{accuracy.mean:.3f} ({accuracy.low:.3f} to {accuracy.high:.3f})", str(accuracy.n),
+        f"{reading['p_holm']:.2g}", words, reading["expect"], _WORDS[reading["holds"]],
+    ]  # fmt: skip
+
+
+def _beside(published: float | None) -> str:
+    return "" if published is None else f" (paper {published:.3f})"
+
+
+_TABLES = {
+    "claims": (("claim", "control → taught", "odds ratio (95 %)", "n", "p (Holm)", "part", "expected", "held?", "paper",
+                "same way?"), _claim),
+    "readings": (("reader", "right choices (95 %)", "n", "p (Holm)", "by word", "expected", "held?"), _reading),
+}  # fmt: skip
+"""The columns of each kind of findings, and what makes a row's cells."""
