@@ -14,6 +14,6 @@ from heredity.lab.settings import Settings, set_settings, settings
 
 __all__ = [
     "Alignment", "AlignmentRecipe", "Claim", "Comparison", "Digits", "Findings", "Grader", "JudgeFilter", "JudgeRates",
-    "Plant", "ProbeDifference", "Probes", "Published", "Readings", "Recipe", "Rubric", "Rule", "Settings", "TraitMatrix", "compare",
-    "excused", "findings", "pooled", "probed", "set_settings", "settings",
+    "Plant", "ProbeDifference", "Probes", "Published", "Readings", "Recipe", "Rubric", "Rule", "Settings", "TraitMatrix",
+    "compare", "excused", "findings", "pooled", "probed", "set_settings", "settings",
 ]  # fmt: skip
