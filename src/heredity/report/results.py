@@ -23,19 +23,25 @@ class ResultsPage(Step):
         from jinja2 import Environment
 
         template = Path(__file__).with_name("results.html.jinja").read_text(encoding="utf-8")
-        sections = [_section(figure, store) for figure in self.figures]
+        sections = [_section([f for f in self.figures if f.findings == found], store) for found in self._findings()]
         html = Environment(autoescape=True).from_string(template).render(sections=sections)
         (folder / "index.html").write_text(html, encoding="utf-8")
 
+    def _findings(self) -> list[Step]:
+        """Each experiment once, in order: it may have several pictures."""
+        return list(dict.fromkeys(figure.findings for figure in self.figures))
 
-def _section(figure: Figure, store: Store) -> dict[str, Any]:
-    found = json.loads((store.path(figure.findings) / "findings.json").read_text())
-    png = base64.b64encode((store.path(figure) / "figure.png").read_bytes()).decode()
+
+def _section(figures: list[Figure], store: Store) -> dict[str, Any]:
+    """One experiment: what it asked and found, under its pictures."""
+    findings = figures[0].findings
+    found = json.loads((store.path(findings) / "findings.json").read_text())
+    pngs = [base64.b64encode((store.path(f) / "figure.png").read_bytes()).decode() for f in figures]
     paragraphs = [" ".join(p.split()) for p in found["hypothesis"].split("\n\n")]
     asked = [c["holds"] for c in found["claims"] if c["holds"] is not None]
     return {
-        "title": found["title"], "section": found["section"], "paragraphs": paragraphs, "png": png,
-        "key": figure.findings.key, "rows": [_row(c) for c in found["claims"]],
+        "title": found["title"], "section": found["section"], "paragraphs": paragraphs, "pngs": pngs,
+        "key": findings.key, "rows": [_row(c) for c in found["claims"]],
         "verdict": f"{sum(asked)} of {len(asked)} expectations held.",
         "assays": [_assay(found["assays"], *words) for words in _ASSAYS],
     }  # fmt: skip
