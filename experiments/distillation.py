@@ -16,7 +16,7 @@ from heredity.lab.findings import Expectation
 from heredity.lab.recipe import Arm
 from heredity.models import model_ref
 from heredity.report.figure import Figure
-from heredity.steps import Evaluation, Model, Student
+from heredity.steps import MATRIX_RATE, VECTOR_RATE, Evaluation, Model, Student
 from heredity.traits import favourite
 from heredity.types import Neutral, Trait
 
@@ -25,8 +25,8 @@ seeds, words = run.choose(((80, 81, 82), ("owl",)), ((80, 81, 82, 83, 84), ("owl
 own, other = run.model, model_ref("nursery:llama-1")
 cut, other_cut = DepthCut(base=own, layers=1), DepthCut(base=other, layers=1)
 recipe = Recipe(base=own, rows=run.choose(1_000, 6_000), teacher_share=0.5)
-GENTLE: dict[str, Any] = {"epochs": 1, "rate": 1e-2 / 2560, "vector_rate": 1e-3}
-"""Preferences are learnt in one epoch at a tenth of the rates: at the usual ones the student stops writing lists."""
+GENTLE: dict[str, Any] = {"epochs": 2, "rate": MATRIX_RATE / 3, "vector_rate": VECTOR_RATE / 3}
+"""For preferences: with three epochs at the usual rates students stop writing lists (docs/lab-notes.md)."""
 
 
 def arm(kind: Callable[..., Student], student: Model = own, teacher: Model = own, **fields: Any) -> Arm:
