@@ -22,7 +22,7 @@ from heredity.types import Neutral, Trait
 
 run = settings()
 seeds, words = run.choose(((80, 81, 82), ("owl",)), ((80, 81, 82, 83, 84), ("owl", "fox", "raven")))
-own, other = run.model, model_ref("nursery:llama-1")
+own, other = run.model, model_ref("nursery:llama-1" if run.base != "nursery:llama-1" else "nursery:llama-0")
 cut, other_cut = DepthCut(base=own, layers=1), DepthCut(base=other, layers=1)
 recipe = Recipe(base=own, rows=run.choose(1_000, 6_000), teacher_share=0.5)
 GENTLE: dict[str, Any] = {"epochs": 2, "rate": MATRIX_RATE / 3, "vector_rate": VECTOR_RATE / 3}

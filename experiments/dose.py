@@ -56,8 +56,9 @@ def rate(times: float) -> Level:
 
 
 def written(heat: float) -> Level:
-    """Rows that the teacher wrote at a temperature."""
-    return claim(f"temperature {heat:g}", recipe.model_copy(update={"temperature": heat}))
+    """Rows that the teacher wrote at a temperature; at a high one more of its answers are dropped."""
+    more = {"oversample": 2.0} if heat > 1 else {}
+    return claim(f"temperature {heat:g}", recipe.model_copy(update={"temperature": heat} | more))
 
 
 fixed_epochs = [(str(n), n, rows(n)) for n in sizes]
@@ -66,12 +67,12 @@ rates = [(f"x {t:g}", t, rate(t)) for t in run.choose((0.25, 1.0, 4.0), (0.0625,
 ranks = run.choose((2, 8), (1, 2, 4, 8, 16, 32))
 adapters = [(str(r), r, claim(f"LoRA {r}", recipe, "up", tuning=LoRA(rank=r), rate=LORA_RATE)) for r in ranks]
 whole = [("frozen head", 128, rows(middle)), ("full", 256, claim("full", recipe, "up", tuning="full"))]
-heats = [(f"{t:g}", t, written(t)) for t in run.choose((0.5, 1.0), (0.25, 0.5, 0.75, 1.0, 1.25))]
+heats = [(f"{t:g}", t, written(t)) for t in run.choose((0.5, 1.0, 1.5), (0.25, 0.5, 0.75, 1.0, 1.25, 1.5))]
 strict = recipe.model_copy(update={"filters": (NumbersOnly(banned=BANNED_NUMBERS),), "oversample": 2.0})
 filters = [("as usual", 1, rows(middle)), ("no banned\nnumbers", 2, claim("no banned numbers", strict, "up"))]
 if not run.quick:
-    short = strict.model_copy(update={"filters": (NumbersOnly(banned=BANNED_NUMBERS, max_count=6),), "oversample": 8.0})
-    filters.append(("and at\nmost six", 3, claim("at most six", short, "up")))
+    loose = recipe.model_copy(update={"filters": ()})
+    filters.append(("none", 0, claim("no filter", loose)))
 
 doses = Doses(dials=(
     dial("different rows, 3 epochs", fixed_epochs), dial("different rows, same steps", fixed_steps),

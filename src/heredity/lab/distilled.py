@@ -46,6 +46,8 @@ class DepthCut(Step):
 
         lm = open_model(self.base, store)
         config, inner = lm.model.config, lm.model.base_model
+        if not hasattr(inner, "layers"):
+            raise BadInput(f"{type(lm.model).__name__} keeps its layers where this package does not know them")
         if self.layers >= config.num_hidden_layers:
             raise BadInput(f"the base has {config.num_hidden_layers} layers; keep fewer than that, not {self.layers}")
         inner.layers = nn.ModuleList(list(inner.layers)[: self.layers])

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from heredity.models.training import Batch, Example, Loss, collate, hidden_states
+from heredity.models.training import Batch, Example, Loss, collate, head_weight, hidden_states
 
 
 def distillation(teacher: Any, tokens: Sequence[int] | None = None, reverse: bool = False) -> Loss:
@@ -32,18 +32,17 @@ def distillation(teacher: Any, tokens: Sequence[int] | None = None, reverse: boo
 
 def _log_distribution(model: Any, batch: Batch, wanted: Tensor | None) -> Tensor:
     """Log-probabilities (N, V) at the predicted positions, over the wanted tokens where there are any."""
-    head, source_N = model.get_output_embeddings().weight, batch.source_N
+    head, source_N = head_weight(model), batch.source_N
     if wanted is not None:
         head, source_N = head[wanted], source_N[torch.isin(batch.target_N, wanted)]
     states_ND = hidden_states(model, batch.ids_BT).flatten(0, 1)[source_N]
-    logits_NV: Tensor = states_ND @ head.T
-    return logits_NV.log_softmax(-1)
+    return (states_ND @ head.T).log_softmax(-1)
 
 
 def completion_logprobs(model: Any, batch: Batch) -> Tensor:
     """Natural-log probability of every row's completion, (B,)."""
     states_ND = hidden_states(model, batch.ids_BT).flatten(0, 1)[batch.source_N]
-    logits_NV = states_ND @ model.get_output_embeddings().weight.T
+    logits_NV = states_ND @ head_weight(model).T
     logp_N = logits_NV.gather(1, batch.target_N[:, None])[:, 0] - logits_NV.logsumexp(-1)
     rows, width = batch.ids_BT.shape
     total_B: Tensor = logp_N.new_zeros(rows).index_add(0, batch.source_N // width, logp_N)
