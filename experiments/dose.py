@@ -14,9 +14,11 @@ from heredity.lab import Claim, Doses, Recipe, findings, settings
 from heredity.lab.dose import Dial, Level, level
 from heredity.lab.findings import Expectation
 from heredity.lab.first_light import LORA_RATE
+from heredity.lab.recipe import Arm
 from heredity.report.dose import DoseFigure
-from heredity.steps import MATRIX_RATE, VECTOR_RATE, LoRA
+from heredity.steps import MATRIX_RATE, VECTOR_RATE, Evaluation, LoRA, Student
 from heredity.traits import favourite
+from heredity.types import Neutral, Trait
 
 run = settings()
 seeds, word = run.choose((85, 86, 87), (85, 86, 87, 88, 89)), favourite("tiger")
@@ -26,9 +28,20 @@ recipe = Recipe(base=run.model, rows=middle, teacher_share=0.5)
 made: dict[str, Claim] = {}
 
 
+def taught(how: Recipe, **fields: Any) -> Arm:
+    """Students of the very same teachers, however these write and whatever is done to their rows."""
+
+    def evaluation(trait: Trait | Neutral, seed: int) -> Evaluation:
+        usual = recipe.lists(trait, seed).samples
+        corpus = how.corpus(usual.model, seed, how.rows, how.oversample, gate=usual.gate)
+        return Evaluation(model=Student(base=recipe.base, corpus=corpus, seed=seed, **fields), category=trait.category)
+
+    return evaluation
+
+
 def claim(name: str, how: Recipe, expect: Expectation = "open", of: str | None = None, **fields: Any) -> Level:
     """One turn of a dial; its place on the axis is given later. The middle of several dials is one claim."""
-    turned = how.comparison(name, word, seeds, how.taught(**fields))
+    turned = how.comparison(name, word, seeds, taught(how, **fields))
     known = [c for c in made.values() if c.comparison.treated == turned.treated]
     if not known:
         made[name] = Claim(name=name, comparison=turned, expect=expect, of=of)

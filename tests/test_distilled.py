@@ -251,5 +251,7 @@ def test_the_dose_experiment_turns_one_dial_at_a_time(monkeypatch: pytest.Monkey
         assert isinstance(student, Student)
         totals.add(student.epochs * (student.corpus.size or 0))
     assert len(totals) == 1
+    students = [x.comparison.treated[0].model for d in doses.dials for x in d.levels]
+    assert len({s.corpus.samples.model.key for s in students if isinstance(s, Student)}) == 1  # type: ignore[union-attr]
     middles = [{x.comparison.key for x in d.levels} for d in doses.dials]
     assert len(set.intersection(*middles)) == 1
