@@ -58,8 +58,8 @@ claims = [
 ]  # fmt: skip
 distillation = findings("Distillation as it is practised", "3.1, 5.1", claims, __doc__)
 formats = [
-    Format(model=learner, corpus=learner.corpus)
+    Format(model=_learner, corpus=_learner.corpus)
     for how, _, _ in ARMS.values()
-    if isinstance(learner := how(favourite(words[0]), seeds[0]).model, Student)
+    if isinstance(_learner := how(favourite(words[0]), seeds[0]).model, Student)
 ]
 figure = Figure(findings=distillation)
