@@ -49,8 +49,8 @@ def _draw(title: str, dials: list[dict[str, Any]], plt: Any) -> Any:
         below.set_xticks([x["value"] for x in levels], labels=[x["label"] for x in levels], rotation=30, ha="right")
         below.set_xticks([], minor=True)
         below.set_xlabel(dial["name"])
-    axes[0][0].set_ylabel("lift of the trait\n(log-odds over the neutral teacher's student)")
-    axes[1][0].set_ylabel("loss on fresh rows: part of the way\nfrom the base's to the teacher's")
+    axes[0][0].set_ylabel("lift of the trait over the\nneutral control (log-odds)")
+    axes[1][0].set_ylabel("part of the way to the\nteacher's loss on fresh rows")
     return figure
 
 
