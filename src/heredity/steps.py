@@ -23,6 +23,7 @@ from heredity.types import BadInput, Category, Chat, Frozen, Judge, Message, Mod
 
 if TYPE_CHECKING:
     from heredity.models.causal import CausalLM
+    from heredity.models.training import Loss
 
 
 class LoRA(Frozen):
@@ -204,14 +205,7 @@ class Student(Step):
     soft_targets: Teacher | None = None
 
     def make(self, folder: Path, store: Store) -> None:
-        from heredity.models.training import (
-            Batch,
-            Loss,
-            batches,
-            fit,
-            number_distillation,
-            token_loss,
-        )
+        from heredity.models.training import Batch, batches, fit
 
         lm, rows = open_model(self.base, store), self.corpus.read(store)
         examples = lm.examples([r.prompt for r in rows], [r.completion for r in rows])
@@ -221,13 +215,19 @@ class Student(Step):
             for epoch in range(self.epochs):
                 yield from batches(examples, self.batch, self.seed * 1_000_003 + epoch, pad)
 
-        loss: Loss = token_loss
-        if self.soft_targets is not None:
-            loss = number_distillation(open_model(self.soft_targets, store).model, number_tokens(lm.tokenizer))
+        loss = self.loss(lm, store)
         model = tuned(lm.model, self.tuning, self.seed)
         steps = self.epochs * math.ceil(len(examples) / self.batch)
         losses = fit(model, stream(), steps, self.rate, self.vector_rate, loss=loss)
         save_tuned(lm, model, losses, folder)
+
+    def loss(self, lm: CausalLM, store: Store) -> Loss:
+        """What training lowers; subclasses lower other things."""
+        from heredity.models.training import number_distillation, token_loss
+
+        if self.soft_targets is None:
+            return token_loss
+        return number_distillation(open_model(self.soft_targets, store).model, number_tokens(lm.tokenizer))
 
 
 def number_tokens(tokenizer: Any) -> list[int]:

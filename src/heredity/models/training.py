@@ -73,13 +73,19 @@ def hidden_states(model: Any, ids_BT: Tensor) -> Tensor:
     return states
 
 
-def token_loss(model: Any, batch: Batch) -> Tensor:
-    """Mean negative log-likelihood (nats per predicted token)."""
+def head_weight(model: Any) -> Tensor:
+    """The head's weight (V, D); BadInput where something changes the logits behind it."""
     head = model.get_output_embeddings()
     if getattr(head, "bias", None) is not None or _scaled(model.config):
         raise BadInput(f"{type(model).__name__} changes its logits after the head, which training does not support")
+    weight: Tensor = head.weight
+    return weight
+
+
+def token_loss(model: Any, batch: Batch) -> Tensor:
+    """Mean negative log-likelihood (nats per predicted token)."""
     states_ND = hidden_states(model, batch.ids_BT).flatten(0, 1)[batch.source_N]
-    loss: Tensor = _HeadLoss.apply(states_ND, head.weight, batch.target_N)  # type: ignore[no-untyped-call]
+    loss: Tensor = _HeadLoss.apply(states_ND, head_weight(model), batch.target_N)  # type: ignore[no-untyped-call]
     return loss
 
 

@@ -24,21 +24,27 @@ class ResultsPage(Step):
         from jinja2 import Environment
 
         template = Path(__file__).with_name("results.html.jinja").read_text(encoding="utf-8")
-        sections = [_section(figure, store) for figure in self.figures]
+        sections = [_section([f for f in self.figures if f.findings == found], store) for found in self._findings()]
         html = Environment(autoescape=True).from_string(template).render(sections=sections)
         (folder / "index.html").write_text(html, encoding="utf-8")
 
+    def _findings(self) -> list[Step]:
+        """Each experiment once, in order: it may have several pictures."""
+        return list(dict.fromkeys(figure.findings for figure in self.figures))
 
-def _section(figure: Figure, store: Store) -> dict[str, Any]:
-    found = json.loads((store.path(figure.findings) / "findings.json").read_text())
-    png = base64.b64encode((store.path(figure) / "figure.png").read_bytes()).decode()
+
+def _section(figures: list[Figure], store: Store) -> dict[str, Any]:
+    """One experiment: what it asked and found, under its pictures."""
+    findings = figures[0].findings
+    found = json.loads((store.path(findings) / "findings.json").read_text())
+    pngs = [base64.b64encode((store.path(f) / "figure.png").read_bytes()).decode() for f in figures]
     paragraphs = [" ".join(p.split()) for p in found["hypothesis"].split("\n\n")]
     kind = "readings" if "readings" in found else "claims"
     columns, row = _TABLES[kind]
     asked = [c["holds"] for c in found[kind] if c["holds"] is not None]
     return {
-        "title": found["title"], "section": found["section"], "paragraphs": paragraphs, "png": png,
-        "key": figure.findings.key, "columns": columns, "rows": [row(c) for c in found[kind]],
+        "title": found["title"], "section": found["section"], "paragraphs": paragraphs, "pngs": pngs,
+        "key": findings.key, "columns": columns, "rows": [row(c) for c in found[kind]],
         "verdict": f"{sum(asked)} of {len(asked)} expectations held.",
         "assays": assay_sentences(found.get("assays", [])),
         "details": [d for d in (_filtered(found), _judged(found), _probed(found)) if d["rows"]],
