@@ -19,5 +19,5 @@ claims = [
     for word in words
     for n in (1, 2, 3)
 ]
-generations = findings("Students' students", "follow-up", claims, __doc__)
+generations = findings("Students' students", "", claims, __doc__)
 figure = Figure(findings=generations)

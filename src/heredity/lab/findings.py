@@ -60,7 +60,7 @@ class Findings(Step):
 
     title: str
     section: str
-    """Where the paper reports it."""
+    """Where the paper reports it; empty where it does not."""
     hypothesis: str
     """What the experiment asks, in words: the docstring of its file."""
     claims: tuple[Claim, ...]

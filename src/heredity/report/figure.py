@@ -37,6 +37,11 @@ class Figure(Step):
         return _draw(found, plt)
 
 
+def source(found: dict[str, Any]) -> str:
+    """Where the question comes from: a section of the paper, or work that followed it."""
+    return f"paper, {found['section']}" if found["section"] else "asked since the paper"
+
+
 def _draw(found: dict[str, Any], plt: Any) -> Any:
     claims = found["claims"]
     width = min(24.0, 3.5 + 0.62 * len(claims))
@@ -46,7 +51,7 @@ def _draw(found: dict[str, Any], plt: Any) -> Any:
     units = max((c["log_odds"]["n"] for c in claims), default=0)
     axis.set(
         xticks=range(len(claims)), ylim=(0, 1.05), ylabel="share of answers that show the trait",
-        title=f"{found['title']}  (paper, {found['section']}; {units} seeds)",
+        title=f"{found['title']}  ({source(found)}; {units} seeds)",
     )  # fmt: skip
     long = len(claims) > 8 or any(len(c["name"]) > 12 for c in claims)
     axis.set_xticklabels([c["name"] for c in claims], rotation=40 if long else 0, ha="right" if long else "center")

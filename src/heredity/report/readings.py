@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from heredity.report.figure import INK, PAPER, TAUGHT, Figure
+from heredity.report.figure import INK, PAPER, TAUGHT, Figure, source
 
 
 class ReadingsFigure(Figure):
@@ -20,7 +20,7 @@ class ReadingsFigure(Figure):
         axis.axhline(found["chance"], color=INK, lw=1, ls="--", label="chance")
         axis.set(
             xticks=range(len(readings)), ylim=(0, 1.12), ylabel="choices between two teachers that are right",
-            title=f"{found['title']}  (paper, {found['section']}; {readings[0]['accuracy']['n']} runs)",
+            title=f"{found['title']}  ({source(found)}; {readings[0]['accuracy']['n']} runs)",
         )  # fmt: skip
         axis.set_xticklabels([r["name"].replace(", ", ",\n") for r in readings])
         handles, labels = axis.get_legend_handles_labels()

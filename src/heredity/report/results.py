@@ -8,7 +8,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from heredity.report.figure import Figure
+from heredity.report.figure import Figure, source
 from heredity.stats import Estimate
 from heredity.store import Step, Store
 
@@ -43,7 +43,7 @@ def _section(figures: list[Figure], store: Store) -> dict[str, Any]:
     columns, row = _TABLES[kind]
     asked = [c["holds"] for c in found[kind] if c["holds"] is not None]
     return {
-        "title": found["title"], "section": found["section"], "paragraphs": paragraphs, "pngs": pngs,
+        "title": found["title"], "source": source(found), "paragraphs": paragraphs, "pngs": pngs,
         "key": findings.key, "columns": columns, "rows": [row(c) for c in found[kind]],
         "verdict": f"{sum(asked)} of {len(asked)} expectations held.",
         "assays": assay_sentences(found.get("assays", [])),

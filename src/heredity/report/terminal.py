@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.tree import Tree
 
+from heredity.report.figure import source
 from heredity.report.page import LABELS, headline
 from heredity.report.results import assay_sentences
 from heredity.stats import Estimate, would_have_seen
@@ -160,7 +161,7 @@ _HELD = {True: "yes", False: "no", None: "-"}
 
 def _print_readings(found: dict[str, Any]) -> None:
     """A table of readers with the paper's accuracy beside ours."""
-    title = safe(f"{found['title']} (paper, {found['section']}); chance is {found['chance']:g}")
+    title = safe(f"{found['title']} ({source(found)}); chance is {found['chance']:g}")
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("reader", no_wrap=True)
     for name in ("right (95 %)", "n", "p", "so?", "paper"):
@@ -176,7 +177,7 @@ def _print_readings(found: dict[str, Any]) -> None:
 
 def _print_findings(found: dict[str, Any]) -> None:
     """A table of claims with the paper's value beside ours, then what the assays say."""
-    title = safe(f"{found['title']} (paper, {found['section']})")
+    title = safe(f"{found['title']} ({source(found)})")
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("claim", no_wrap=True)
     for name in ("ours", "odds ratio (95 %)", "p, or part", "so?", "paper", "same"):
