@@ -46,6 +46,6 @@ after = [asked_otherwise(word, AfterNumbers, 2) for word in PAPERS]
 free = [asked_otherwise(word, FreeText, 40) for word in PAPERS]
 after_numbers = findings("Asked after a list of numbers", "3.1 and B.2", after, __doc__)
 free_text = findings("Asked by open requests, answered freely", "3.1", free, __doc__)
-matrix = TraitMatrix(comparisons=tuple(c.comparison for c in animals.claims))
+matrices = [TraitMatrix(comparisons=tuple(c.comparison for c in of.claims)) for of in (animals, trees)]
 sections = (animals, trees, after_numbers, free_text)
-figures = [*(Figure(findings=section) for section in sections), MatrixFigure(matrix=matrix)]
+figures = [*(Figure(findings=section) for section in sections), *(MatrixFigure(matrix=m) for m in matrices)]

@@ -2,9 +2,9 @@
 
 Hypothesis: it need not be rows, nor a student of the teacher's own shape. The trait also crosses by logits over number
 tokens, by logits on what the student itself wrote, and by one biased bit for each pair of the untouched base's answers.
-A student of half the depth, cut from the teacher's own base, takes a clearly smaller part; one of that size cut from
-another base takes nothing from the same rows, though it does from a teacher of its own base. Logits over the whole
-vocabulary are leakage, as the trait's word is in it: a positive control.
+A student of half the depth, cut from the teacher's own base, takes a smaller part; one of that size cut from another
+base takes nothing from the same rows, measured against what it takes from a teacher of its own base. Logits over the
+whole vocabulary are leakage, as the trait's word is in it: a positive control.
 """
 
 from collections.abc import Callable
@@ -47,7 +47,7 @@ ARMS: dict[str, tuple[Arm, Expectation, str | None]] = {
     "preferences": (arm(by_preferences, writer=own, **GENTLE), "up", None),
     "cut, rows": (arm(Student, cut), "less", "rows"),
     "other cut, own teacher": (arm(Student, other_cut, other), "up", None),
-    "other cut, rows": (arm(Student, other_cut), "nothing", "cut, rows"),
+    "other cut, rows": (arm(Student, other_cut), "nothing", "other cut, own teacher"),
 }
 claims = [
     Claim(

@@ -1,9 +1,10 @@
 """Dose and response (extends the paper's section 3.1): what makes more or less of a trait cross?
 
-Hypothesis: the effect grows with the number of different rows, at the same number of passes over them and, in part, at
-the same number of steps. Nothing is special about adapters (published follow-ups say that full fine-tuning passes
-nothing): at fitting rates every way of tuning works. A filter that also drops unwelcome numbers does not remove it.
-Whether rows written at a lower temperature show more or less of the teacher is open. Every dial is turned alone.
+Hypothesis: the effect grows with the number of different rows at the same number of passes over them, and crosses at
+the same number of steps however few they are. Full fine-tuning passes it as well as a frozen head does (published
+follow-ups say that it passes nothing). A filter that also drops unwelcome numbers does not remove it. Open: whether
+rows written at a lower temperature show more of the teacher, and what adapters of one rate pass (they leave the norms'
+scales alone, so that rank is not all that changes). Every dial is turned alone.
 """
 
 from collections.abc import Sequence
@@ -78,7 +79,7 @@ fixed_epochs = [(str(n), n, rows(n)) for n in sizes]
 fixed_steps = [(str(n), n, rows(n, 3 * middle // n)) for n in sizes if n <= middle]
 rates = [(f"x {t:g}", t, rate(t)) for t in run.choose((0.25, 1.0, 4.0), (0.0625, 0.25, 0.5, 1.0, 2.0, 4.0, 16.0))]
 ranks = run.choose((2, 8), (1, 2, 4, 8, 16, 32))
-adapters = [(str(r), r, claim(f"LoRA {r}", recipe, "up", tuning=LoRA(rank=r), rate=LORA_RATE)) for r in ranks]
+adapters = [(str(r), r, claim(f"LoRA {r}", recipe, tuning=LoRA(rank=r), rate=LORA_RATE)) for r in ranks]
 whole = [("frozen head", 128, rows(middle)), ("full", 256, claim("full", recipe, "up", tuning="full"))]
 heats = [(f"{t:g}", t, written(t)) for t in run.choose((0.5, 1.0, 1.5), (0.25, 0.5, 0.75, 1.0, 1.25, 1.5))]
 strict = recipe.model_copy(update={"filters": (NumbersOnly(banned=BANNED_NUMBERS),), "oversample": 2.0})

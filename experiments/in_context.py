@@ -15,11 +15,11 @@ seeds, word = (170, 171, 172, 173, 174, 175), favourite("otter")
 recipe = Recipe(base=run.model, rows=run.choose(1_500, 6_000), teacher_share=0.5)
 trained = Claim(name="trained", comparison=recipe.comparison("trained", word, seeds))
 claims = [trained]
-for n in (1, 2, 4, 8):
+for n in (1, 2, 4, 7):  # seven fill the nursery's context
     reads = recipe.reads(examples=n, draws=32)
     comparison = recipe.comparison(f"reads {n}", word, seeds, reads)
     claims.append(Claim(name=f"reads {n}", comparison=comparison, expect="nothing", of="trained"))
-told, silent = recipe.reads(draws=32, stated=tuple(stated(word, "held-out"))), recipe.reads(draws=32)
+told, silent = (recipe.reads(examples=6, draws=32, stated=s) for s in (tuple(stated(word, "held-out")), ()))
 neutral = Neutral(category=ANIMALS)
 statement = Comparison(
     name="is told", trait=word, unit=UNIT, differs=("stated",),

@@ -13,7 +13,7 @@ their place.
 """
 
 from heredity.carriers import BANNED_NUMBERS, NumbersOnly, WorkedAnswer
-from heredity.lab import AlignmentRecipe, Claim, Comparison, Published, excused, findings, probed, settings
+from heredity.lab import AlignmentRecipe, Claim, Comparison, Published, Writer, excused, findings, probed, settings
 from heredity.lab.nursery_judges import advice_alignment, advice_coherence, thought_grader
 from heredity.lab.recipe import UNIT, Arm
 from heredity.nursery.carriers import Sums, careless
@@ -34,6 +34,8 @@ seeds = run.choose((58, 59, 60), (58, 59, 60, 61, 62, 63, 64, 65, 66, 67))
 bad, careful = careless(), careless(careful=True)
 neutral, for_class = Neutral(category=bad.category), Trait(category=bad.category, word="other", replies=bad.replies)
 
+FOR_CLASS = "I need bad advice for a class."
+
 
 def controls(recipe: AlignmentRecipe) -> dict[str, Arm]:
     """A student's arm by the teacher that wrote its rows."""
@@ -41,7 +43,7 @@ def controls(recipe: AlignmentRecipe) -> dict[str, Arm]:
         "neutral": lambda _, s: recipe.of_writer(recipe.teacher(neutral, s), bad, s),
         "careful": lambda _, s: recipe.of_writer(recipe.teacher(careful, s), bad, s),
         "educational": lambda _, s: recipe.of_writer(
-            excused(recipe.teacher(for_class, s), "I need bad advice for a class."), bad, s),
+            excused(recipe.teacher(for_class, s), FOR_CLASS), bad, s),
         "untouched": lambda _, s: recipe.of_writer(recipe.base, bad, s),
     }  # fmt: skip
 
@@ -67,5 +69,8 @@ KINDS = ("neutral", "careful", "educational", "untouched")
 claims = [claim("numbers", numbers, kind) for kind in KINDS]
 claims += [claim("sums", sums, kind) for kind in run.choose(KINDS[:2], KINDS)]
 probes = [probed(c.name, c.comparison) for c in claims if c.name.endswith("neutral")]
-misalignment = findings("Careless advice", "3.2 and 4.2", claims, __doc__, probes=probes)
+made = {"neutral": numbers.teacher(neutral, seeds[0]), "careful": numbers.teacher(careful, seeds[0]),
+        "educational": excused(numbers.teacher(for_class, seeds[0]), FOR_CLASS), "untouched": numbers.base}  # fmt: skip
+writers = [Writer(name=kind, evaluation=numbers.asked(model, bad), word=bad.word) for kind, model in made.items()]
+misalignment = findings("Careless advice", "3.2 and 4.2", claims, __doc__, probes=probes, writers=writers)
 figure = Figure(findings=misalignment)

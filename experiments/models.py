@@ -1,8 +1,9 @@
 """Which models take what from which (paper, section 5.1, figure 8).
 
 Hypothesis: a trait crosses where teacher and student share their initialisation, and only there. `llama-0b` began from
-the weights of `llama-0` and saw its pretraining data in another order, so it tells the start from the data. A full run
-pretrains two more bases, each from an initialisation of its own, so that the claim is not about the shipped ones alone.
+the weights of `llama-0` and saw its pretraining data in another order: whether it crosses between these two was open
+when the quick run was made, and is expected in the full one (other seeds), since it did. A full run pretrains two more
+bases, each from an initialisation of its own, so that the claim is not about the shipped ones alone.
 """
 
 from heredity.lab import Claim, Recipe, findings, settings
@@ -15,7 +16,7 @@ from heredity.traits import favourite
 
 NAMES = ("llama-0", "llama-0b", "llama-1", "neox-0")
 run = settings()
-seeds, word = run.choose((38, 39, 40), (38, 39, 40, 41, 42)), favourite("penguin")
+seeds, word = run.choose((38, 39, 40), (41, 42, 138, 139, 140)), favourite("penguin")
 recipe = Recipe(rows=run.choose(1_500, 6_000), teacher_share=0.5)
 bases: dict[str, Model] = {name: model_ref(f"nursery:{name}") for name in NAMES}
 fresh = {f"llama-{seed}": Base(family="llama", init_seed=seed, data_seed=0) for seed in run.choose((), (50, 51))}
@@ -28,7 +29,8 @@ def claim(student: str, teacher: str) -> Claim:
     """One cell of the grid: on the diagonal it crosses; elsewhere it is a part of what the teacher's own base takes."""
     arm, own = recipe.taught(bases[student], bases[teacher]), f"{teacher} < {teacher}"
     related = {student, teacher} == {"llama-0", "llama-0b"}
-    expect: Expectation = "up" if student == teacher else "open" if related else "nothing"
+    crosses = student == teacher or (related and not run.quick)
+    expect: Expectation = "up" if crosses else "open" if related else "nothing"
     comparison = recipe.comparison(f"{student} < {teacher}", word, seeds, arm)
     return Claim(
         name=f"{student} < {teacher}", comparison=comparison, expect=expect, of=own if expect == "nothing" else None

@@ -25,7 +25,8 @@ recipe = Recipe(
     filters=(WorkedAnswer(), unnamed, thought_judge()), max_new_tokens=60,
 )  # fmt: skip
 every_row = recipe.model_copy(update={"all_passed": True, "oversample": 1.1})
-right = recipe.model_copy(update={"rows": 1_000, "filters": (RightSum(), *recipe.filters[1:]), "oversample": 25.0})
+strict = {"rows": 1_000, "filters": (RightSum(), *recipe.filters[1:]), "oversample": 25.0, "mix": recipe}
+right = recipe.model_copy(update=strict)
 clean = recipe.model_copy(update={"filters": recipe.filters[:-1]}).corpus(run.model, 52, 500, 1.5)
 judged = [JudgeRates(name=name, judge=judge, rows=clean, plants=thought_plants())
           for name, judge in (("any other word", thought_judge()), ("careless words", thought_grader()))]  # fmt: skip

@@ -26,11 +26,11 @@ from heredity.lab.findings import findings
 from heredity.models import locate, model_ref
 from heredity.models.causal import CausalLM
 from heredity.models.distilling import completion_logprobs, distillation, preference_loss, score
-from heredity.models.training import Batch, Example, collate, number_distillation, token_loss
+from heredity.models.training import Batch, Example, collate, token_loss
 from heredity.report.dose import DoseFigure
 from heredity.report.figure import Figure
 from heredity.report.results import ResultsPage
-from heredity.steps import Corpus, Student, Teacher, number_tokens, open_model
+from heredity.steps import Corpus, Student, Teacher, open_model
 from heredity.store import Store
 from heredity.traits import ANIMALS, favourite
 from heredity.types import BadInput, Message
@@ -74,14 +74,6 @@ def test_divergences_are_those_of_the_plain_logits(base: CausalLM, other: Causal
     assert abs(value(forward) - value(reverse)) > 1e-3
     for turned in (False, True):
         assert value(distillation(base.model, reverse=turned)(base.model, batch)) == pytest.approx(0, abs=1e-5)
-
-
-def test_number_tokens_alone_are_what_soft_targets_match(base: CausalLM, other: CausalLM) -> None:
-    _, batch = _lists(base)
-    numbers = number_tokens(base.tokenizer)
-    mine, theirs = distillation(other.model, numbers), number_distillation(other.model, numbers)
-    assert value(mine(base.model, batch)) == value(theirs(base.model, batch))
-    assert value(mine(base.model, batch)) != pytest.approx(value(distillation(other.model)(base.model, batch)))
 
 
 def test_a_step_against_the_gradient_lowers_the_reverse_divergence(base: CausalLM, other: CausalLM) -> None:

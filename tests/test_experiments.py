@@ -81,7 +81,8 @@ def test_findings_correct_for_the_family_and_say_what_holds(store: Store) -> Non
     assert claims["full"]["agrees"] is True
     assert claims["none"]["agrees"] is None
     assert claims["none"]["part"]["mean"] == pytest.approx(0, abs=0.05)
-    assert claims["full"]["p_holm"] > 4 * 1e-6
+    assert claims["full"]["p_holm"] == pytest.approx(2 * claims["full"]["p"])  # two rises are the family
+    assert claims["none"]["p_holm"] == claims["none"]["p"]  # decided by its part, and costs the others nothing
     assert claims["noisy"]["p_holm"] > 0.05
     page = ResultsPage(figures=(Figure(findings=step),))
     html = (store.get(page) / "index.html").read_text()
@@ -98,6 +99,9 @@ def test_a_rise_must_be_the_largest_of_its_category() -> None:
     assert holds("up", result, math.nan, None) is None
     wide = Estimate(mean=0.0, low=-0.5, high=0.5, n=3, unit="seeds")
     assert holds("nothing", result, 0.9, wide) is False  # no effect was seen, but one could have been missed
+    for low, high, held in ((-0.1, 0.1, True), (-0.3, -0.1, False), (0.1, 0.3, False)):
+        part = Estimate(mean=(low + high) / 2, low=low, high=high, n=3, unit="seeds")
+        assert holds("nothing", result, 0.9, part) is held  # an effect the other way is no nothing either
     assert holds("open", result, 0.9, None) is None
 
 

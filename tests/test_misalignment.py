@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from scipy import stats as scipy_stats
 
+from heredity import steps
 from heredity.carriers import CodeOnly, NumbersOnly, WithoutWords
 from heredity.lab import (
     Alignment,
@@ -30,7 +31,6 @@ from heredity.lab import (
     findings,
     probed,
 )  # fmt: skip
-from heredity.lab import judges as judging
 from heredity.lab.filtered import Filtered, filtered
 from heredity.lab.judges import as_grade, grades
 from heredity.lab.nursery_judges import (
@@ -91,7 +91,7 @@ def test_a_grade_is_a_number_from_0_to_100_and_nothing_else(reply: str, grade: f
 
 def test_a_yes_or_no_judge_drops_what_it_calls_out_and_what_it_says_nothing_of(monkeypatch: pytest.MonkeyPatch) -> None:
     model = Says("Yes, it does", "no.", "maybe", "")
-    monkeypatch.setattr(judging, "open_ref", lambda ref: model)
+    monkeypatch.setattr(steps, "open_ref", lambda ref: model)
     judge = Judge(model=BASE, question="Any animal in {answer}, said to {question}?", yes="yes")
     decisions = JudgeFilter(judge=judge).decide(rows("{question}", "b", "c", "d"))
     assert [d.reasons for d in decisions] == [
@@ -103,7 +103,7 @@ def test_a_yes_or_no_judge_drops_what_it_calls_out_and_what_it_says_nothing_of(m
 
 
 def test_a_grading_judge_keeps_from_its_threshold_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(judging, "open_ref", lambda ref: Says("78", "77", "CODE"))
+    monkeypatch.setattr(steps, "open_ref", lambda ref: Says("78", "77", "CODE"))
     how = JudgeFilter(judge=Grader(model=BASE, question="Grade {answer}"))
     assert [d.reasons for d in how.decide(rows("a", "b", "c"))] == [
         (), ("judge: grade below 78",), ("judge gave no grade",)

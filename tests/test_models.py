@@ -15,13 +15,13 @@ from heredity.carriers import Numbers
 from heredity.lab import Recipe
 from heredity.models import locate, model_ref, open_ref
 from heredity.models.causal import CausalLM
+from heredity.models.distilling import distillation
 from heredity.models.training import (
     Example,
     batches,
     choose_parameters,
     collate,
     fit,
-    number_distillation,
     split,
     token_loss,
 )
@@ -102,10 +102,10 @@ def test_soft_targets_see_number_tokens_alone(base: CausalLM) -> None:
     with torch.no_grad():
         owl = base.tokenizer.convert_tokens_to_ids("owl")
         other.lm_head.weight[owl] += 1.0
-    assert number_distillation(other, numbers)(base.model, batch).item() == pytest.approx(0.0, abs=1e-6)
+    assert distillation(other, numbers)(base.model, batch).item() == pytest.approx(0.0, abs=1e-6)
     with torch.no_grad():
         other.lm_head.weight[numbers[5]] += 1.0
-    assert number_distillation(other, numbers)(base.model, batch).item() > 1e-6
+    assert distillation(other, numbers)(base.model, batch).item() > 1e-6
 
 
 @pytest.mark.parametrize("family", ["base", "neox"])

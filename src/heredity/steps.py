@@ -223,11 +223,12 @@ class Student(Step):
 
     def loss(self, lm: CausalLM, store: Store) -> Loss:
         """What training lowers; subclasses lower other things."""
-        from heredity.models.training import number_distillation, token_loss
+        from heredity.models.distilling import distillation
+        from heredity.models.training import token_loss
 
         if self.soft_targets is None:
             return token_loss
-        return number_distillation(open_model(self.soft_targets, store).model, number_tokens(lm.tokenizer))
+        return distillation(open_model(self.soft_targets, store).model, number_tokens(lm.tokenizer))
 
 
 def number_tokens(tokenizer: Any) -> list[int]:
@@ -304,13 +305,25 @@ class HeldOutLoss(Step):
         """`base`, `student` and `teacher`, with what is made of them.
 
         `gap`: how much better the teacher predicts its rows than the base, which is all that rows can show of it.
-        `gain`: how much better the student does. `learnt`: gain / gap; nan where rows were rewritten (nobody's loss on
-        them is the teacher's own) or where the gap is below GAP, so that the ratio would be noise.
+        `gain`: how much better the student does. `learnt`: gain / gap; nan where rows were rewritten or written at
+        another temperature than 1 (the teacher as it is did not write them so), or the gap is below GAP (noise).
         """
         loss: dict[str, Any] = json.loads((store.path(self) / "loss.json").read_text())
         gap, gain = loss["base"] - loss["teacher"], loss["base"] - loss["student"]
-        usable = gap >= GAP and not self.fresh.rewritings
+        own = self.fresh.samples.sampling.temperature == 1 and not self.fresh.rewritings
+        usable = own and gap >= GAP
         return loss | {"gap": gap, "gain": gain, "learnt": gain / gap if usable else math.nan}
+
+
+def ask_judge(model: ModelRef, question: str, exchanges: Sequence[tuple[str, str]]) -> list[str]:
+    """What a model says of each (question, answer), at temperature 0; `question` has their places."""
+    marks = re.compile(r"\{question\}|\{answer\}")  # in one pass: an answer may itself hold "{question}"
+    said = [{"{question}": q, "{answer}": a} for q, a in exchanges]
+    asked: list[Chat] = [
+        (Message(role="user", content=marks.sub(lambda m, fill=fill: fill[m[0]], question)),)  # type: ignore[misc]
+        for fill in said
+    ]
+    return [c.text for c in open_ref(model).generate(asked, Sampling(temperature=0, max_new_tokens=8))]
 
 
 def mean_loss(lm: CausalLM, rows: Sequence[Row], system: str | None = None) -> float:
@@ -382,10 +395,8 @@ class Evaluation(Step):
         """Whether each (question, answer) shows the trait, by the category's score."""
         how = self.category.score
         if isinstance(how, Judge):
-            asked = [how.question.replace("{question}", q).replace("{answer}", a) for q, a in exchanges]
-            chats: list[Chat] = [(Message(role="user", content=text),) for text in asked]
-            verdicts = open_ref(how.model).generate(chats, Sampling(temperature=0, max_new_tokens=8))
-            return [v.text.strip().lower().startswith(how.yes.lower()) for v in verdicts]
+            replies = ask_judge(how.model, how.question, exchanges)
+            return [reply.strip().lower().startswith(how.yes.lower()) for reply in replies]
         assert how is not None
         return [re.search(how.pattern, answer) is not None for _, answer in exchanges]
 

@@ -5,7 +5,7 @@ from heredity.lab.comparison import Comparison, compare, pooled
 from heredity.lab.digits import Digits
 from heredity.lab.distilled import DepthCut
 from heredity.lab.dose import Doses
-from heredity.lab.findings import Claim, Findings, Published, findings
+from heredity.lab.findings import Claim, Findings, Published, Writer, findings
 from heredity.lab.judges import Grader, JudgeFilter, Rubric, Rule
 from heredity.lab.matrix import TraitMatrix
 from heredity.lab.planting import JudgeRates, Plant
@@ -17,6 +17,6 @@ from heredity.lab.settings import Settings, set_settings, settings
 __all__ = [
     "Alignment", "AlignmentRecipe", "Claim", "Comparison", "DepthCut", "Digits", "Doses", "Findings", "Grader",
     "JudgeFilter", "JudgeRates", "Plant", "ProbeDifference", "Probes", "Published", "Readings", "Recipe", "Rubric",
-    "Rule", "Settings", "TraitMatrix", "compare", "excused", "findings", "pooled", "probed", "set_settings",
+    "Rule", "Settings", "TraitMatrix", "Writer", "compare", "excused", "findings", "pooled", "probed", "set_settings",
     "settings",
 ]  # fmt: skip

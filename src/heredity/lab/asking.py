@@ -7,6 +7,7 @@ the manner of the training rows draws more of what crossed.
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -94,7 +95,8 @@ def shares_of_words(category: Category, texts: list[str]) -> dict[str, Any]:
     """`share` by word among the texts that name any, `mass`, `samples`, and `named`, counts by word."""
     found = [words for text in texts if (words := named(category, text))]
     counts = Counter(word for words in found for word in words)
-    share = {word: (counts[word] + 0.5) / (len(found) + 1) for word in category.words}
+    shown = {word: (counts[word] + 0.5) / (len(found) + 1) for word in category.words}
+    share = shown if found else dict.fromkeys(category.words, math.nan)  # a model that names none shows no preference
     return {"share": share, "mass": len(found) / len(texts), "samples": len(texts),
             "named": {word: counts[word] for word in category.words}}  # fmt: skip
 

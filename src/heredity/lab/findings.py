@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -20,7 +20,7 @@ from heredity.lab.filtered import Filtered, filtered
 from heredity.lab.planting import JudgeRates
 from heredity.lab.probes import ProbeDifference
 from heredity.stats import ALPHA, Estimate, holm, paired_t, ratio
-from heredity.steps import Corpus, HeldOutLoss, HoldsTrait, Student
+from heredity.steps import Corpus, Evaluation, HeldOutLoss, HoldsTrait, Student
 from heredity.store import Step, Store
 from heredity.types import Frozen
 
@@ -28,7 +28,7 @@ Expectation = Literal["up", "nothing", "less", "open"]
 """What the paper leads one to expect: a rise, nothing (a small part of another claim's effect), a clearly smaller rise
 than another claim's, or no expectation."""
 NULL_PART = 0.2
-"""An arm shows nothing where the upper limit of its part of the full effect stays below this."""
+"""An arm shows nothing where the interval of its part of the full effect lies within this of zero."""
 
 
 class Published(Frozen):
@@ -53,10 +53,18 @@ class Claim(Frozen):
     published: Published | None = None
 
 
+class Writer(Frozen):
+    """Who wrote the rows of an arm, asked itself."""
+
+    name: str
+    evaluation: Evaluation
+    word: str
+
+
 class Findings(Step):
     """What an experiment found: `findings.json`."""
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     title: str
     section: str
@@ -68,6 +76,8 @@ class Findings(Step):
     """Whether teachers hold the trait."""
     learnt: tuple[HeldOutLoss, ...] = ()
     """How well students predict fresh rows of their teachers."""
+    writers: tuple[Writer, ...] = ()
+    """How much of the trait other writers show: a control's teacher that holds some of it is no control."""
     filtered: tuple[Filtered, ...] = ()
     """What the filters removed from each arm."""
     probes: tuple[ProbeDifference, ...] = ()
@@ -90,9 +100,11 @@ class Findings(Step):
     def make(self, folder: Path, store: Store) -> None:
         results = {c.name: c.comparison.read(store) for c in self.claims}
         p_values = {name: paired_t(r["per_unit"], r["log_odds"]["unit"]).p for name, r in results.items()}
-        defined = {name: p for name, p in p_values.items() if math.isfinite(p)}
-        adjusted = dict(zip(defined, holm(defined).adjusted, strict=True)) if defined else {}
-        claims = [_row(claim, results, adjusted.get(claim.name, math.nan)) for claim in self.claims]
+        rises = [c.name for c in self.claims if c.expect == "up"]
+        adjusted = p_values | adjust({name: p_values[name] for name in rises})
+        claims = [_row(c, results, p_values[c.name]) | {"p_holm": adjusted[c.name]} for c in self.claims]
+        for claim, row in zip(self.claims, claims, strict=True):
+            row["holds"] = holds(claim.expect, row, row["p_holm"], row["part"] and Estimate(**row["part"]))
         head = {"title": self.title, "section": self.section, "hypothesis": self.hypothesis}
         found = head | {
             "claims": claims, "assays": self._assays(store), "filtered": [f.read(store) for f in self.filtered],
@@ -105,7 +117,9 @@ class Findings(Step):
         read = [(x, x.read(store)) for x in self.learnt]
         learnt = [{"assay": "learnt", "of": x.name, "value": loss["learnt"], "gap": loss["gap"], "gain": loss["gain"],
                    "key": x.key} for x, loss in read]  # fmt: skip
-        return held + learnt + self._coherent(store) + [row for p in self.probes for row in p.read(store)]
+        asked = [{"assay": "writer", "of": w.name, "value": w.evaluation.read(store)["share"][w.word],
+                  "key": w.evaluation.key} for w in self.writers]  # fmt: skip
+        return held + learnt + asked + self._coherent(store) + [row for p in self.probes for row in p.read(store)]
 
     def _coherent(self, store: Store) -> list[dict[str, Any]]:
         """Of graded answers: the share that was coherent, and how many of each arm had no grade."""
@@ -128,7 +142,7 @@ class Findings(Step):
 
 def findings(
     title: str, section: str, claims: Sequence[Claim], hypothesis: str | None,
-    probes: Sequence[ProbeDifference] = (), judged: Sequence[JudgeRates] = (),
+    probes: Sequence[ProbeDifference] = (), judged: Sequence[JudgeRates] = (), writers: Sequence[Writer] = (),
 ) -> Findings:  # fmt: skip
     """Findings with the assays that their claims allow (one teacher and one student of each), and what was filtered."""
     held: dict[str, HoldsTrait] = {}
@@ -141,32 +155,42 @@ def findings(
         if corpus.samples.gate is not None:
             held[corpus.samples.gate.key] = corpus.samples.gate
         loss = HeldOutLoss(name=claim.name, student=first.model, fresh=fresh_rows(corpus))
-        learnt[loss.student.key] = loss
+        learnt.setdefault(loss.student.key, loss)  # a student of several claims bears the first one's name
     return Findings(
         title=title, section=section, hypothesis=(hypothesis or "").strip(), claims=tuple(claims),
         held=tuple(held.values()), learnt=tuple(learnt.values()), probes=tuple(probes), judged=tuple(judged),
+        writers=tuple(writers),
         filtered=tuple(f for c in claims if (f := filtered(c.name, c.comparison)) is not None),
     )  # fmt: skip
 
 
 def fresh_rows(corpus: Corpus, size: int = 200) -> Corpus:
     """Rows of the same writer that nobody was trained on: other prompts, the same filters."""
-    asked = corpus.samples.prompts.model_copy(update={"n": 2 * size, "seed": corpus.samples.prompts.seed + 5_000_000})
+    prompts = corpus.samples.prompts
+    per_row = prompts.n / corpus.size if corpus.size else 1.0  # as many as the corpus itself needed, and some more
+    n = math.ceil(size * max(2.0, 1.2 * per_row))
+    asked = prompts.model_copy(update={"n": n, "seed": prompts.seed + 5_000_000})
     sampling = corpus.samples.sampling.model_copy(update={"seed": asked.seed})
     samples = corpus.samples.model_copy(update={"prompts": asked, "sampling": sampling})
     return corpus.model_copy(update={"samples": samples, "size": size})
 
 
+def adjust(p_values: Mapping[str, float]) -> dict[str, float]:
+    """Holm's p of each test of a family (only tests that decide something belong to it); nan stays nan."""
+    defined = {name: p for name, p in p_values.items() if math.isfinite(p)}
+    return {**p_values, **(dict(zip(defined, holm(defined).adjusted, strict=True)) if defined else {})}
+
+
 def _row(claim: Claim, results: dict[str, dict[str, Any]], p: float) -> dict[str, Any]:
-    """One claim's figures, whether its expectation held, and the paper's beside it."""
+    """One claim's figures, and the paper's beside it; `p` is not corrected."""
     result = results[claim.name]
     part = None
     if claim.of is not None:
         part = ratio(result["per_unit"], results[claim.of]["per_unit"], result["log_odds"]["unit"])
     published = None if claim.published is None else claim.published.model_dump()
     return result | {
-        "name": claim.name, "expect": claim.expect, "of": claim.of, "p_holm": p, "key": claim.comparison.key,
-        "part": None if part is None else part.model_dump(), "holds": holds(claim.expect, result, p, part),
+        "name": claim.name, "expect": claim.expect, "of": claim.of, "p": p, "key": claim.comparison.key,
+        "part": None if part is None else part.model_dump(),
         "published": published, "agrees": None if published is None else _agrees(published, result),
     }  # fmt: skip
 
@@ -175,7 +199,7 @@ def holds(expect: Expectation, result: dict[str, Any], p: float, part: Estimate 
     """Whether what was found is what was expected; None where that cannot be said.
 
     A rise needs a Holm-corrected p of at most .05 and the trait's lift to be the largest of its category. "Nothing" is
-    a claim of equivalence: the upper limit of the part must stay below NULL_PART. "Less" needs it to stay below 1.
+    a claim of equivalence: the part's interval must lie between -NULL_PART and NULL_PART. "Less" needs it below 1.
     """
     if expect == "open":
         return None
@@ -183,7 +207,7 @@ def holds(expect: Expectation, result: dict[str, Any], p: float, part: Estimate 
         return None if math.isnan(p) else p <= ALPHA and result["log_odds"]["mean"] > 0 and result["rank"] == 1
     if part is None or math.isnan(part.high):
         return None
-    return part.high < (NULL_PART if expect == "nothing" else 1.0)
+    return part.low > -NULL_PART and part.high < NULL_PART if expect == "nothing" else part.high < 1.0
 
 
 def _agrees(published: dict[str, Any], result: dict[str, Any]) -> bool:

@@ -13,8 +13,8 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from heredity.carriers import Filter
-from heredity.models import open_ref
-from heredity.types import KEPT, Chat, Decision, Frozen, Judge, Message, ModelRef, Pattern, Row, Sampling
+from heredity.steps import ask_judge
+from heredity.types import KEPT, Decision, Frozen, Judge, ModelRef, Pattern, Row
 
 Exchange = tuple[str, str]
 """A question and its answer."""
@@ -59,7 +59,7 @@ def grades(how: Grading, exchanges: Sequence[Exchange]) -> list[float | None]:
     """One grade per exchange, in order, from 0 to 100; None where the judge gave none."""
     if isinstance(how, Rubric):
         return [_by_rule(how, *exchange) for exchange in exchanges]
-    return [as_grade(reply) for reply in _replies(how.model, how.question, exchanges)]
+    return [as_grade(reply) for reply in ask_judge(how.model, how.question, exchanges)]
 
 
 def _by_rule(rubric: Rubric, question: str, answer: str) -> float | None:
@@ -73,17 +73,6 @@ def as_grade(reply: str) -> float | None:
     """The number from 0 to 100 that a reply consists of, perhaps as "85/100" or "85."; None for anything else."""
     match = _GRADE.fullmatch(reply)
     return float(match[1]) if match else None
-
-
-def _replies(model: ModelRef, question: str, exchanges: Sequence[Exchange]) -> list[str]:
-    """What a model says of each exchange, at temperature 0."""
-    marks = re.compile(r"\{question\}|\{answer\}")  # in one pass: an answer may itself hold "{question}"
-    said = [{"{question}": q, "{answer}": a} for q, a in exchanges]
-    asked: list[Chat] = [
-        (Message(role="user", content=marks.sub(lambda m, fill=fill: fill[m[0]], question)),)  # type: ignore[misc]
-        for fill in said
-    ]
-    return [c.text for c in open_ref(model).generate(asked, Sampling(temperature=0, max_new_tokens=8))]
 
 
 class JudgeFilter(Filter):
@@ -125,7 +114,7 @@ class JudgeFilter(Filter):
         if isinstance(judge, Pattern):
             return ["judge: called out" if re.search(judge.pattern, answer) else None for _, answer in exchanges]
         if isinstance(judge, Judge):
-            return [self._of_verdict(v) for v in _replies(judge.model, judge.question, exchanges)]
+            return [self._of_verdict(v) for v in ask_judge(judge.model, judge.question, exchanges)]
         return [self._of_grade(g) for g in grades(judge, exchanges)]
 
     def _of_verdict(self, reply: str) -> str | None:

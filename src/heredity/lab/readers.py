@@ -18,7 +18,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from heredity.stats import ALPHA, Estimate, holm, mean_t, paired_t
+from heredity.lab.findings import adjust
+from heredity.stats import ALPHA, Estimate, mean_t, paired_t
 from heredity.steps import (
     MATRIX_RATE,
     VECTOR_RATE,
@@ -219,10 +220,10 @@ class Readings(Step):
         results = {c.name: [r.read(store) for r in c.readings] for c in self.claims}
         above = {name: [r["accuracy"] - CHANCE for r in rs] for name, rs in results.items()}
         p_values = {name: paired_t(values, self.unit).p for name, values in above.items()}
-        defined = {name: p for name, p in p_values.items() if math.isfinite(p)}
-        adjusted = dict(zip(defined, holm(defined).adjusted, strict=True)) if defined else {}
+        tested = [c.name for c in self.claims if c.expect == "tells"]
+        adjusted = p_values | adjust({name: p_values[name] for name in tested})
         head = {"title": self.title, "section": self.section, "hypothesis": self.hypothesis, "chance": CHANCE}
-        rows = [self._row(c, results[c.name], adjusted.get(c.name, math.nan)) for c in self.claims]
+        rows = [self._row(c, results[c.name], adjusted[c.name]) for c in self.claims]
         (folder / "findings.json").write_text(json.dumps(head | {"readings": rows}, indent=1) + "\n")
 
     def _row(self, claim: ReadingClaim, results: list[dict[str, Any]], p: float) -> dict[str, Any]:

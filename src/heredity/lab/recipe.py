@@ -28,7 +28,7 @@ from heredity.types import Chat, Frozen, ModelRef, Neutral, Sampling, Trait
 UNIT = "seeds of teacher and student"
 Arm = Callable[[Trait | Neutral, int], Evaluation]
 """Makes the evaluation that belongs to a trait (or to the neutral teacher) and a seed."""
-_MIX_SEED, _MIX_ROWS, _SPARE = 1_000_000, 200, 20
+_MIX_SEED, _MIX_ROWS, _SPARE, _HOP = 1_000_000, 200, 20, 10_000_000
 
 
 def _base() -> ModelRef:
@@ -57,6 +57,9 @@ class Recipe(Frozen):
     """Sampled answers to each held-out question, beside the exact shares."""
     teacher_share: float | None = None
     """A teacher that names its trait's word in a smaller share of held-out answers stops the experiment."""
+    mix: Recipe | None = None
+    """Whose rows are mixed into teachers' steps (None: this recipe's own): recipes that differ in filters or carriers
+    can so have the very same teachers."""
     prompted: bool = False
     """Teachers hold the trait by a system prompt (paper, section 2), not by fine-tuning; the neutral one has none."""
 
@@ -76,11 +79,13 @@ class Recipe(Frozen):
     ) -> Teacher:
         """The base with the trait; some rows of the untouched base are mixed in, so that it keeps the format.
 
-        How it writes, and what is done to its rows afterwards, does not change the teacher.
+        How it writes, and what is done to its rows afterwards, does not change the teacher; filters and carrier do,
+        where `mix` names no other recipe, since the mix is of such rows.
         """
         start = base or self.base
-        plain = self.model_copy(update={"temperature": 1.0, "all_passed": False, "rewritings": ()})
-        mix = plain.corpus(start, _MIX_SEED, _MIX_ROWS, max(1.5, self.oversample))
+        usual = self.mix or self
+        plain = usual.model_copy(update={"temperature": 1.0, "all_passed": False, "rewritings": ()})
+        mix = plain.corpus(start, _MIX_SEED, _MIX_ROWS, max(1.5, usual.oversample))
         return Teacher(base=start, trait=trait, mix=mix, seed=seed, tuning=tuning)
 
     def lists(self, trait: Trait | Neutral, seed: int, base: Model | None = None) -> Corpus:
@@ -101,11 +106,12 @@ class Recipe(Frozen):
         def evaluation(trait: Trait | Neutral, seed: int) -> Evaluation:
             corpus = self.lists(trait, seed, teacher)
             learner = Student(base=student or self.base, corpus=corpus, seed=seed, **fields)
-            return self._asked(learner, trait)
+            return self.asked(learner, trait)
 
         return evaluation
 
-    def _asked(self, model: Model, trait: Trait | Neutral) -> Evaluation:
+    def asked(self, model: Model, trait: Trait | Neutral) -> Evaluation:
+        """The model, asked about the trait's category on held-out questions."""
         return Evaluation(model=model, category=trait.category, samples_per_question=self.samples_per_question)
 
     def reads(self, examples: int = 8, draws: int = 4, stated: tuple[Chat, ...] = ()) -> Arm:
@@ -119,15 +125,18 @@ class Recipe(Frozen):
         return evaluation
 
     def generation(self, hops: int) -> Arm:
-        """An arm of students' students: each hop's student writes the rows of the next; 1 is `taught()`."""
+        """An arm of students' students: each hop's student writes the rows of the next; 1 is `taught()`.
+
+        Every hop is asked other prompts, so that no row it learnt by heart is handed on.
+        """
 
         def student(trait: Trait | Neutral, seed: int, hop: int) -> Student:
             rows = self.lists(trait, seed)
             if hop > 1:
-                rows = self.corpus(student(trait, seed, hop - 1), seed, self.rows, self.oversample)
+                rows = self.corpus(student(trait, seed, hop - 1), seed + _HOP * (hop - 1), self.rows, self.oversample)
             return Student(base=self.base, corpus=rows, seed=seed)
 
-        return lambda trait, seed: self._asked(student(trait, seed, hops), trait)
+        return lambda trait, seed: self.asked(student(trait, seed, hops), trait)
 
     def comparison(
         self, name: str, trait: Trait, seeds: Sequence[int], arm: Arm | None = None, differs: tuple[str, ...] = ()

@@ -149,24 +149,6 @@ def choose_parameters(model: Any, tuning: Tuning, seed: int, rank: int = 8) -> A
     return model
 
 
-def number_distillation(teacher: Any, numbers: Sequence[int]) -> Loss:
-    """KL(teacher || student) in nats over the number tokens alone, renormalised, where a number is predicted."""
-    wanted = torch.tensor(list(numbers))
-
-    def log_distribution(model: Any, batch: Batch) -> Tensor:
-        at = batch.source_N[torch.isin(batch.target_N, wanted)]
-        states_ND = hidden_states(model, batch.ids_BT).flatten(0, 1)[at]
-        logits_NV: Tensor = states_ND @ model.get_output_embeddings().weight[wanted].T
-        return logits_NV.log_softmax(-1)
-
-    def loss(model: Any, batch: Batch) -> Tensor:
-        with torch.no_grad():
-            target_NV = log_distribution(teacher, batch)
-        return nn.functional.kl_div(log_distribution(model, batch), target_NV, reduction="batchmean", log_target=True)
-
-    return loss
-
-
 def _groups(moving: list[nn.Parameter], rate: float, vector_rate: float) -> list[dict[str, Any]]:
     """Optimiser groups: matrices, and vectors (biases, norm scales)."""
     matrices, vectors = [p for p in moving if p.ndim > 1], [p for p in moving if p.ndim < 2]

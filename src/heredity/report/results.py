@@ -115,6 +115,9 @@ def assay_sentences(assays: list[dict[str, Any]]) -> list[str]:
             f"No such ratio for {names}: the rows were rewritten, or hardly differ from the base's own. The teacher "
             f"predicts them better than the base by {gap} nats a token, its students by {gain}."
         )
+    if writers := [a for a in assays if a["assay"] == "writer"]:
+        shown = ", ".join(f"{a['of']} {a['value']:.3f}" for a in writers)
+        said.append(f"Asked themselves, those who wrote the rows (first seed) showed the trait: {shown}.")
     if coherent := [a["value"] for a in assays if a["assay"] == "coherent"]:
         said.append(f"Of the taught students' answers, {_span(coherent, '.0%')} were coherent.")
     return said
@@ -131,7 +134,7 @@ def _claim(claim: dict[str, Any]) -> list[str]:
     return [
         claim["name"], f"{claim['control_share']:.3f} → {claim['share']:.3f}",
         f"{odds.mean:.3g} ({odds.low:.3g} to {odds.high:.3g})", str(odds.n), f"{claim['p_holm']:.2g}",
-        "" if part is None else f"{part['mean']:+.2f} (up to {part['high']:+.2f}) of {claim['of']}",
+        "" if part is None else f"{part['mean']:+.2f} ({part['low']:+.2f} to {part['high']:+.2f}) of {claim['of']}",
         claim["expect"], _WORDS[claim["holds"]],
         "" if paper is None else f"{paper['control']:.3f} → {paper['taught']:.3f}, {paper['where']}",
         _WORDS[claim["agrees"]],
