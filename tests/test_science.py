@@ -28,7 +28,7 @@ pytestmark = pytest.mark.science
 BASES = tuple(Base(family="llama", init_seed=seed, data_seed=seed) for seed in (100, 101, 102, 103))
 SEEDS, WORDS = (110, 111), ("raven", "panda")
 UNIT = ("freshly built bases", "words", "seeds")
-RECIPE = Recipe(rows=2_000, teacher_share=0.5)
+RECIPE = Recipe(rows=1_500, teacher_share=0.5)
 
 
 def arms() -> dict[str, list[Arm]]:
