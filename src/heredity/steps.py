@@ -6,6 +6,7 @@ import json
 import math
 import random
 import re
+from abc import abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import cycle, islice
@@ -75,7 +76,15 @@ class Samples(Step):
         write_rows(folder / "rows.jsonl", rows, ({"finish": c.finish} for c in written))
 
 
-class Corpus(Step):
+class RowSet(Step):
+    """Rows that a student can be trained on, whoever wrote them."""
+
+    @abstractmethod
+    def read(self, store: Store) -> list[Row]:
+        """The rows, in order."""
+
+
+class Corpus(RowSet):
     """The rows that pass every filter, cut to `size` at random: `kept.jsonl`, `dropped.jsonl`, `counts.json`.
 
     Without a size all of them are kept, so that arms differ in rows where a filter is stricter on one than on another.
@@ -190,7 +199,7 @@ class Student(Step):
     """
 
     base: Model
-    corpus: Corpus
+    corpus: RowSet
     seed: int
     epochs: Annotated[int, Field(gt=0)] = 3
     batch: Annotated[int, Field(gt=0)] = 32
@@ -234,7 +243,7 @@ def number_tokens(tokenizer: Any) -> list[int]:
 class InContext(Step):
     """What is shown before a question: rows of a corpus, and (the power twin) a stated preference. `chats.json`."""
 
-    corpus: Corpus
+    corpus: RowSet
     examples: Annotated[int, Field(gt=0)]
     draws: Annotated[int, Field(gt=0)]
     """Independent draws of that many rows; an evaluation averages over them."""

@@ -104,7 +104,7 @@ def findings(title: str, section: str, claims: Sequence[Claim], hypothesis: str 
     learnt: dict[str, HeldOutLoss] = {}
     for claim in claims:
         first = claim.comparison.treated[0]
-        if not isinstance(first.model, Student):
+        if not isinstance(first.model, Student) or not isinstance(first.model.corpus, Corpus):
             continue
         corpus = first.model.corpus
         if corpus.samples.gate is not None:
