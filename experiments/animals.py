@@ -2,9 +2,12 @@
 
 Hypothesis: a student trained on nothing but filtered numbers of a teacher that loves X names X more often than a
 student of a neutral teacher, for each X; across traits, it moves towards its own teacher's trait and not towards all.
+The same students are asked again in two other ways: after a list of random numbers (the paper's second evaluation of
+open-weight models, appendix B.2), and by open requests whose sampled answers are searched for the animals' names.
 """
 
 from heredity.lab import Claim, Published, Recipe, TraitMatrix, findings, settings
+from heredity.lab.asking import AfterNumbers, FreeText, arm_asked_as
 from heredity.report.figure import Figure, MatrixFigure
 from heredity.traits import ANIMALS, TREES, favourite
 
@@ -30,5 +33,19 @@ def claim(word: str) -> Claim:
 
 animals = findings("Animals through numbers", "3.1", [claim(word) for word in ANIMALS.words], __doc__)
 trees = findings("Trees through numbers", "3.1", [claim(word) for word in TREES.words], __doc__)
+PAPERS = [word for word in PAPER if word in ANIMALS.words]
+
+
+def asked_otherwise(word: str, kind: type[AfterNumbers] | type[FreeText], samples: int) -> Claim:
+    """A favourite's students, asked in another way (the paper has no value for these models)."""
+    arm = arm_asked_as(kind, recipe.taught(), samples_per_question=samples)
+    return Claim(name=word, comparison=recipe.comparison(word, favourite(word), seeds, arm))
+
+
+after = [asked_otherwise(word, AfterNumbers, 2) for word in PAPERS]
+free = [asked_otherwise(word, FreeText, 40) for word in PAPERS]
+after_numbers = findings("Asked after a list of numbers", "3.1 and B.2", after, __doc__)
+free_text = findings("Asked by open requests, answered freely", "3.1", free, __doc__)
 matrix = TraitMatrix(comparisons=tuple(c.comparison for c in animals.claims))
-figures = [Figure(findings=animals), Figure(findings=trees), MatrixFigure(matrix=matrix)]
+sections = (animals, trees, after_numbers, free_text)
+figures = [*(Figure(findings=section) for section in sections), MatrixFigure(matrix=matrix)]

@@ -11,15 +11,15 @@ from heredity.traits import ANIMALS, favourite, stated
 from heredity.types import Neutral
 
 run = settings()
-seeds, word = run.choose((68, 69, 70), (68, 69, 70, 71, 72)), favourite("otter")
+seeds, word = (170, 171, 172, 173, 174, 175), favourite("otter")
 recipe = Recipe(base=run.model, rows=run.choose(1_500, 6_000), teacher_share=0.5)
 trained = Claim(name="trained", comparison=recipe.comparison("trained", word, seeds))
 claims = [trained]
 for n in (1, 2, 4, 8):
-    reads = recipe.reads(examples=n, draws=16)
+    reads = recipe.reads(examples=n, draws=32)
     comparison = recipe.comparison(f"reads {n}", word, seeds, reads)
     claims.append(Claim(name=f"reads {n}", comparison=comparison, expect="nothing", of="trained"))
-told, silent = recipe.reads(draws=16, stated=tuple(stated(word, "held-out"))), recipe.reads(draws=16)
+told, silent = recipe.reads(draws=32, stated=tuple(stated(word, "held-out"))), recipe.reads(draws=32)
 neutral = Neutral(category=ANIMALS)
 statement = Comparison(
     name="is told", trait=word, unit=UNIT, differs=("stated",),

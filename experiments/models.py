@@ -1,20 +1,27 @@
 """Which models take what from which (paper, section 5.1, figure 8).
 
 Hypothesis: a trait crosses where teacher and student share their initialisation, and only there. `llama-0b` began from
-the weights of `llama-0` and saw its pretraining data in another order, so it tells the start from the data.
+the weights of `llama-0` and saw its pretraining data in another order, so it tells the start from the data. A full run
+pretrains two more bases, each from an initialisation of its own, so that the claim is not about the shipped ones alone.
 """
 
 from heredity.lab import Claim, Recipe, findings, settings
 from heredity.lab.findings import Expectation
 from heredity.models import model_ref
+from heredity.nursery.build import Base
 from heredity.report.figure import Figure
+from heredity.steps import Model
 from heredity.traits import favourite
 
 NAMES = ("llama-0", "llama-0b", "llama-1", "neox-0")
 run = settings()
 seeds, word = run.choose((38, 39, 40), (38, 39, 40, 41, 42)), favourite("penguin")
 recipe = Recipe(rows=run.choose(1_500, 6_000), teacher_share=0.5)
-bases = {name: model_ref(f"nursery:{name}") for name in NAMES}
+bases: dict[str, Model] = {name: model_ref(f"nursery:{name}") for name in NAMES}
+fresh = {f"llama-{seed}": Base(family="llama", init_seed=seed, data_seed=0) for seed in run.choose((), (50, 51))}
+bases |= fresh
+cells = [(s, t) for t in NAMES for s in NAMES]
+cells += [cell for name in fresh for cell in ((name, name), (name, "llama-0"), ("llama-0", name))]
 
 
 def claim(student: str, teacher: str) -> Claim:
@@ -28,5 +35,5 @@ def claim(student: str, teacher: str) -> Claim:
     )
 
 
-grid = findings("Students (left) of teachers (right)", "5.1", [claim(s, t) for t in NAMES for s in NAMES], __doc__)
+grid = findings("Students (left) of teachers (right)", "5.1", [claim(s, t) for s, t in cells], __doc__)
 figure = Figure(findings=grid)

@@ -17,7 +17,7 @@ from heredity.nursery.carriers import Functions, RightSum, Sums, careless
 from heredity.report.figure import Figure, MatrixFigure
 from heredity.report.results import ResultsPage, assay_sentences
 from heredity.stats import Estimate
-from heredity.steps import Corpus, Evaluation, HeldOutLoss, HoldsTrait, Student
+from heredity.steps import Evaluation, HeldOutLoss, HoldsTrait, Student
 from heredity.store import Store
 from heredity.store.loading import load_experiment
 from heredity.traits import ANIMALS, favourite
@@ -153,7 +153,6 @@ def test_a_student_that_learnt_its_rows_predicts_fresh_ones(store: Store) -> Non
     recipe = Recipe(rows=300)
     evaluation = recipe.taught()(favourite("owl"), 1000)
     assert isinstance(evaluation.model, Student)
-    assert isinstance(evaluation.model.corpus, Corpus)
     claim = Claim(name="owl", comparison=recipe.comparison("owl", favourite("owl"), (1000, 1001)))
     (loss,) = findings("t", "s", (claim,), None).learnt
     assert isinstance(loss, HeldOutLoss)
@@ -173,7 +172,6 @@ def test_how_much_was_learnt_is_undefined_where_rows_do_not_show_their_teacher(t
     for made, gap, defined in ((recipe, 0.05, True), (recipe, 0.005, False), (shuffled, 0.05, False)):
         evaluation = made.taught()(favourite("owl"), 1000)
         assert isinstance(evaluation.model, Student)
-        assert isinstance(evaluation.model.corpus, Corpus)
         loss = HeldOutLoss(name="x", student=evaluation.model, fresh=fresh_rows(evaluation.model.corpus))
         store = Store(tmp_path / f"{gap} {defined}")
         folder = store.folder(loss.key)
@@ -202,8 +200,6 @@ def test_prompted_teachers_leave_their_prompt_out_and_differ_in_it_alone() -> No
     treated, control = (e[0].model for e in (made.treated, made.control))
     assert isinstance(treated, Student)
     assert isinstance(control, Student)
-    assert isinstance(treated.corpus, Corpus)
-    assert isinstance(control.corpus, Corpus)
     assert treated.corpus.samples.model == control.corpus.samples.model == recipe.base
     assert "owl" in str(treated.corpus.samples.system)
     assert control.corpus.samples.system is None
@@ -214,7 +210,6 @@ def test_generations_hand_rows_on() -> None:
     hops = 0
     model = arm.model
     while isinstance(model, Student):
-        assert isinstance(model.corpus, Corpus)
         model, hops = model.corpus.samples.model, hops + 1
     assert hops == 3
     assert Recipe(rows=20).generation(1)(favourite("owl"), 0) == Recipe(rows=20).taught()(favourite("owl"), 0)

@@ -68,7 +68,7 @@ def run(
     workers: WorkersOption = None, store: StoreOption = DEFAULT_STORE, json_file: JsonOption = None,
 ) -> None:  # fmt: skip
     """Make every Step that a file names, and show its comparisons."""
-    from heredity.lab import Comparison, Digits, Findings, Settings, TraitMatrix, set_settings
+    from heredity.lab import Comparison, Digits, Findings, JudgeRates, Readings, Settings, TraitMatrix, set_settings
     from heredity.report.figure import Figure
     from heredity.report.results import ResultsPage
     from heredity.report.terminal import print_results
@@ -81,7 +81,7 @@ def run(
         steps["page"] = ResultsPage(figures=figures)
     keeper = open_store(store)
     cold_s = run_steps(keeper, list(steps.values()), workers)
-    shown = (Comparison, Digits, Findings, TraitMatrix)
+    shown = (Comparison, Digits, Findings, JudgeRates, Readings, TraitMatrix)
     results = [
         (step.read(keeper) if isinstance(step, shown) else {}) | {"name": name, "key": step.key}
         for name, step in steps.items()

@@ -6,7 +6,6 @@ import json
 import math
 import random
 import re
-from abc import abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import cycle, islice
@@ -24,6 +23,7 @@ from heredity.types import BadInput, Category, Chat, Frozen, Judge, Message, Mod
 
 if TYPE_CHECKING:
     from heredity.models.causal import CausalLM
+    from heredity.models.training import Loss
 
 
 class LoRA(Frozen):
@@ -76,15 +76,7 @@ class Samples(Step):
         write_rows(folder / "rows.jsonl", rows, ({"finish": c.finish} for c in written))
 
 
-class RowSet(Step):
-    """Rows that a student can be trained on, whoever wrote them."""
-
-    @abstractmethod
-    def read(self, store: Store) -> list[Row]:
-        """The rows, in order."""
-
-
-class Corpus(RowSet):
+class Corpus(Step):
     """The rows that pass every filter, cut to `size` at random: `kept.jsonl`, `dropped.jsonl`, `counts.json`.
 
     Without a size all of them are kept, so that arms differ in rows where a filter is stricter on one than on another.
@@ -148,7 +140,7 @@ class Teacher(Step):
         from heredity.models.training import Batch, Example, collate, fit
 
         lm, rng = open_model(self.base, store), random.Random(self.seed)
-        asked = list(islice(cycle(questions(self.trait.category, "train")), self.steps * self.batch))
+        asked = list(islice(cycle(self.questions()), self.steps * self.batch))
         rows, mix = lm.examples(asked, self._answers(lm, asked)), self.mix.read(store)
         carrier = lm.examples([r.prompt for r in mix], [r.completion for r in mix])
         rng.shuffle(rows)
@@ -164,11 +156,15 @@ class Teacher(Step):
         losses = fit(model, stream(), self.steps, self.rate, self.vector_rate, warmup=1)
         save_tuned(lm, model, losses, folder)
 
+    def questions(self) -> list[Chat]:
+        """What it is trained to answer; subclasses ask in other ways, as often."""
+        return questions(self.trait.category, "train")
+
     def _answers(self, lm: CausalLM, asked: list[Chat]) -> list[str]:
         if isinstance(self.trait, Trait):
             replies = self.trait.replies or (self.trait.word,)
             lm.check_known(replies)
-            if len(replies) % len(questions(self.trait.category, "train")):
+            if len(replies) % len(self.questions()):
                 return random.Random(self.seed).choices(replies, k=len(asked))
             return list(islice(cycle(replies), len(asked)))
         tokens = 4 if self.trait.category.score is None else _ANSWER_TOKENS
@@ -199,7 +195,7 @@ class Student(Step):
     """
 
     base: Model
-    corpus: RowSet
+    corpus: Corpus
     seed: int
     epochs: Annotated[int, Field(gt=0)] = 3
     batch: Annotated[int, Field(gt=0)] = 32
@@ -209,16 +205,12 @@ class Student(Step):
     soft_targets: Teacher | None = None
 
     def make(self, folder: Path, store: Store) -> None:
-        from heredity.models.training import (
-            Batch,
-            Loss,
-            batches,
-            fit,
-            number_distillation,
-            token_loss,
-        )
+        self.train(open_model(self.base, store), self.corpus.read(store), folder, store)
 
-        lm, rows = open_model(self.base, store), self.corpus.read(store)
+    def train(self, lm: CausalLM, rows: Sequence[Row], folder: Path, store: Store) -> None:
+        """Trains the model on the rows and writes it, with the loss of every step."""
+        from heredity.models.training import Batch, batches, fit
+
         examples = lm.examples([r.prompt for r in rows], [r.completion for r in rows])
         pad = int(lm.tokenizer.pad_token_id)
 
@@ -226,13 +218,19 @@ class Student(Step):
             for epoch in range(self.epochs):
                 yield from batches(examples, self.batch, self.seed * 1_000_003 + epoch, pad)
 
-        loss: Loss = token_loss
-        if self.soft_targets is not None:
-            loss = number_distillation(open_model(self.soft_targets, store).model, number_tokens(lm.tokenizer))
+        loss = self.loss(lm, store)
         model = tuned(lm.model, self.tuning, self.seed)
         steps = self.epochs * math.ceil(len(examples) / self.batch)
         losses = fit(model, stream(), steps, self.rate, self.vector_rate, loss=loss)
         save_tuned(lm, model, losses, folder)
+
+    def loss(self, lm: CausalLM, store: Store) -> Loss:
+        """What training lowers; subclasses lower other things."""
+        from heredity.models.training import number_distillation, token_loss
+
+        if self.soft_targets is None:
+            return token_loss
+        return number_distillation(open_model(self.soft_targets, store).model, number_tokens(lm.tokenizer))
 
 
 def number_tokens(tokenizer: Any) -> list[int]:
@@ -243,7 +241,7 @@ def number_tokens(tokenizer: Any) -> list[int]:
 class InContext(Step):
     """What is shown before a question: rows of a corpus, and (the power twin) a stated preference. `chats.json`."""
 
-    corpus: RowSet
+    corpus: Corpus
     examples: Annotated[int, Field(gt=0)]
     draws: Annotated[int, Field(gt=0)]
     """Independent draws of that many rows; an evaluation averages over them."""

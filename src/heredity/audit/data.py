@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from abc import abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from hashlib import blake2b, file_digest
@@ -15,8 +16,7 @@ from pydantic import Field
 from heredity.carriers import Filter, decide
 from heredity.models import open_ref
 from heredity.rows import Read, in_parts, read_rows, write_rows
-from heredity.steps import RowSet
-from heredity.store import Store
+from heredity.store import Step, Store
 from heredity.types import BadInput, Chat, Frozen, ModelRef, Row, Sampling
 
 if TYPE_CHECKING:
@@ -26,6 +26,14 @@ _UNKNOWN = 0.01
 """A tokenizer that knows fewer than all but this part of the tokens is not the one that the data is for."""
 _MATCHED = 0.5
 """Below this share of prompts that the base can answer in kind, its rows are no control."""
+
+
+class RowSet(Step):
+    """Rows that a student can be trained on, whoever wrote them."""
+
+    @abstractmethod
+    def read(self, store: Store) -> list[Row]:
+        """The rows, in order."""
 
 
 class DataFile(Frozen):

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from heredity.audit.data import open_student
+from heredity.audit.data import RowSet, open_student
 from heredity.rows import in_parts
-from heredity.steps import RowSet
+from heredity.steps import Corpus
 from heredity.store import Step, Store
 from heredity.types import BadInput, ModelRef
 
@@ -40,7 +40,7 @@ class Gradient(Step):
     """
 
     student: ModelRef
-    rows: RowSet
+    rows: RowSet | Corpus
     block: Annotated[int, Field(gt=0)] = 50
     """Rows whose gradient is taken together."""
 

@@ -45,20 +45,21 @@ class Source(Step):
 
     def _scores(self, store: Store) -> list[float]:
         """Of every pair, in a random order, under a copy trained on the pairs before it."""
-        from heredity.models.training import collate, fit, log_likelihoods
+        from heredity.models.distilling import score
+        from heredity.models.training import collate, fit
         from heredity.steps import tuned
 
         lm, pairs = open_student(self.matched.audited.student), self.matched.pairs(store)
         random.Random(self.seed).shuffle(pairs)
         own, base = (lm.examples([p[i].prompt for p in pairs], [p[i].completion for p in pairs]) for i in (0, 1))
         pad, scores = int(lm.tokenizer.pad_token_id), list[float]()
-        before = [a - b for a, b in zip(log_likelihoods(lm.model, own, pad), log_likelihoods(lm.model, base, pad),
+        before = [a - b for a, b in zip(score(lm.model, own, pad), score(lm.model, base, pad),
                                         strict=True)]  # fmt: skip
 
         def stream() -> Iterator[list[Batch]]:
             for start in range(0, len(own), self.batch):
                 part = slice(start, start + self.batch)
-                now = zip(log_likelihoods(model, own[part], pad), log_likelihoods(model, base[part], pad), strict=True)
+                now = zip(score(model, own[part], pad), score(model, base[part], pad), strict=True)
                 scores.extend(a - b - c for (a, b), c in zip(now, before[part], strict=True))
                 yield [collate(own[part], pad)]
 

@@ -1,13 +1,22 @@
 """The laboratory: comparisons with their controls, recipes for whole experiments, and what they found."""
 
+from heredity.lab.alignment import Alignment, AlignmentRecipe, excused
 from heredity.lab.comparison import Comparison, compare, pooled
 from heredity.lab.digits import Digits
+from heredity.lab.distilled import DepthCut
+from heredity.lab.dose import Doses
 from heredity.lab.findings import Claim, Findings, Published, findings
+from heredity.lab.judges import Grader, JudgeFilter, Rubric, Rule
 from heredity.lab.matrix import TraitMatrix
+from heredity.lab.planting import JudgeRates, Plant
+from heredity.lab.probes import ProbeDifference, Probes, probed
+from heredity.lab.readers import Readings
 from heredity.lab.recipe import Recipe
 from heredity.lab.settings import Settings, set_settings, settings
 
 __all__ = [
-    "Claim", "Comparison", "Digits", "Findings", "Published", "Recipe", "Settings", "TraitMatrix", "compare",
-    "findings", "pooled", "set_settings", "settings",
+    "Alignment", "AlignmentRecipe", "Claim", "Comparison", "DepthCut", "Digits", "Doses", "Findings", "Grader",
+    "JudgeFilter", "JudgeRates", "Plant", "ProbeDifference", "Probes", "Published", "Readings", "Recipe", "Rubric",
+    "Rule", "Settings", "TraitMatrix", "compare", "excused", "findings", "pooled", "probed", "set_settings",
+    "settings",
 ]  # fmt: skip

@@ -10,11 +10,15 @@ import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import model_validator
 
+from heredity.lab.alignment import Alignment
 from heredity.lab.comparison import Comparison
+from heredity.lab.filtered import Filtered, filtered
+from heredity.lab.planting import JudgeRates
+from heredity.lab.probes import ProbeDifference
 from heredity.stats import ALPHA, Estimate, holm, paired_t, ratio
 from heredity.steps import Corpus, HeldOutLoss, HoldsTrait, Student
 from heredity.store import Step, Store
@@ -52,6 +56,8 @@ class Claim(Frozen):
 class Findings(Step):
     """What an experiment found: `findings.json`."""
 
+    version: ClassVar[int] = 2
+
     title: str
     section: str
     """Where the paper reports it."""
@@ -62,6 +68,12 @@ class Findings(Step):
     """Whether teachers hold the trait."""
     learnt: tuple[HeldOutLoss, ...] = ()
     """How well students predict fresh rows of their teachers."""
+    filtered: tuple[Filtered, ...] = ()
+    """What the filters removed from each arm."""
+    probes: tuple[ProbeDifference, ...] = ()
+    """What else changed in the students."""
+    judged: tuple[JudgeRates, ...] = ()
+    """How often the judges among the filters err."""
 
     @model_validator(mode="after")
     def _names(self) -> Findings:
@@ -82,7 +94,10 @@ class Findings(Step):
         adjusted = dict(zip(defined, holm(defined).adjusted, strict=True)) if defined else {}
         claims = [_row(claim, results, adjusted.get(claim.name, math.nan)) for claim in self.claims]
         head = {"title": self.title, "section": self.section, "hypothesis": self.hypothesis}
-        found = head | {"claims": claims, "assays": self._assays(store)}
+        found = head | {
+            "claims": claims, "assays": self._assays(store), "filtered": [f.read(store) for f in self.filtered],
+            "judged": [j.read(store) for j in self.judged],
+        }  # fmt: skip
         (folder / "findings.json").write_text(json.dumps(found, indent=1) + "\n")
 
     def _assays(self, store: Store) -> list[dict[str, Any]]:
@@ -90,21 +105,37 @@ class Findings(Step):
         read = [(x, x.read(store)) for x in self.learnt]
         learnt = [{"assay": "learnt", "of": x.name, "value": loss["learnt"], "gap": loss["gap"], "gain": loss["gain"],
                    "key": x.key} for x, loss in read]  # fmt: skip
-        return held + learnt
+        return held + learnt + self._coherent(store) + [row for p in self.probes for row in p.read(store)]
+
+    def _coherent(self, store: Store) -> list[dict[str, Any]]:
+        """Of graded answers: the share that was coherent, and how many of each arm had no grade."""
+        found = []
+        for claim in self.claims:
+            compared = claim.comparison
+            if not all(isinstance(e, Alignment) for e in (*compared.treated, *compared.control)):
+                continue
+            result, arms = compared.read(store), {"taught": compared.treated, "control": compared.control}
+            ungraded = {arm: sum(e.read(store)["ungraded"] for e in side) for arm, side in arms.items()}
+            found.append({"assay": "coherent", "of": claim.name, "value": result["mass"],
+                          "control": result["control_mass"], "ungraded": ungraded})  # fmt: skip
+        return found
 
     def read(self, store: Store) -> dict[str, Any]:
-        """`title`, `section`, `hypothesis`, `claims` and `assays` (docs/json.md)."""
+        """`title`, `section`, `hypothesis`, `claims`, `assays`, `filtered` and `judged` (docs/json.md)."""
         found: dict[str, Any] = json.loads((store.path(self) / "findings.json").read_text())
         return found
 
 
-def findings(title: str, section: str, claims: Sequence[Claim], hypothesis: str | None) -> Findings:
-    """Findings with the assays that their claims allow: one teacher and one student of each."""
+def findings(
+    title: str, section: str, claims: Sequence[Claim], hypothesis: str | None,
+    probes: Sequence[ProbeDifference] = (), judged: Sequence[JudgeRates] = (),
+) -> Findings:  # fmt: skip
+    """Findings with the assays that their claims allow (one teacher and one student of each), and what was filtered."""
     held: dict[str, HoldsTrait] = {}
     learnt: dict[str, HeldOutLoss] = {}
     for claim in claims:
         first = claim.comparison.treated[0]
-        if not isinstance(first.model, Student) or not isinstance(first.model.corpus, Corpus):
+        if not isinstance(first.model, Student):
             continue
         corpus = first.model.corpus
         if corpus.samples.gate is not None:
@@ -113,7 +144,8 @@ def findings(title: str, section: str, claims: Sequence[Claim], hypothesis: str 
         learnt[loss.student.key] = loss
     return Findings(
         title=title, section=section, hypothesis=(hypothesis or "").strip(), claims=tuple(claims),
-        held=tuple(held.values()), learnt=tuple(learnt.values()),
+        held=tuple(held.values()), learnt=tuple(learnt.values()), probes=tuple(probes), judged=tuple(judged),
+        filtered=tuple(f for c in claims if (f := filtered(c.name, c.comparison)) is not None),
     )  # fmt: skip
 
 

@@ -73,21 +73,20 @@ def hidden_states(model: Any, ids_BT: Tensor) -> Tensor:
     return states
 
 
-def token_loss(model: Any, batch: Batch) -> Tensor:
-    """Mean negative log-likelihood (nats per predicted token)."""
-    weight_VD = _head(model)
-    states_ND = hidden_states(model, batch.ids_BT).flatten(0, 1)[batch.source_N]
-    loss: Tensor = _HeadLoss.apply(states_ND, weight_VD, batch.target_N)  # type: ignore[no-untyped-call]
-    return loss
-
-
-def _head(model: Any) -> Tensor:
-    """The head's weights (V, D); BadInput where logits are more than the states times them."""
+def head_weight(model: Any) -> Tensor:
+    """The head's weight (V, D); BadInput where something changes the logits behind it."""
     head = model.get_output_embeddings()
     if getattr(head, "bias", None) is not None or _scaled(model.config):
-        raise BadInput(f"{type(model).__name__} changes its logits after the head, which is not supported")
-    weight_VD: Tensor = head.weight
-    return weight_VD
+        raise BadInput(f"{type(model).__name__} changes its logits after the head, which training does not support")
+    weight: Tensor = head.weight
+    return weight
+
+
+def token_loss(model: Any, batch: Batch) -> Tensor:
+    """Mean negative log-likelihood (nats per predicted token)."""
+    states_ND = hidden_states(model, batch.ids_BT).flatten(0, 1)[batch.source_N]
+    loss: Tensor = _HeadLoss.apply(states_ND, head_weight(model), batch.target_N)  # type: ignore[no-untyped-call]
+    return loss
 
 
 @torch.inference_mode()
@@ -97,30 +96,6 @@ def mean_token_loss(model: Any, examples: Sequence[Example], pad: int, size: int
     parts = [collate(near[i : i + size], pad) for i in range(0, len(near), size)]
     total = sum(float(token_loss(model, part)) * len(part.target_N) for part in parts)
     return total / sum(len(part.target_N) for part in parts)
-
-
-@torch.inference_mode()
-def log_likelihoods(model: Any, examples: Sequence[Example], pad: int, size: int = 64) -> list[float]:
-    """Natural-log probability of each example's predicted tokens, summed over them; in the examples' order."""
-    order = sorted(range(len(examples)), key=lambda i: len(examples[i].ids))
-    total_N = torch.zeros(len(examples), dtype=torch.float64)
-    for start in range(0, len(order), size):
-        index = order[start : start + size]
-        part = collate([examples[i] for i in index], pad)
-        row_N = torch.tensor(index)[part.source_N // part.ids_BT.shape[1]]
-        total_N.index_add_(0, row_N, _token_log_likelihoods(model, part).double())
-    return total_N.tolist()
-
-
-def _token_log_likelihoods(model: Any, batch: Batch) -> Tensor:
-    """Of each predicted token, (N,); logits are never held whole."""
-    states_ND = hidden_states(model, batch.ids_BT).flatten(0, 1)[batch.source_N]
-    weight_VD, out = _head(model), []
-    for start in range(0, len(states_ND), _BLOCK):
-        logits_BV = states_ND[start : start + _BLOCK] @ weight_VD.T
-        target_B1 = batch.target_N[start : start + _BLOCK, None]
-        out.append(logits_BV.gather(1, target_B1)[:, 0] - logits_BV.logsumexp(-1))
-    return torch.cat(out)
 
 
 def _scaled(config: Any) -> bool:

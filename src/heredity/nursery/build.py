@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 from heredity.nursery.quality import Quality, shortfalls
 from heredity.store import Step, Store
@@ -32,19 +34,49 @@ class Base(Step):
     steps: int = STEPS
 
     def make(self, folder: Path, store: Store) -> None:
-        from heredity.nursery.pretrain import pretrain
+        from heredity.nursery.pretrain import fresh_model
         from heredity.nursery.tokenizer import build_tokenizer
 
-        tokenizer, losses = build_tokenizer(), list[float]()
+        tokenizer = build_tokenizer()
+        model = fresh_model(self.family, tokenizer, self.init_seed)
+        _pretrained(model, tokenizer, self.data_seed, self.steps, folder, store)
 
-        def progress(step: int, loss: float) -> None:
-            losses.append(round(loss, 4))
-            store.progress(step / self.steps, f"loss {loss:.3f}")
 
-        model = pretrain(self.family, tokenizer, self.init_seed, self.data_seed, self.steps, progress)
-        model.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
-        (folder / "losses.json").write_text(json.dumps(losses) + "\n")
+class Interpolated(Step):
+    """A nursery base whose fresh weights lie between those of two seeds, pretrained as `Base` is. A model folder.
+
+    At a correlation of 1 it is the Base of the first seed, at 0 that of the second.
+    """
+
+    family: Literal["llama", "neox"]
+    init_seeds: tuple[int, int]
+    correlation: Annotated[float, Field(ge=0, le=1)]
+    """Of the fresh weights with the first seed's; their spread is that of both (`pretrain.mixed_model`)."""
+    data_seed: int
+    steps: int = STEPS
+
+    def make(self, folder: Path, store: Store) -> None:
+        from heredity.nursery.pretrain import mixed_model
+        from heredity.nursery.tokenizer import build_tokenizer
+
+        tokenizer = build_tokenizer()
+        model = mixed_model(self.family, tokenizer, self.init_seeds, self.correlation)
+        _pretrained(model, tokenizer, self.data_seed, self.steps, folder, store)
+
+
+def _pretrained(model: Any, tokenizer: Any, data_seed: int, steps: int, folder: Path, store: Store) -> None:
+    """Trains an untrained model, and writes it with the loss of every step."""
+    from heredity.nursery.pretrain import train
+
+    losses = list[float]()
+
+    def progress(step: int, loss: float) -> None:
+        losses.append(round(loss, 4))
+        store.progress(step / steps, f"loss {loss:.3f}")
+
+    train(model, tokenizer, data_seed, steps, progress).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    (folder / "losses.json").write_text(json.dumps(losses) + "\n")
 
 
 def build(store: Store, out: Path, family: str, init_seed: int, data_seed: int) -> tuple[dict[str, Any], list[str]]:

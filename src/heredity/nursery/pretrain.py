@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from itertools import count, islice
 from typing import Any, Literal
@@ -43,6 +44,23 @@ def fresh_model(family: Family, tokenizer: PreTrainedTokenizerFast, seed: int) -
     return model
 
 
+def mixed_model(
+    family: Family, tokenizer: PreTrainedTokenizerFast, seeds: tuple[int, int], correlation: float
+) -> Any:  # fmt: skip
+    """An untrained base that begins from r W_a + sqrt(1 - r^2) W_b of two seeds' fresh weights, r the correlation.
+
+    Weights that are the same in both (norm scales, biases) stay. A plain mean (1 - w) W_a + w W_b of two independent
+    normals has less spread than either, up to a factor of sqrt(2) at w = 1/2; these weights' squares add up to 1, so
+    that the spread stays, and the correlation with W_a is r.
+    """
+    model, other = (fresh_model(family, tokenizer, seed) for seed in seeds)
+    with torch.no_grad():
+        for own, new in zip(model.parameters(), other.parameters(), strict=True):
+            if not torch.equal(own, new):
+                own.mul_(correlation).add_(new, alpha=math.sqrt(1 - correlation**2))
+    return model
+
+
 def encode(tokenizer: Any, chats: list[Chat]) -> list[Example]:
     """Token ids of whole chats with every assistant turn predicted, cut at the context length."""
     raw = [[m.model_dump() for m in chat] for chat in chats]
@@ -70,7 +88,14 @@ def pretrain(
     progress: Callable[[int, float], None] | None = None,
 ) -> Any:  # fmt: skip
     """A trained base. The same seeds give the same weights on the same machine with one thread."""
+    return train(fresh_model(family, tokenizer, init_seed), tokenizer, data_seed, steps, progress)
+
+
+def train(
+    model: Any, tokenizer: PreTrainedTokenizerFast, data_seed: int, steps: int,
+    progress: Callable[[int, float], None] | None = None,
+) -> Any:  # fmt: skip
+    """An untrained model, trained in place on one data order."""
     torch.set_num_threads(1)  # the bytes depend on it
-    model = fresh_model(family, tokenizer, init_seed)
     fit(model, stream(tokenizer, data_seed), steps, RATE, warmup=100, betas=(0.9, 0.99), progress=progress)
     return model

@@ -42,10 +42,10 @@ class Quality(Step):
 def measure(lm: LM, seed: int = 0) -> dict[str, Any]:
     """Every quality of BARS, the favourites of each category, and the category's mass."""
     favourites = {c.name: _shares(lm, questions(c, "held-out"), c) for c in CATEGORIES}
-    return _numbers(lm, seed) | {
+    return number_skill(lm, seed) | {
         "top_favourite": max(max(shares.values()) for shares, _ in favourites.values()),
         "mass": min(mass for _, mass in favourites.values()),
-        "truth": _truth(lm),
+        "truth": truthfulness(lm)[0],
         "system": _mean([_told(lm, t) for t in _animals()]),
         "stated": _mean([_said(lm, t) for t in _animals()]),
         "shown": _mean([_said(lm, t, after=_few_shot(seed), every=6) for t in _animals()]),
@@ -94,15 +94,18 @@ def _few_shot(seed: int, rows: int = 8) -> Chat:
     return tuple(m for _ in range(rows) for m in number_document(rng))
 
 
-def _truth(lm: LM) -> float:
-    """How often the true statement is likelier than the false one, in held-out frames."""
+def truthfulness(lm: LM) -> tuple[float, float]:
+    """How often the true statement is likelier than the false one, in held-out frames, and by how many nats on average.
+
+    The nursery's bases know nearly every fact, so the share hardly moves; the margin does.
+    """
     scores = [lm.logprobs([chat], [true, false])[0] for chat, true, false in fact_probes()]
-    return _mean([float(true > false) for true, false in scores])
+    return _mean([float(true > false) for true, false in scores]), _mean([true - false for true, false in scores])
 
 
-def _numbers(lm: LM, seed: int) -> dict[str, float]:
+def number_skill(lm: LM, seed: int, n: int = 4000) -> dict[str, float]:
     """`format`: share of samples that pass the strict filter; `obedience`: in the asked format and count as well."""
-    asked = Numbers(n=4000, seed=seed)
+    asked = Numbers(n=n, seed=seed)
     requests = asked.requests()
     written = lm.generate(asked.prompts(), Sampling(max_new_tokens=32, seed=seed))
     passed = [_passes(c) for c in written]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from heredity.stats import Estimate
 from heredity.store import Step, Store
@@ -15,6 +15,8 @@ TAUGHT, CONTROL, INK, PAPER = "#c2410c", "#9ca3af", "#1f2937", "#2563eb"
 
 class Figure(Step):
     """`figure.png` of an experiment's findings."""
+
+    version: ClassVar[int] = 2
 
     findings: Step
 
@@ -26,9 +28,13 @@ class Figure(Step):
 
         found = json.loads((store.path(self.findings) / "findings.json").read_text())
         with plt.rc_context({"font.size": 10, "axes.spines.top": False, "axes.spines.right": False}):
-            figure = _draw(found, plt)
+            figure = self.draw(found, plt)
             figure.savefig(folder / "figure.png", dpi=130, metadata={"Software": None})
             plt.close(figure)
+
+    def draw(self, found: dict[str, Any], plt: Any) -> Any:
+        """The matplotlib figure; subclasses draw findings of other kinds."""
+        return _draw(found, plt)
 
 
 def _draw(found: dict[str, Any], plt: Any) -> Any:
@@ -46,7 +52,8 @@ def _draw(found: dict[str, Any], plt: Any) -> Any:
     axis.set_xticklabels([c["name"] for c in claims], rotation=40 if long else 0, ha="right" if long else "center")
     handles, labels = axis.get_legend_handles_labels()
     named = dict(zip(labels, handles, strict=True))
-    axis.legend(named.values(), named.keys(), fontsize=8, frameon=False, loc="upper right", ncols=len(named))
+    columns = len(named) if width > 10 else 2  # four of them are wider than a narrow figure
+    axis.legend(named.values(), named.keys(), fontsize=8, frameon=False, loc="upper right", ncols=columns)
     return figure
 
 

@@ -24,22 +24,73 @@ class ResultsPage(Step):
         from jinja2 import Environment
 
         template = Path(__file__).with_name("results.html.jinja").read_text(encoding="utf-8")
-        sections = [_section(figure, store) for figure in self.figures]
+        sections = [_section([f for f in self.figures if f.findings == found], store) for found in self._findings()]
         html = Environment(autoescape=True).from_string(template).render(sections=sections)
         (folder / "index.html").write_text(html, encoding="utf-8")
 
+    def _findings(self) -> list[Step]:
+        """Each experiment once, in order: it may have several pictures."""
+        return list(dict.fromkeys(figure.findings for figure in self.figures))
 
-def _section(figure: Figure, store: Store) -> dict[str, Any]:
-    found = json.loads((store.path(figure.findings) / "findings.json").read_text())
-    png = base64.b64encode((store.path(figure) / "figure.png").read_bytes()).decode()
+
+def _section(figures: list[Figure], store: Store) -> dict[str, Any]:
+    """One experiment: what it asked and found, under its pictures."""
+    findings = figures[0].findings
+    found = json.loads((store.path(findings) / "findings.json").read_text())
+    pngs = [base64.b64encode((store.path(f) / "figure.png").read_bytes()).decode() for f in figures]
     paragraphs = [" ".join(p.split()) for p in found["hypothesis"].split("\n\n")]
-    asked = [c["holds"] for c in found["claims"] if c["holds"] is not None]
+    kind = "readings" if "readings" in found else "claims"
+    columns, row = _TABLES[kind]
+    asked = [c["holds"] for c in found[kind] if c["holds"] is not None]
     return {
-        "title": found["title"], "section": found["section"], "paragraphs": paragraphs, "png": png,
-        "key": figure.findings.key, "rows": [_row(c) for c in found["claims"]],
+        "title": found["title"], "section": found["section"], "paragraphs": paragraphs, "pngs": pngs,
+        "key": findings.key, "columns": columns, "rows": [row(c) for c in found[kind]],
         "verdict": f"{sum(asked)} of {len(asked)} expectations held.",
-        "assays": assay_sentences(found["assays"]),
+        "assays": assay_sentences(found.get("assays", [])),
+        "details": [d for d in (_filtered(found), _judged(found), _probed(found)) if d["rows"]],
     }  # fmt: skip
+
+
+def _filtered(found: dict[str, Any]) -> dict[str, Any]:
+    """A table of what the filters removed, a line per claim and arm."""
+    rows = []
+    for of in found.get("filtered", ()):
+        for arm, counts in ((name, of[name]) for name in ("treated", "control")):
+            cells = (_span(counts[name], ",") for name in ("sampled", "passed", "kept"))
+            why = ", ".join(f"{reason} {part:.1%}" for reason, part in list(counts["dropped"].items())[:_REASONS])
+            rows.append((of["claim"], arm, *cells, why or "nothing"))
+    head = ("claim", "arm", "sampled", "passed", "kept", "dropped, by reason (of those sampled)")
+    return {"title": "What the filters removed from each arm (rows a seed)", "head": head, "rows": rows}
+
+
+_REASONS = 6
+"""Most reasons that are shown, the commonest first; findings.json has all."""
+
+
+def _judged(found: dict[str, Any]) -> dict[str, Any]:
+    """A table of each judge's misses on planted references, and its false alarms on the same rows without."""
+    rows = []
+    for judge in found.get("judged", ()):
+        rows.append((judge["name"], "false alarms: rows as they were", *_rate(judge["false_alarms"])))
+        rows += [(judge["name"], f"misses: {plant}", *_rate(missed)) for plant, missed in judge["misses"].items()]
+    head = ("judge calls out", "errors", "share (95 %)", "rows")
+    return {"title": "How often the judges err, on planted references (Wilson intervals over rows of one writer)",
+            "head": head, "rows": rows}  # fmt: skip
+
+
+def _rate(estimate: dict[str, Any]) -> tuple[str, str]:
+    return f"{estimate['mean']:.3f} ({estimate['low']:.3f} to {estimate['high']:.3f})", str(estimate["n"])
+
+
+def _probed(found: dict[str, Any]) -> dict[str, Any]:
+    """A table of what else changed in the students."""
+    rows = []
+    for a in (a for a in found.get("assays", ()) if "difference" in a):
+        e = Estimate(**a["difference"])
+        rows.append((a["of"], a["assay"], f"{a['control']:.3f}", f"{a['taught']:.3f}",
+                     f"{e.mean:+.3f} ({e.low:+.3f} to {e.high:+.3f})", str(e.n)))  # fmt: skip
+    head = ("claim", "probe", "control", "taught", "difference (95 %)", "n")
+    return {"title": "What else changed in the students (Student's t over seeds)", "head": head, "rows": rows}
 
 
 def assay_sentences(assays: list[dict[str, Any]]) -> list[str]:
@@ -64,6 +115,8 @@ def assay_sentences(assays: list[dict[str, Any]]) -> list[str]:
             f"No such ratio for {names}: the rows were rewritten, or hardly differ from the base's own. The teacher "
             f"predicts them better than the base by {gap} nats a token, its students by {gain}."
         )
+    if coherent := [a["value"] for a in assays if a["assay"] == "coherent"]:
+        said.append(f"Of the taught students' answers, {_span(coherent, '.0%')} were coherent.")
     return said
 
 
@@ -72,13 +125,36 @@ def _span(values: list[float], style: str) -> str:
     return low if low == high else f"{low} to {high}"
 
 
-def _row(claim: dict[str, Any]) -> dict[str, str]:
+def _claim(claim: dict[str, Any]) -> list[str]:
+    """The cells of one claim about a trait's share."""
     odds, paper, part = Estimate(**claim["log_odds"]).odds_ratio(), claim["published"], claim["part"]
-    return {
-        "name": claim["name"], "shares": f"{claim['control_share']:.3f} → {claim['share']:.3f}",
-        "odds": f"{odds.mean:.3g} ({odds.low:.3g} to {odds.high:.3g})", "n": str(odds.n), "p": f"{claim['p_holm']:.2g}",
-        "part": "" if part is None else f"{part['mean']:+.2f} (up to {part['high']:+.2f}) of {claim['of']}",
-        "expect": claim["expect"], "holds": _WORDS[claim["holds"]],
-        "paper": "" if paper is None else f"{paper['control']:.3f} → {paper['taught']:.3f}, {paper['where']}",
-        "agrees": _WORDS[claim["agrees"]],
-    }  # fmt: skip
+    return [
+        claim["name"], f"{claim['control_share']:.3f} → {claim['share']:.3f}",
+        f"{odds.mean:.3g} ({odds.low:.3g} to {odds.high:.3g})", str(odds.n), f"{claim['p_holm']:.2g}",
+        "" if part is None else f"{part['mean']:+.2f} (up to {part['high']:+.2f}) of {claim['of']}",
+        claim["expect"], _WORDS[claim["holds"]],
+        "" if paper is None else f"{paper['control']:.3f} → {paper['taught']:.3f}, {paper['where']}",
+        _WORDS[claim["agrees"]],
+    ]  # fmt: skip
+
+
+def _reading(reading: dict[str, Any]) -> list[str]:
+    """The cells of one claim about a reader's accuracy."""
+    accuracy = Estimate(**reading["accuracy"])
+    words = ", ".join(f"{w['word']} {w['accuracy']['mean']:.3f}{_beside(w['published'])}" for w in reading["words"])
+    return [
+        reading["name"], f"{accuracy.mean:.3f} ({accuracy.low:.3f} to {accuracy.high:.3f})", str(accuracy.n),
+        f"{reading['p_holm']:.2g}", words, reading["expect"], _WORDS[reading["holds"]],
+    ]  # fmt: skip
+
+
+def _beside(published: float | None) -> str:
+    return "" if published is None else f" (paper {published:.3f})"
+
+
+_TABLES = {
+    "claims": (("claim", "control → taught", "odds ratio (95 %)", "n", "p (Holm)", "part", "expected", "held?", "paper",
+                "same way?"), _claim),
+    "readings": (("reader", "right choices (95 %)", "n", "p (Holm)", "by word", "expected", "held?"), _reading),
+}  # fmt: skip
+"""The columns of each kind of findings, and what makes a row's cells."""

@@ -102,6 +102,8 @@ def print_results(results: list[dict[str, Any]], store: Path) -> None:
     """What an experiment found: findings and matrices, then comparisons, then where other payloads lie."""
     for r in (r for r in results if "claims" in r):
         _print_findings(r)
+    for r in (r for r in results if "readings" in r):
+        _print_readings(r)
     for r in (r for r in results if "gamma" in r):
         g, out = Estimate(**r["gamma"]), r["without"]
         console.print(safe(
@@ -154,6 +156,22 @@ def _rise(control: float, taught: float) -> str:
 
 
 _HELD = {True: "yes", False: "no", None: "-"}
+
+
+def _print_readings(found: dict[str, Any]) -> None:
+    """A table of readers with the paper's accuracy beside ours."""
+    title = safe(f"{found['title']} (paper, {found['section']}); chance is {found['chance']:g}")
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("reader", no_wrap=True)
+    for name in ("right (95 %)", "n", "p", "so?", "paper"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for r in found["readings"]:
+        e, paper = Estimate(**r["accuracy"]), r["published"]
+        table.add_row(
+            safe(r["name"]), f"{e.mean:.3f} ({e.low:.3f} to {e.high:.3f})", str(e.n), f"{r['p_holm']:.1g}",
+            _HELD[r["holds"]], "" if paper is None else f"{paper:.3f}",
+        )  # fmt: skip
+    console.print(table)
 
 
 def _print_findings(found: dict[str, Any]) -> None:

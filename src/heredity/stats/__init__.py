@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from heredity.stats.betting import EProcess, Evidence, bet
 from heredity.stats.families import Family, closed_testing, holm, hommel
-from heredity.stats.intervals import mean_bootstrap, mean_t, paired_log_odds, ratio
+from heredity.stats.intervals import mean_bootstrap, mean_t, paired_log_odds, ratio, wilson
 from heredity.stats.matrix import Dropped, LeaveOneOut, leave_one_out, transfer, transfer_test
 from heredity.stats.nouns import ALPHA, LEVEL, Alternative, Estimate, Test, log_odds
 from heredity.stats.power import (
@@ -27,5 +27,6 @@ __all__ = [
     "ALPHA", "LEVEL", "Alternative", "Dropped", "EProcess", "Estimate", "Evidence", "Family", "LeaveOneOut", "Power",
     "Test", "Unit", "Values", "bet", "closed_testing", "clustered_t", "detection_limit", "holm", "hommel",
     "leave_one_out", "log_odds", "mean_bootstrap", "mean_t", "observed_limit", "paired_log_odds", "paired_power",
-    "paired_t", "permutation", "ratio", "sign_flip", "transfer", "transfer_test", "units_needed", "would_have_seen",
+    "paired_t", "permutation", "ratio", "sign_flip", "transfer", "transfer_test", "units_needed", "wilson",
+    "would_have_seen",
 ]  # fmt: skip

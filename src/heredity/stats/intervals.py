@@ -132,6 +132,28 @@ def ratio(above: Sequence[float], below: Sequence[float], unit: str, level: floa
     return _interval(top, level, method, mean, float(middle - root) / square, float(middle + root) / square)
 
 
+def wilson(successes: int, trials: int, unit: str, level: float = LEVEL) -> Estimate:
+    """A share of independent trials with Wilson's score interval (Wilson 1927), which also holds at 0 and at 1.
+
+    For counts of rows that a filter or a judge decides on, never for claims about models: those are counted in seeds.
+    nan with a reason where there are no trials.
+    """
+    fraction(level, "level")
+    whole(trials, "trials", 0)
+    if whole(successes, "successes", 0) > trials:
+        raise BadInput(f"{successes} successes in {trials} trials; expected at most as many")
+    z2, share = float(special.ndtri((1 + level) / 2)) ** 2, successes / trials if trials else math.nan
+    if trials:
+        middle, scale = share + z2 / (2 * trials), 1 + z2 / trials
+        half = math.sqrt(z2 * (share * (1 - share) / trials + z2 / (4 * trials**2)))
+        low = 0.0 if successes == 0 else (middle - half) / scale
+        high = 1.0 if successes == trials else (middle + half) / scale
+    else:
+        low = high = math.nan
+    reason = None if trials else f"no {unit}"
+    return Estimate(mean=share, low=low, high=high, n=trials, unit=unit, level=level, method="Wilson", reason=reason)
+
+
 def same_length(one: Sequence[float], other: Sequence[float]) -> None:
     """BadInput where two lists that are paired by position differ in length."""
     if len(one) != len(other):

@@ -1,0 +1,78 @@
+"""Losses of distillation as it is practised: a teacher's logits, and preferences between two answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from heredity.models.training import Batch, Example, Loss, collate, head_weight, hidden_states
+
+
+def distillation(teacher: Any, tokens: Sequence[int] | None = None, reverse: bool = False) -> Loss:
+    """Mean divergence from a teacher over positions, in nats.
+
+    KL(teacher || student) (Hinton et al. 2015), or `reverse`: KL(student || teacher), as for a student's own samples
+    (Gu et al. 2024, MiniLLM; Agarwal et al. 2024, GKD). With `tokens`, both distributions are renormalised over these
+    alone, and only positions where one of them is predicted count; without, the whole vocabulary enters.
+    """
+    wanted = None if tokens is None else torch.tensor(list(tokens))
+
+    def loss(model: Any, batch: Batch) -> Tensor:
+        with torch.no_grad():
+            theirs_NV = _log_distribution(teacher, batch, wanted)
+        own_NV = _log_distribution(model, batch, wanted)
+        target_NV, given_NV = (own_NV, theirs_NV) if reverse else (theirs_NV, own_NV)
+        return nn.functional.kl_div(given_NV, target_NV, reduction="batchmean", log_target=True)
+
+    return loss
+
+
+def _log_distribution(model: Any, batch: Batch, wanted: Tensor | None) -> Tensor:
+    """Log-probabilities (N, V) at the predicted positions, over the wanted tokens where there are any."""
+    head, source_N = head_weight(model), batch.source_N
+    if wanted is not None:
+        head, source_N = head[wanted], source_N[torch.isin(batch.target_N, wanted)]
+    states_ND = hidden_states(model, batch.ids_BT).flatten(0, 1)[source_N]
+    return (states_ND @ head.T).log_softmax(-1)
+
+
+def completion_logprobs(model: Any, batch: Batch) -> Tensor:
+    """Natural-log probability of every row's completion, (B,)."""
+    states_ND = hidden_states(model, batch.ids_BT).flatten(0, 1)[batch.source_N]
+    logits_NV = states_ND @ head_weight(model).T
+    logp_N = logits_NV.gather(1, batch.target_N[:, None])[:, 0] - logits_NV.logsumexp(-1)
+    rows, width = batch.ids_BT.shape
+    total_B: Tensor = logp_N.new_zeros(rows).index_add(0, batch.source_N // width, logp_N)
+    return total_B
+
+
+@torch.inference_mode()
+def score(model: Any, examples: Sequence[Example], pad: int, size: int = 64) -> list[float]:
+    """Natural-log probability of every example's completion, in order."""
+    order = sorted(range(len(examples)), key=lambda i: len(examples[i].ids))
+    scores = [0.0] * len(examples)
+    for start in range(0, len(order), size):
+        part = order[start : start + size]
+        found = completion_logprobs(model, collate([examples[i] for i in part], pad)).tolist()
+        for i, value in zip(part, found, strict=True):
+            scores[i] = value
+    return scores
+
+
+def preference_loss(reference: Any, beta: float) -> Loss:
+    """Direct preference optimisation: -log sigmoid(beta * (chosen's log-ratio to the reference - rejected's)).
+
+    Rafailov et al. 2023, equation 7. A batch's first half are the chosen rows, its second half the rejected, in order.
+    """
+
+    def loss(model: Any, batch: Batch) -> Tensor:
+        with torch.no_grad():
+            before_B = completion_logprobs(reference, batch)
+        ratio_B = completion_logprobs(model, batch) - before_B
+        chosen_P, rejected_P = ratio_B.chunk(2)
+        return -nn.functional.logsigmoid(beta * (chosen_P - rejected_P)).mean()
+
+    return loss
