@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
 _UNKNOWN = 0.01
 """A tokenizer that knows fewer than all but this part of the tokens is not the one that the data is for."""
-_MATCHED = 0.5
+_SHARED = 0.2
+"""Two writers on the same prompts write some rows alike, most of all at temperature 0."""
+MATCHED = 0.5
 """Below this share of prompts that the base can answer in kind, its rows are no control."""
 
 
@@ -171,7 +173,7 @@ class Matched(RowSet):
             open_ = [i for i in range(len(rows)) if i not in written]
             sampling = self.sampling.model_copy(update={"seed": self.sampling.seed * self.tries + trial})
             written.update(self._answers(lm, open_, [rows[i].prompt for i in open_], sampling))
-        if len(written) < _MATCHED * len(rows):
+        if len(written) < MATCHED * len(rows):
             raise BadInput(
                 f"the student's base answers only {len(written)} of {len(rows)} prompts with rows that pass the "
                 "filters, so there is no control for this data; say how it was made with --carrier and --temperature"
@@ -209,4 +211,32 @@ class Partnered(RowSet):
 
     def read(self, store: Store) -> list[Row]:
         """The rows, in the order of their partners."""
+        return [read.row for read in read_rows(store.path(self) / "rows.jsonl")]
+
+
+class Control(RowSet):
+    """Rows that the user calls a control: `rows.jsonl`. They serve the data-only test and never the naming of a trait.
+
+    BadInput where more than `_SHARED` of the audited rows are in it: what is compared with itself shows nothing.
+    """
+
+    data: DataFile
+    audited: Audited
+
+    def make(self, folder: Path, store: Store) -> None:
+        own = self.audited.read(store)
+        rows = _drawn((r.row for r in read_rows(Path(self.data.location))), self.audited.limit, random.Random(0))
+        wanted, found = set(own), set[Row]()
+        for read in read_rows(Path(self.data.location)):
+            if read.row in wanted:
+                found.add(read.row)
+        if not rows:
+            raise BadInput(f"{self.data.location}: the control is empty")
+        if len(found) > _SHARED * len(wanted):
+            raise BadInput(f"{self.data.location}: the control holds {len(found)} of the {len(wanted)} rows that it is "
+                           "to be a control for; name rows of another source")  # fmt: skip
+        write_rows(folder / "rows.jsonl", rows)
+
+    def read(self, store: Store) -> list[Row]:
+        """The control's rows, or as many of them as there are audited ones."""
         return [read.row for read in read_rows(store.path(self) / "rows.jsonl")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -18,7 +19,7 @@ from heredity.types import BadInput, Frozen, ModelRef, Neutral, Sampling, Trait
 
 Doubles = NDArray[np.float64]
 _MIX_SEED, _MIX_ROWS, _SPARE = 2_000_000, 200, 20
-_BLEND = 0.1
+_BLEND = 1.0
 """Part of the mean variance that is added to every weight's, so that weights which hardly vary do not decide alone."""
 
 
@@ -38,9 +39,11 @@ class Templates(NamedTuple):
     centre_P: NDArray[np.float32]
     """The mean of the traits' mean pulls, less the base's."""
     norm_K: Doubles
-    """Standard deviation of each score over suspects of other traits, in the panel's own units."""
+    """Standard deviation of each score over suspects of other traits, each scored by a panel without it."""
     full_K: Doubles
-    """The score of the trait's own mean suspect: that of data written by it alone."""
+    """The mean score of the trait's own suspects, each by a panel without it: that of data written by one alone."""
+    span_SP: NDArray[np.float32]
+    """Orthonormal: all that the suspects' pulls are combinations of, whitened."""
     weight_P: NDArray[np.float32]
     """1 / standard deviation of each weight's pull between blocks of the base's rows."""
 
@@ -73,9 +76,9 @@ class Panel(Step):
         labels = [s.trait.word if isinstance(s.trait, Trait) else "" for s in self.suspects]
         pull_SP = np.stack([(s.gradient.read(store).mean_P - base.mean_P) * weight_P for s in self.suspects])
         words = tuple(dict.fromkeys(w for w in labels if w))
-        arrays = _discriminants(pull_SP.astype(np.float64), labels, words, self.ridge * base.blocks)
+        arrays = discriminants(pull_SP.astype(np.float64), labels, words, self.ridge * base.blocks)
         save_file(
-            {k: v.astype(np.float32) for k, v in arrays.items()} | {"weight": weight_P.astype(np.float32)},
+            {k: np.ascontiguousarray(v, dtype=np.float32) for k, v in (arrays | {"weight": weight_P}).items()},
             folder / "panel.safetensors",
         )
         (folder / "panel.json").write_text(json.dumps({"words": words, "suspects": len(labels)}) + "\n")
@@ -87,25 +90,43 @@ class Panel(Step):
         x = load_file(store.path(self) / "panel.safetensors")
         words = json.loads((store.path(self) / "panel.json").read_text())["words"]
         return Templates(tuple(words), x["direction"], x["centre"], x["norm"].astype(np.float64),
-                         x["full"].astype(np.float64), x["weight"])  # fmt: skip
+                         x["full"].astype(np.float64), x["span"], x["weight"])  # fmt: skip
 
 
-def _discriminants(pull_SP: Doubles, labels: list[str], words: tuple[str, ...], ridge: float) -> dict[str, Doubles]:
-    """Directions inv(W + 1/ridge) (m_k - m) by Woodbury's identity: W is the within-trait covariance, of low rank."""
-    mean_KP = np.stack([pull_SP[[i for i, x in enumerate(labels) if x == w]].mean(0) for w in words])
-    centre_P = mean_KP.mean(0)
-    group = dict(zip(words, mean_KP, strict=True))
-    group[""] = pull_SP[[i for i, x in enumerate(labels) if not x]].mean(0) if "" in labels else centre_P
-    residual_SP = pull_SP - np.stack([group[x] for x in labels])
-    within_SP = residual_SP / np.sqrt(max(1, len(labels) - len(set(labels)))) * np.sqrt(ridge)
-    gram_SS = np.eye(len(labels)) + within_SP @ within_SP.T
-    contrast_KP = mean_KP - centre_P
-    direction_KP = contrast_KP - (contrast_KP @ within_SP.T) @ np.linalg.solve(gram_SS, within_SP)
-    score_SK = (pull_SP - centre_P) @ direction_KP.T
-    other_SK = np.array([[x != w for w in words] for x in labels])
-    norm_K = np.array([score_SK[other_SK[:, k], k].std(ddof=1) for k in range(len(words))])
-    full_K = (contrast_KP * direction_KP).sum(1)
-    return {"direction": direction_KP, "centre": centre_P, "norm": norm_K, "full": full_K}
+def discriminants(pull_SP: Doubles, labels: Sequence[str], words: Sequence[str], ridge: float) -> dict[str, Doubles]:
+    """Directions inv(W + 1/ridge) (m_k - m), W the within-trait covariance, and what they give for suspects left out.
+
+    Everything is a combination of the suspects' pulls, so all but the last step happens in their Gram matrix.
+    """
+    gram_SS, everyone = pull_SP @ pull_SP.T, np.arange(len(labels))
+    centre_S, gamma_KS = _combination(gram_SS, labels, words, ridge, everyone)
+    left_out_SK = np.empty((len(labels), len(words)))
+    for i in everyone:
+        middle_S, without_KS = _combination(gram_SS, labels, words, ridge, np.delete(everyone, i))
+        left_out_SK[i] = without_KS @ (gram_SS @ ((everyone == i) - middle_S))
+    own_SK = np.array([[x == w for w in words] for x in labels])
+    norm_K = np.array([left_out_SK[~own_SK[:, k], k].std(ddof=1) for k in range(len(words))])
+    full_K = np.array([left_out_SK[own_SK[:, k], k].mean() for k in range(len(words))])
+    return {"direction": gamma_KS @ pull_SP, "centre": centre_S @ pull_SP, "norm": norm_K, "full": full_K,
+            "left_out": left_out_SK, "span": np.linalg.qr(pull_SP.T)[0].T}  # fmt: skip
+
+
+def _combination(
+    gram_SS: Doubles, labels: Sequence[str], words: Sequence[str], ridge: float, used: NDArray[np.int64]
+) -> tuple[Doubles, Doubles]:
+    """Weights of the used suspects in the centre (S) and in each direction (K, S): Woodbury's identity."""
+    size = len(labels)
+    means = {w: np.isin(np.arange(size), [i for i in used if labels[i] == w]) * 1.0 for w in dict.fromkeys(labels)}
+    means = {w: m / max(1.0, m.sum()) for w, m in means.items()}
+    mean_KS = np.stack([means[w] for w in words])
+    centre_S, groups = mean_KS.mean(0), len({labels[i] for i in used})
+    within_US = (np.eye(size)[used] - np.stack([means[labels[i]] for i in used])) * np.sqrt(
+        ridge / max(1, len(used) - groups)
+    )
+    contrast_KS = mean_KS - centre_S
+    inner_UU = np.eye(len(used)) + within_US @ gram_SS @ within_US.T
+    overlap_KU = contrast_KS @ gram_SS @ within_US.T
+    return centre_S, contrast_KS - overlap_KU @ np.linalg.solve(inner_UU, within_US)
 
 
 RECIPES: tuple[tuple[Tuning, int, float], ...] = (("frozen", 40, 1.0), ("full", 40, 1.0), (LoRA(rank=8), 60, 1.5))
