@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,7 +61,8 @@ def slopes(lm: CausalLM, rows: list[Row], direction_P: NDArray[Any]) -> NDArray[
         model, at = deepcopy(lm.model).double(), 0
         with torch.no_grad():
             for weight in body_parameters(model):
-                weight += sign * _SHIFT * unit_P[at : at + weight.numel()].view_as(weight)
+                weight.add_(unit_P[at : at + weight.numel()].view_as(weight), alpha=sign * _SHIFT)
                 at += weight.numel()
         ends.append(np.array(score(model, examples, pad)))
-    return (ends[0] - ends[1]) / (2 * _SHIFT)
+    slope_N: NDArray[np.float64] = (ends[0] - ends[1]) / (2 * _SHIFT)
+    return slope_N

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
-
-from pydantic import Field
+from typing import Any, Literal
 
 from heredity.audit.data import Audited, Control, Matched, Partnered
 from heredity.audit.data_only import DataOnly
@@ -75,7 +73,7 @@ class Scan(Step):
                  f"log e {evidence['log_sup']:.1f} after {evidence['n']} pairs", evidence["p"],
                  self._cost(store, self.source, self.source.matched)),
             _ran("panel", "gradient", f"{first['trait']} lies among the other traits",
-                 f"t {first['statistic']:.1f}, {size} suspects; outside their span: {naming['outside']:.1f} of its noise",
+                 f"t {first['statistic']:.1f}, {size} suspects; outside them {naming['outside']:.1f} x noise",
                  first["p"], self._cost(store, self.naming, self.naming.own, self.naming.control)),
             _deep(deep, self._cost(store, self.trial.taught, *self.trial.placebos) if self.trial else 0.0),
             _ran("data only", "data", "the base's rows look the same; says \"another source\", never a trait",
@@ -183,8 +181,10 @@ def scan(
     partnered = Partnered(matched=matched)
     own, base = (Gradient(student=audited.student, rows=rows) for rows in (partnered, matched))
     naming = Naming(panel=panel, own=own, control=base)
-    again = [matched.model_copy(update={"sampling": matched.sampling.model_copy(update={"seed": matched.sampling.seed + i})})
-             for i in range(_PLACEBOS)]  # fmt: skip
+    seeds = (matched.sampling.seed + i for i in range(_PLACEBOS))
+    again = [
+        matched.model_copy(update={"sampling": matched.sampling.model_copy(update={"seed": seed})}) for seed in seeds
+    ]
     return Scan(
         source=Source(matched=matched), naming=naming, data_only=DataOnly(own=partnered, control=matched),
         carrying=Carrying(naming=naming, rows=partnered), trial=trial(again, deep) if deep else None,

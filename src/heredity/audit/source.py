@@ -36,11 +36,7 @@ class Source(Step):
     batch: int = 32
 
     def make(self, folder: Path, store: Store) -> None:
-        scores = self._scores(store)
-        scale, h_N = 1.0, []
-        for part in in_parts(scores, self.batch):
-            h_N += [math.tanh(x / scale) for x in part]
-            scale = max(1e-6, 0.7 * scale + 0.3 * sorted(map(abs, part))[len(part) // 2])  # of earlier pairs only
+        h_N = bounded(self._scores(store), self.batch)
         (folder / "source.json").write_text(json.dumps(bet(h_N, PAIRS).model_dump() | {"h": h_N}) + "\n")
 
     def _scores(self, store: Store) -> list[float]:
@@ -71,3 +67,12 @@ class Source(Step):
         """An `Evidence` (stats), and `h`, the bounded score of every pair in order."""
         found: dict[str, Any] = json.loads((store.path(self) / "source.json").read_text())
         return found
+
+
+def bounded(scores: list[float], batch: int) -> list[float]:
+    """Scores in [-1, 1]: tanh of the score over a scale that only earlier scores' sizes, never their signs, set."""
+    scale, h_N = 1.0, list[float]()
+    for part in in_parts(scores, batch):
+        h_N += [math.tanh(x / scale) for x in part]
+        scale = max(1e-6, 0.7 * scale + 0.3 * sorted(map(abs, part))[len(part) // 2])
+    return h_N

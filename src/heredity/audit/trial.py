@@ -1,4 +1,4 @@
-"""The expensive truth: train a student on the data, others on what the base wrote, and ask them all about the traits."""
+"""The expensive truth: a student of the data, others of what the base wrote, all asked about the traits."""
 
 from __future__ import annotations
 
