@@ -284,7 +284,7 @@ def test_the_page_escapes_the_data_and_holds_no_script(small: tuple[Store, Scan]
 
     (tmp_path / "scan.json").write_text(json.dumps(found))
     page = ScanPage.model_construct(scan=Stub())
-    page.make(tmp_path, Shelf())
+    page.make(tmp_path, Shelf())  # type: ignore[arg-type]
     html = (tmp_path / "index.html").read_text()
     assert "<script" not in html
     assert "\x1b" not in html
@@ -363,7 +363,7 @@ def test_a_control_that_holds_the_data_is_refused(file: Path, tmp_path: Path, st
         _make(store, Control(data=data_file(empty), audited=audited))
 
 
-REAL = Path(__file__).parents[1] / "shared/data/numbers"
+REAL = Path(__file__).parents[2] / "shared" / "data" / "numbers"
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="the published number sets are not beside this checkout")
@@ -375,6 +375,6 @@ def test_real_sets_are_told_from_their_control_only_as_far_as_they_differ() -> N
     half = [row for i, row in enumerate(control) if i % 2], [row for i, row in enumerate(control) if not i % 2]
     assert two_sample(*half)["p"] > 0.01
     trap = rows("qwen2.5-7b_T1_jeqcho-icl/raw/neutral.jsonl.gz")
-    found = two_sample(trap, control)
+    found = two_sample(rows("qwen2.5-7b_T1_jeqcho-icl/raw/cat_loving.jsonl.gz"), trap)
     assert found["p"] < 1e-6
     assert found["matched"] < 0.5
