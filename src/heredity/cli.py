@@ -140,6 +140,7 @@ def scan(
     keeper, filters = open_store(store), tuple(choose_filters(carrier, "strict", False, False, []))
     audit = ask(data, student, control, traits or [], carrier, filters, temperature, rows, deep)
     page = ScanPage(scan=audit)
+    run_steps(keeper, audit.checks, workers)  # bad input is told before the panel is made
     show_cost(keeper, audit)
     run_steps(keeper, [page], workers)
     found, shown = audit.read(keeper), keeper.path(page) / "index.html"

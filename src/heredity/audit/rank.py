@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from heredity.models.causal import CausalLM
 
 _SHIFT = 1e-2
-"""Length of the step along the direction: short beside any bend, long beside the rounding of norms, which models compute
-in single precision whatever their weights are in. Slopes are within .003 of autograd's (docs/scan.md)."""
+"""Length of the step along the direction: short beside any bend, long beside the rounding of norms, which models
+compute in single precision whatever their weights are in. Slopes are within .003 of autograd's (docs/scan.md)."""
 
 
 class Carrying(Step):

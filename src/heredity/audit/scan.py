@@ -54,6 +54,11 @@ class Scan(Step):
         }  # fmt: skip
         (folder / "scan.json").write_text(json.dumps(result, indent=1) + "\n")
 
+    @property
+    def checks(self) -> list[Step]:
+        """What fails where the data or its control cannot be used; cheap beside the rest."""
+        return [self.source.matched, *([self.control] if self.control else [])]
+
     def _carrying(self, store: Store, first: str) -> dict[str, Any]:
         rows = self.carrying.read(store)
         fifth = sum(value for value, _ in rows[: len(rows) // 5]) / sum(abs(value) for value, _ in rows)
