@@ -137,7 +137,7 @@ def scan(
     from heredity.audit.ask import ask
     from heredity.report.scan import ScanPage, print_scan
 
-    keeper, filters = open_store(store), tuple(choose_filters(carrier, "strict", False, False, []))
+    keeper, filters = open_store(store), tuple(choose_filters(carrier, "strict", carrier == "numbers", False, []))
     audit = ask(data, student, control, traits or [], carrier, filters, temperature, rows, deep)
     page = ScanPage(scan=audit)
     run_steps(keeper, audit.checks, workers)  # bad input is told before the panel is made

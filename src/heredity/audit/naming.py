@@ -18,6 +18,9 @@ from heredity.store import Step, Store
 
 Doubles = NDArray[np.float64]
 POWER = 0.8
+_FLOOR = 0.8
+"""The least spread of the other traits that counts. Tuned on 38 sets (docs/scan.md): without it the base's own rows would
+name a trait too often; with 1 fewer teachers are named and no clean set less."""
 _FOREIGN, _FOREIGN_SHARE = 2.0, 0.05
 """Pull outside the suspects' span, as a multiple of its noise and as a part of the whole, beyond which data is foreign.
 Tuned on 38 sets (docs/scan.md): teachers of the base reach 1.8 times the noise, of other initialisations 2.8."""
@@ -39,7 +42,7 @@ class Naming(Step):
         templates = self.panel.read(store)
         own, control = self.own.read(store), self.control.read(store)
         score_K = scores(templates, own.mean_P - control.mean_P)
-        found = stand_out(score_K, floor=1.0)
+        found = stand_out(score_K, floor=_FLOOR)
         adjusted = holm(dict(zip(templates.words, found.p_K.tolist(), strict=True))).adjusted
         full_K = templates.full_K / templates.norm_K
         traits = [
@@ -80,7 +83,7 @@ def outside(templates: Templates, own: Pull, control: Pull) -> dict[str, Any]:
 def needed(score_K: Doubles) -> float:
     """The score above the others' mean at which a trait is named with power .8, given how far the others spread."""
     n = len(score_K)
-    spread = max(1.0, np.sort(score_K)[:-1].std(ddof=1)) * math.sqrt(1 + 1 / (n - 1))
+    spread = max(_FLOOR, np.sort(score_K)[:-1].std(ddof=1)) * math.sqrt(1 + 1 / (n - 1))
     return float(spread * (special.stdtrit(n - 2, 1 - ALPHA / n) + special.stdtrit(n - 2, POWER)))
 
 
