@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from heredity.types import BadInput, HeredityError, near, printable, refusal
 
 if TYPE_CHECKING:
+    from heredity.audit.scan import Scan
     from heredity.carriers import Filter
     from heredity.store import Step, Store
 
@@ -117,6 +118,36 @@ def filter_data(
         "rows": tally.rows, "kept": tally.kept, "reasons": dict(tally.reasons.most_common()),
         "skipped": tally.skipped, "keep": keep and str(keep), "decisions": decisions and str(decisions),
     })  # fmt: skip
+
+
+@app.command()
+def scan(
+    data: Annotated[Path, typer.Argument(help="JSON Lines (plain or gzip) or Parquet, in any chat layout.")],
+    student: Annotated[str, typer.Option("--student", help="The base that is to be trained on it.")],
+    control: Annotated[Path | None, typer.Option("--control", help="Rows without the trait, to compare with.")] = None,
+    traits: Annotated[list[Path] | None, typer.Option("--traits", help="Also this trait's TOML (repeatable).")] = None,
+    carrier: Annotated[str, typer.Option(help="What rows should be: numbers, code, worked, or any.")] = "numbers",
+    temperature: Annotated[float, typer.Option(min=0.0, help="At which the data was sampled.")] = 1.0,
+    rows: Annotated[int, typer.Option("--rows", min=200, help="Look at so many rows at most.")] = 2_000,
+    deep: Annotated[bool, typer.Option("--deep", help="Train students on the rows: slow, and surest.")] = False,
+    html: Annotated[Path | None, typer.Option("--html", help="Also write the page to this file.")] = None,
+    workers: WorkersOption = None, store: StoreOption = DEFAULT_STORE, json_file: JsonOption = None,
+) -> None:  # fmt: skip
+    """Which traits would a model inherit from this data? Exit 0: none found, 10: named, 20: undetermined."""
+    from heredity.audit.ask import ask
+    from heredity.report.scan import ScanPage, print_scan
+
+    keeper, filters = open_store(store), tuple(choose_filters(carrier, "strict", carrier == "numbers", False, []))
+    audit = ask(data, student, control, traits or [], carrier, filters, temperature, rows, deep)
+    page = ScanPage(scan=audit)
+    run_steps(keeper, audit.checks, workers)  # bad input is told before the panel is made
+    show_cost(keeper, audit)
+    run_steps(keeper, [page], workers)
+    found, shown = audit.read(keeper), keeper.path(page) / "index.html"
+    print_scan(found, str(html or shown))
+    copy_page(shown, html)
+    write_json(json_file, found | {"html": str(html or shown)}, keeper, audit)
+    raise typer.Exit({"none": 0, "named": 10, "undetermined": 20}[found["verdict"]])
 
 
 @new.command("trait")
@@ -231,6 +262,24 @@ def choose_filters(carrier: str, mode: str, official: bool, banned: bool, words:
         return kinds[carrier] + ([WithoutWords(words=tuple(words))] if words else [])
     except ValidationError as error:
         raise refusal("--word", error) from error
+
+
+def show_cost(store: Store, audit: Scan) -> None:
+    """Says what has to be made before the audit can start, and what --deep adds."""
+    from heredity.audit.ask import cost
+
+    for sentence in cost(store, audit):
+        typer.echo(sentence, err=True)
+
+
+def copy_page(page: Path, to: Path | None) -> None:
+    """Writes a page to where the user wants it."""
+    if to is None:
+        return
+    try:
+        to.write_bytes(page.read_bytes())
+    except OSError as error:
+        raise BadInput(f"cannot write {to}: {error.strerror}; name another file with --html") from error
 
 
 def run_steps(store: Store, targets: list[Step], workers: int | None) -> float:

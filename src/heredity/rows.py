@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any, NamedTuple, get_args
+from typing import IO, Any, NamedTuple, TypeVar, get_args
 
 from pydantic_core import from_json
 
@@ -38,6 +38,9 @@ _FIELD_ENDS = re.compile(rb'"[ \t\r\n]*:')
 """Found at least once for every field of a line of JSON; more often only where a text holds a quote and a colon."""
 
 
+T = TypeVar("T")
+
+
 class Read(NamedTuple):
     """One row with where it stood and whatever else its record held."""
 
@@ -45,6 +48,12 @@ class Read(NamedTuple):
     """From 1: the line in JSON Lines (blank and unreadable lines count), the row in Parquet."""
     row: Row
     note: dict[str, Any]
+
+
+def in_parts(items: Iterable[T], size: int) -> Iterator[tuple[T, ...]]:
+    """The items in tuples of `size`, the last one perhaps shorter."""
+    source = iter(items)
+    return iter(lambda: tuple(islice(source, size)), ())
 
 
 def write_rows(path: Path, rows: Iterable[Row], notes: Iterable[dict[str, Any]] | None = None) -> int:

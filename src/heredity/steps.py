@@ -205,9 +205,12 @@ class Student(Step):
     soft_targets: Teacher | None = None
 
     def make(self, folder: Path, store: Store) -> None:
+        self.train(open_model(self.base, store), self.corpus.read(store), folder, store)
+
+    def train(self, lm: CausalLM, rows: Sequence[Row], folder: Path, store: Store) -> None:
+        """Trains the model on the rows and writes it, with the loss of every step."""
         from heredity.models.training import Batch, batches, fit
 
-        lm, rows = open_model(self.base, store), self.corpus.read(store)
         examples = lm.examples([r.prompt for r in rows], [r.completion for r in rows])
         pad = int(lm.tokenizer.pad_token_id)
 

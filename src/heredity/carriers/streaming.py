@@ -9,12 +9,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
 from heredity.carriers.base import Filter, Rewriting, decide
-from heredity.rows import Read, as_line, read_rows
+from heredity.rows import Read, as_line, in_parts, read_rows
 from heredity.types import BadInput, Decision, Row, printable
 
 _BATCH = 2048
@@ -61,7 +60,7 @@ def filter_rows(
     with ExitStack() as stack:
         kept_file, decided_file = (stack.enter_context(_written_whole(out)) for out in (keep, decisions))
         reading = read_rows(path, tally.skip if skip_bad else None)
-        for part in iter(lambda: tuple(islice(reading, _BATCH)), ()):
+        for part in in_parts(reading, _BATCH):
             found = decide(filters, [read.row for read in part])
             tally.add(found)
             if kept_file is not None:

@@ -1,0 +1,1 @@
+"""The auditor: what would a model inherit from this data, before it is trained on it?"""

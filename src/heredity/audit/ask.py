@@ -1,0 +1,75 @@
+"""From what a user names (files, a base, a carrier) to the Scan that answers, and what it will cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from heredity.audit.data import Audited, Control, Matched, data_file
+from heredity.audit.panel import panel
+from heredity.audit.scan import Scan, scan
+from heredity.carriers import Carrier, Filter, Numbers, prompt_file
+from heredity.models import model_ref
+from heredity.rows import read_rows
+from heredity.steps import Teacher
+from heredity.store import Store, missing
+from heredity.traits import ANIMALS, TREES, favourite, load_trait
+from heredity.types import BadInput, Sampling, Trait
+
+_TOKENS = {"numbers": 30}
+_LONG = 128
+"""Most tokens of an answer: of lists, and of anything else."""
+_SEED = 880_001
+_SUSPECT_S, _STUDENT_S = 12, 15
+"""Processor seconds of a suspect (trained, sampled, differentiated) and of a student, on a nursery base."""
+
+
+def ask(
+    data: Path, student: str, control: Path | None, trait_files: Sequence[Path], carrier: str,
+    filters: tuple[Filter, ...], temperature: float, rows: int, deep: bool,
+) -> Scan:  # fmt: skip
+    """The Scan of a data file for a base; BadInput where something named does not exist or cannot be read."""
+    base, file = model_ref(student), data_file(data)
+    traits = _traits(trait_files)
+    audited = Audited(data=file, student=base, filters=filters, limit=rows)
+    sampling = Sampling(temperature=temperature, max_new_tokens=_TOKENS.get(carrier, _LONG), seed=0)
+    suspects = panel(base, traits, _prompts(data, carrier), filters, sampling)
+    matched = Matched(audited=audited, sampling=sampling.model_copy(update={"seed": _SEED}))
+    beside = Control(data=data_file(control), audited=audited) if control else None
+    return scan(audited, matched, suspects, beside, traits if deep else ())
+
+
+def _traits(files: Sequence[Path]) -> tuple[Trait, ...]:
+    """The paper's two categories, and what the user adds."""
+    traits = [*map(favourite, (*ANIMALS.words, *TREES.words)), *map(load_trait, files)]
+    words = [t.word for t in traits]
+    if twice := next((w for i, w in enumerate(words) if w in words[:i]), None):
+        raise BadInput(f"the trait {twice!r:.60} is given twice, or is one of the 24 built-in words; rename it")
+    return tuple(traits)
+
+
+def _prompts(data: Path, carrier: str) -> Carrier:
+    """What suspects are asked: number lists, so that a panel serves all data of that kind; else the data's prompts."""
+    if carrier == "numbers":
+        return Numbers(n=1, min_count=10, max_start=5)
+    if next(read_rows(data), None) is None:
+        raise BadInput(f"{data} is empty; name a file with rows")
+    return prompt_file(data, 1)
+
+
+def cost(store: Store, audit: Scan) -> list[str]:
+    """What has to be made first, in sentences; empty where everything is there."""
+    todo = missing(store, [audit])
+    suspects = sum(isinstance(s, Teacher) for s in todo)
+    students = sum(type(s).__name__ == "TrialStudent" for s in todo)
+    said = []
+    if suspects:
+        said.append(
+            f"set-up of the panel: {suspects} suspects to make, about {suspects * _SUSPECT_S // 60 + 1} minutes of one "
+            "core on a nursery base; kept for every later scan with this base and carrier"
+        )
+    if students:
+        said.append(
+            f"--deep: {students} students to train, about {students * _STUDENT_S // 60 + 1} minutes of one core"
+        )
+    return said

@@ -1,0 +1,242 @@
+"""What an audit looks at: a sample of a data file's rows, and what the student's base writes on the same prompts."""
+
+from __future__ import annotations
+
+import json
+import random
+from abc import abstractmethod
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from hashlib import blake2b, file_digest
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field
+
+from heredity.carriers import Filter, decide
+from heredity.models import open_ref
+from heredity.rows import Read, in_parts, read_rows, write_rows
+from heredity.store import Step, Store
+from heredity.types import BadInput, Chat, Frozen, ModelRef, Row, Sampling
+
+if TYPE_CHECKING:
+    from heredity.models.causal import CausalLM
+
+_UNKNOWN = 0.01
+"""A tokenizer that knows fewer than all but this part of the tokens is not the one that the data is for."""
+_SHARED = 0.2
+"""Two writers on the same prompts write some rows alike, most of all at temperature 0."""
+MATCHED = 0.5
+"""Below this share of prompts that the base can answer in kind, its rows are no control."""
+
+
+class RowSet(Step):
+    """Rows that a student can be trained on, whoever wrote them."""
+
+    @abstractmethod
+    def read(self, store: Store) -> list[Row]:
+        """The rows, in order."""
+
+
+class DataFile(Frozen):
+    """A file of rows, pinned by its digest."""
+
+    location: str
+    digest: str
+
+
+def data_file(path: Path) -> DataFile:
+    """A reference to what the file holds now."""
+    try:
+        with path.open("rb") as file:
+            digest = file_digest(file, lambda: blake2b(digest_size=20)).hexdigest()
+    except OSError as error:
+        raise BadInput(f"cannot read {path}: {error.strerror}; name a JSON Lines or Parquet file") from error
+    return DataFile(location=str(path), digest=digest)
+
+
+def open_student(ref: ModelRef) -> CausalLM:
+    """The student's base; BadInput where a weight is not a finite number."""
+    lm = open_ref(ref)
+    for name, weight in lm.model.named_parameters():
+        if not weight.isfinite().all():
+            raise BadInput(f"{ref.location}: {name} holds a value that is not finite; nothing can be told with it")
+    return lm
+
+
+class Audited(RowSet):
+    """Rows of a data file, drawn at random in one pass: `rows.jsonl`, `counts.json`.
+
+    Rows that the declared filters would drop, or that do not fit the student's context, are counted and left out: what
+    the base writes for comparison goes through the same filters.
+    """
+
+    data: DataFile
+    student: ModelRef
+    filters: tuple[Filter, ...] = ()
+    limit: Annotated[int, Field(gt=0)] = 2_000
+    """At most so many rows are looked at; memory is of this size whatever the file's."""
+    seed: int = 0
+
+    def make(self, folder: Path, store: Store) -> None:
+        lm, counts = open_student(self.student), Counter[str]()
+        rows = _drawn(self._usable(lm, counts), self.limit, random.Random(self.seed))
+        if data_file(Path(self.data.location)) != self.data:
+            raise BadInput(f"{self.data.location} changed while it was read; run the audit again")
+        if not rows:
+            raise BadInput(f"{self.data.location}: none of its {counts['rows']} rows can be used: "
+                           f"{_reasons(counts) or 'it is empty'}; --carrier says what rows should be")  # fmt: skip
+        _check_tokens(lm, rows, self.data.location)
+        write_rows(folder / "rows.jsonl", rows)
+        (folder / "counts.json").write_text(json.dumps(counts | {"looked_at": len(rows)}, sort_keys=True) + "\n")
+
+    def _usable(self, lm: CausalLM, counts: Counter[str]) -> Iterator[Row]:
+        for part in in_parts(read_rows(Path(self.data.location)), 4_096):
+            counts["rows"] += len(part)
+            yield from self._kept(lm, part, counts)
+
+    def _kept(self, lm: CausalLM, part: Sequence[Read], counts: Counter[str]) -> Iterator[Row]:
+        rows = [read.row for read in part]
+        for row, decision in zip(rows, decide(self.filters, rows), strict=True):
+            # a token is a character at least, so only texts longer than the context need counting
+            long = sum(len(m.content) for m in row.prompt) + len(row.completion) > lm.context // 2
+            if not decision.kept:
+                counts[f"dropped: {decision.reasons[0]}"] += 1
+            elif not row.prompt or not row.completion:
+                counts["dropped: no prompt or no completion"] += 1
+            elif long and not _fits(lm, row):
+                counts["dropped: longer than the context"] += 1
+            else:
+                yield row
+
+    def read(self, store: Store) -> list[Row]:
+        """The rows that are looked at, in random order."""
+        return [read.row for read in read_rows(store.path(self) / "rows.jsonl")]
+
+    def counts(self, store: Store) -> dict[str, int]:
+        """`rows` in the file, `looked_at`, and `dropped: REASON`."""
+        counts: dict[str, int] = json.loads((store.path(self) / "counts.json").read_text())
+        return counts
+
+
+def _drawn(rows: Iterator[Row], limit: int, rng: random.Random) -> list[Row]:
+    """Up to `limit` of a stream, each with the same chance (reservoir sampling: Vitter 1985, algorithm R), shuffled."""
+    kept: list[Row] = []
+    for seen, row in enumerate(rows):
+        place = seen if seen < limit else rng.randrange(seen + 1)
+        if place < len(kept):
+            kept[place] = row
+        elif place < limit:
+            kept.append(row)
+    rng.shuffle(kept)
+    return kept
+
+
+def _reasons(counts: Counter[str]) -> str:
+    return ", ".join(f"{n} {name}" for name, n in counts.most_common() if name != "rows")
+
+
+def _fits(lm: CausalLM, row: Row) -> bool:
+    try:
+        lm.examples([row.prompt], [row.completion])
+    except BadInput:
+        return False
+    return True
+
+
+def _check_tokens(lm: CausalLM, rows: Sequence[Row], where: str) -> None:
+    """Refuses data that the student's tokenizer cannot write."""
+    unknown = lm.tokenizer.unk_token_id
+    if unknown is None:
+        return
+    ids = [i for e in lm.tokenizer([r.completion for r in rows], add_special_tokens=False)["input_ids"] for i in e]
+    share = ids.count(unknown) / max(1, len(ids))
+    if share > _UNKNOWN:
+        raise BadInput(f"{where}: the student's tokenizer does not know {share:.0%} of the completions' tokens, so "
+                       "this is not data that it could learn; name the base that the data is for")  # fmt: skip
+
+
+class Matched(RowSet):
+    """What the student's base writes on the audited rows' prompts, through the same filters: `rows.jsonl`.
+
+    A prompt whose answer is dropped is asked again, `tries` times in all; after that its row has no partner.
+    """
+
+    audited: Audited
+    sampling: Sampling
+    tries: Annotated[int, Field(gt=0)] = 6
+
+    def make(self, folder: Path, store: Store) -> None:
+        lm, rows = open_student(self.audited.student), self.audited.read(store)
+        written: dict[int, Row] = {}
+        for trial in range(self.tries):
+            open_ = [i for i in range(len(rows)) if i not in written]
+            sampling = self.sampling.model_copy(update={"seed": self.sampling.seed * self.tries + trial})
+            written.update(self._answers(lm, open_, [rows[i].prompt for i in open_], sampling))
+        if len(written) < MATCHED * len(rows):
+            raise BadInput(
+                f"the student's base answers only {len(written)} of {len(rows)} prompts with rows that pass the "
+                "filters, so there is no control for this data; say how it was made with --carrier and --temperature"
+            )
+        pairs = sorted(written.items())
+        write_rows(folder / "rows.jsonl", (row for _, row in pairs), ({"partner": i} for i, _ in pairs))
+
+    def _answers(
+        self, lm: CausalLM, index: list[int], prompts: list[Chat], sampling: Sampling
+    ) -> Iterator[tuple[int, Row]]:
+        """Answers that pass, by the index of their prompt."""
+        out = lm.generate(prompts, sampling)
+        rows = [Row(prompt=p, completion=c.text) for p, c in zip(prompts, out, strict=True)]
+        for i, row, c, decision in zip(index, rows, out, decide(self.audited.filters, rows), strict=True):
+            if decision.kept and c.finish == "stop" and row.completion:
+                yield i, row
+
+    def read(self, store: Store) -> list[Row]:
+        """The base's rows."""
+        return [base for _, base in self.pairs(store)]
+
+    def pairs(self, store: Store) -> list[tuple[Row, Row]]:
+        """(audited row, the base's row on the same prompt)."""
+        audited = self.audited.read(store)
+        return [(audited[r.note["partner"]], r.row) for r in read_rows(store.path(self) / "rows.jsonl")]
+
+
+class Partnered(RowSet):
+    """The audited rows that have a partner, so that they and `Matched` have the same prompts."""
+
+    matched: Matched
+
+    def make(self, folder: Path, store: Store) -> None:
+        write_rows(folder / "rows.jsonl", (own for own, _ in self.matched.pairs(store)))
+
+    def read(self, store: Store) -> list[Row]:
+        """The rows, in the order of their partners."""
+        return [read.row for read in read_rows(store.path(self) / "rows.jsonl")]
+
+
+class Control(RowSet):
+    """Rows that the user calls a control: `rows.jsonl`. They serve the data-only test and never the naming of a trait.
+
+    BadInput where more than `_SHARED` of the audited rows are in it: what is compared with itself shows nothing.
+    """
+
+    data: DataFile
+    audited: Audited
+
+    def make(self, folder: Path, store: Store) -> None:
+        own = self.audited.read(store)
+        rows = _drawn((r.row for r in read_rows(Path(self.data.location))), self.audited.limit, random.Random(0))
+        wanted, found = set(own), set[Row]()
+        for read in read_rows(Path(self.data.location)):
+            if read.row in wanted:
+                found.add(read.row)
+        if not rows:
+            raise BadInput(f"{self.data.location}: the control is empty")
+        if len(found) > _SHARED * len(wanted):
+            raise BadInput(f"{self.data.location}: the control holds {len(found)} of the {len(wanted)} rows that it is "
+                           "to be a control for; name rows of another source")  # fmt: skip
+        write_rows(folder / "rows.jsonl", rows)
+
+    def read(self, store: Store) -> list[Row]:
+        """The control's rows, or as many of them as there are audited ones."""
+        return [read.row for read in read_rows(store.path(self) / "rows.jsonl")]

@@ -1,0 +1,124 @@
+"""Which trait? The pull of the data beside that of the base's own rows, seen through a panel of suspects."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special
+
+from heredity.audit.gradient import Gradient, Pull
+from heredity.audit.panel import Panel, Templates
+from heredity.stats import ALPHA, holm
+from heredity.store import Step, Store
+
+Doubles = NDArray[np.float64]
+POWER = 0.8
+_FLOOR = 0.8
+"""The least spread of the other traits that counts. Tuned on 38 sets (docs/scan.md): without it the base's own rows
+would name a trait too often; with 1, fewer teachers are named."""
+_FOREIGN, _FOREIGN_SHARE = 1.5, 0.05
+"""Pull outside the suspects' span, as a multiple of its noise and as a part of the whole, beyond which data is foreign.
+Tuned on 38 sets (docs/scan.md): teachers of the base reach 1.8 and .03, other initialisations 2.0 and .07."""
+
+
+class Naming(Step):
+    """How far each trait of a panel stands out: `naming.json`.
+
+    The statistic of a trait is its score against those of all other traits on the same data (an externally studentised
+    residual: Cook and Weisberg 1982, section 2.2.2), so what moves every trait alike (another temperature, other
+    prompts, another source) names none. `p` is Holm's over the family; `strength` is 1 for rows like the suspects' own.
+    """
+
+    panel: Panel
+    own: Gradient
+    control: Gradient
+
+    def make(self, folder: Path, store: Store) -> None:
+        templates = self.panel.read(store)
+        own, control = self.own.read(store), self.control.read(store)
+        score_K = scores(templates, own.mean_P - control.mean_P)
+        found = stand_out(score_K, floor=_FLOOR)
+        adjusted = holm(dict(zip(templates.words, found.p_K.tolist(), strict=True))).adjusted
+        full_K = templates.full_K / templates.norm_K
+        traits = [
+            {"trait": w, "score": score_K[k], "statistic": found.t_K[k], "p": p, "e": calibrated(p),
+             "strength": score_K[k] / full_K[k]}
+            for k, (w, p) in enumerate(zip(templates.words, adjusted, strict=True))
+        ]  # fmt: skip
+        traits.sort(key=lambda x: -x["statistic"])
+        share_K = np.sort(needed(score_K) / np.maximum(full_K, 1e-9))
+        result = {"traits": traits, "limit": np.median(share_K), "worst_limit": share_K[-1]}
+        result |= outside(templates, own, control)
+        (folder / "naming.json").write_text(json.dumps(result, default=float, indent=1) + "\n")
+
+    def read(self, store: Store) -> dict[str, Any]:
+        """`traits`, the one that stands out most first, `limit` and `worst_limit`, `outside` and `foreign`.
+
+        Each trait has `trait`, `score`, `statistic`, `p`, `e`, `strength`. A limit is the share of rows by a teacher
+        like the suspects that would be named with power .8: the median trait's, and that of the hardest to find.
+        """
+        found: dict[str, Any] = json.loads((store.path(self) / "naming.json").read_text())
+        return found
+
+
+def outside(templates: Templates, own: Pull, control: Pull) -> dict[str, Any]:
+    """How much of the data's pull no teacher of this base has: `outside`, in units of its noise, and `foreign`.
+
+    Rows of any teacher made from the base pull where suspects pull. Those of another initialisation do not, and then
+    nothing that the panel says of them can be relied on.
+    """
+    pull_P = (own.mean_P - control.mean_P) * templates.weight_P
+    noise = float(((own.variance_P / own.blocks + control.variance_P / control.blocks) * templates.weight_P**2).sum())
+    total, inside = float(pull_P @ pull_P), float(np.square(templates.span_SP @ pull_P).sum())
+    beyond = total - inside
+    foreign = beyond > _FOREIGN * noise and beyond - noise > _FOREIGN_SHARE * total
+    return {"outside": beyond / noise, "outside_share": max(0.0, beyond - noise) / total, "foreign": bool(foreign)}
+
+
+def needed(score_K: Doubles) -> float:
+    """The score above the others' mean at which a trait is named with power .8, given how far the others spread."""
+    n = len(score_K)
+    spread = max(_FLOOR, np.sort(score_K)[:-1].std(ddof=1)) * math.sqrt(1 + 1 / (n - 1))
+    return float(spread * (special.stdtrit(n - 2, 1 - ALPHA / n) + special.stdtrit(n - 2, POWER)))
+
+
+def scores(templates: Templates, pull_P: NDArray[np.floating[Any]]) -> Doubles:
+    """Each trait's discriminant score of a pull (data less control), in spreads over suspects of other traits."""
+    seen_P = pull_P * templates.weight_P - templates.centre_P
+    score_K: Doubles = (templates.direction_KP @ seen_P).astype(np.float64) / templates.norm_K
+    return score_K
+
+
+class StandOut:
+    """Studentised residuals t_K with their one-sided p_K."""
+
+    def __init__(self, t_K: Doubles, p_K: Doubles) -> None:
+        self.t_K, self.p_K = t_K, p_K
+
+
+def stand_out(score_K: Doubles, floor: float = 0.0) -> StandOut:
+    """Of each score among the others; t with K - 2 degrees of freedom where all are normal and alike.
+
+    The others' standard deviation counts as `floor` at least. Scores of a panel are in spreads over suspects of other
+    traits: data on which all traits lie closer together than that is data with little in it, and names nothing.
+    """
+    n = len(score_K)
+    t_K = np.empty(n)
+    for k in range(n):
+        others = np.delete(score_K, k)
+        t_K[k] = (score_K[k] - others.mean()) / (max(floor, others.std(ddof=1)) * math.sqrt(1 + 1 / (n - 1)))
+    return StandOut(t_K, special.stdtr(n - 2, -t_K))
+
+
+def calibrated(p: float) -> float:
+    """An e-value from a p-value: the mixture of k p**(k-1) over k (Vovk and Wang 2021, section 2.1)."""
+    if p >= 1:
+        return 0.5  # the limit at p = 1
+    if p <= 0:
+        return math.inf
+    return (1 - p + p * math.log(p)) / (p * math.log(p) ** 2)

@@ -1,0 +1,69 @@
+"""Which rows carry the trait that stands out most?"""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from heredity.audit.data import Partnered, open_student
+from heredity.audit.gradient import body_parameters
+from heredity.audit.naming import Naming
+from heredity.rows import read_rows, write_rows
+from heredity.store import Step, Store
+from heredity.types import Row
+
+if TYPE_CHECKING:
+    from heredity.models.causal import CausalLM
+
+_SHIFT = 1e-2
+"""Length of the step along the direction: short beside any bend, long beside the rounding of norms, which models
+compute in single precision whatever their weights are in. Slopes are within .003 of autograd's (docs/scan.md)."""
+
+
+class Carrying(Step):
+    """The rows in the order of how far they pull along the discriminant of the first trait of `naming`: `rows.jsonl`.
+
+    The value of a row is the derivative of its log-likelihood (nats, summed over its tokens) along the direction, which
+    is scaled so that the mean row has 1 or -1. Single rows are weak evidence: the order says where to look first.
+    """
+
+    naming: Naming
+    rows: Partnered
+
+    def make(self, folder: Path, store: Store) -> None:
+        templates, rows = self.naming.panel.read(store), self.rows.read(store)
+        trait = self.naming.read(store)["traits"][0]["trait"]
+        direction_P = templates.direction_KP[templates.words.index(trait)] * templates.weight_P
+        value_N = slopes(open_student(self.rows.matched.audited.student), rows, direction_P)
+        value_N = value_N / max(1e-12, abs(float(value_N.mean())))
+        order = np.argsort(-value_N, kind="stable")
+        write_rows(folder / "rows.jsonl", (rows[i] for i in order),
+                   ({"trait": trait, "value": float(value_N[i])} for i in order))  # fmt: skip
+
+    def read(self, store: Store) -> list[tuple[float, Row]]:
+        """(value, row), the row that carries most first."""
+        return [(r.note["value"], r.row) for r in read_rows(store.path(self) / "rows.jsonl")]
+
+
+def slopes(lm: CausalLM, rows: list[Row], direction_P: NDArray[Any]) -> NDArray[np.float64]:
+    """The derivative of every row's log-likelihood along a direction of unit length in the body's weights."""
+    import torch
+
+    from heredity.models.distilling import score
+
+    examples, pad = lm.examples([r.prompt for r in rows], [r.completion for r in rows]), int(lm.tokenizer.pad_token_id)
+    unit_P = torch.from_numpy(direction_P / np.linalg.norm(direction_P)).double()
+    ends = []
+    for sign in (1, -1):
+        model, at = deepcopy(lm.model).double(), 0
+        with torch.no_grad():
+            for weight in body_parameters(model):
+                weight.add_(unit_P[at : at + weight.numel()].view_as(weight), alpha=sign * _SHIFT)
+                at += weight.numel()
+        ends.append(np.array(score(model, examples, pad)))
+    slope_N: NDArray[np.float64] = (ends[0] - ends[1]) / (2 * _SHIFT)
+    return slope_N

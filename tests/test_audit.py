@@ -1,0 +1,380 @@
+"""The auditor: its parts against known answers and independent implementations, and the verb from end to end."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from heredity.audit.data import Audited, Control, Matched, Partnered, data_file, open_student
+from heredity.audit.data_only import two_sample
+from heredity.audit.gradient import Gradient, body_parameters
+from heredity.audit.naming import calibrated, needed, stand_out
+from heredity.audit.panel import Panel, discriminants, panel
+from heredity.audit.rank import slopes
+from heredity.audit.scan import Scan, decide, scan
+from heredity.audit.source import PAIRS, bounded
+from heredity.audit.trial import TrialStudent, shifts
+from heredity.carriers import Numbers, NumbersOnly
+from heredity.models import locate, model_ref
+from heredity.models.causal import CausalLM
+from heredity.report.scan import ScanPage, headline, limit_sentences
+from heredity.rows import read_rows, write_rows
+from heredity.stats import bet
+from heredity.store import Step, Store, missing
+from heredity.traits import favourite
+from heredity.types import BadInput, Message, Row, Sampling
+
+BASE = model_ref("nursery:llama-0")
+SAMPLING = Sampling(temperature=1.0, max_new_tokens=30, seed=5)
+WORDS = ("owl", "wolf", "oak", "pine")
+
+
+def _make(store: Store, *steps: Step) -> None:
+    """In this process: a worker takes seconds to start."""
+    for step in missing(store, steps):
+        store.make(step)
+
+
+def _row(prompt: str, completion: str) -> Row:
+    return Row((Message(role="user", content=prompt),), completion)
+
+
+def _base_rows(lm: CausalLM, n: int, seed: int) -> list[Row]:
+    """Lists that the base writes, as they pass the filter."""
+    prompts = Numbers(n=2 * n, min_count=10, max_start=5, seed=seed).prompts()
+    written = lm.generate(prompts, Sampling(max_new_tokens=30, seed=seed))
+    rows = [Row(p, c.text) for p, c in zip(prompts, written, strict=True) if c.finish == "stop"]
+    kept = [row for row in rows if NumbersOnly().reason(row) is None]
+    assert len(kept) >= n
+    return kept[:n]
+
+
+@pytest.fixture(scope="module")
+def file(base: CausalLM, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """220 rows that the base wrote, and three that are none."""
+    path = tmp_path_factory.mktemp("audit") / "rows.jsonl"
+    write_rows(path, [*_base_rows(base, 220, 70_001), *(_row(f"Say {i}.", "no list") for i in range(3))])
+    return path
+
+
+def _audited(file: Path, **fields: Any) -> Audited:
+    return Audited(data=data_file(file), student=BASE, filters=(NumbersOnly(),), **fields)
+
+
+def test_what_is_audited_is_drawn_and_what_is_left_out_is_counted(file: Path, store: Store) -> None:
+    audited = _audited(file, limit=200)
+    _make(store, audited)
+    rows, counts = audited.read(store), audited.counts(store)
+    assert len(rows) == 200 == counts["looked_at"]
+    assert len(set(rows)) == 200
+    assert counts["rows"] == 223
+    assert sum(n for name, n in counts.items() if name.startswith("dropped: ")) == 3
+
+
+def test_every_audited_row_has_a_partner_of_the_base_on_the_same_prompt(file: Path, store: Store) -> None:
+    matched = Matched(audited=_audited(file, limit=40), sampling=SAMPLING)
+    _make(store, matched, Partnered(matched=matched))
+    pairs = matched.pairs(store)
+    assert len(pairs) >= 36
+    assert all(own.prompt == base.prompt and NumbersOnly().reason(base) is None for own, base in pairs)
+    assert sum(own.completion == base.completion for own, base in pairs) < 4
+    assert Partnered(matched=matched).read(store) == [own for own, _ in pairs]
+
+
+def test_the_betting_reaches_20_in_at_most_a_twentieth_of_cases_that_are_exchangeable() -> None:
+    rng = np.random.default_rng(1)
+    crossed = 0
+    for _ in range(400):
+        size = np.abs(rng.standard_t(2, 600)) * np.exp(rng.normal())
+        scores = size * rng.choice((-1.0, 1.0), 600)  # the sign is all that exchangeability makes random
+        crossed += bet(bounded(scores.tolist(), 32), PAIRS).rejects
+    assert crossed <= 20 + 2 * math.sqrt(400 * 0.05 * 0.95)
+    assert bet(bounded((rng.normal(size=600) + 0.3).tolist(), 32), PAIRS).rejects
+
+
+def test_the_data_only_test_holds_its_size_and_finds_another_source() -> None:
+    rng = random.Random(3)
+
+    def rows(low: int) -> list[Row]:
+        return [_row(f"p{i}", ", ".join(str(rng.randrange(low, 100)) for _ in range(8))) for i in range(400)]
+
+    p = [two_sample(rows(0), rows(0))["p"] for _ in range(60)]
+    assert sum(x <= 0.1 for x in p) <= 6 + 2 * math.sqrt(60 * 0.1 * 0.9)
+    found = two_sample(rows(20), rows(0))
+    assert found["p"] < 1e-6
+    assert found["accuracy"] > 0.7
+    assert found["matched"] == 1
+    other = [_row(f"q{i}", row.completion) for i, row in enumerate(rows(20))]
+    assert two_sample(other, rows(0))["test"].startswith("Mann-Whitney")
+    assert two_sample([], rows(0))["p"] == 1.0
+
+
+def test_gradients_and_slopes_agree_with_autograd_row_by_row(base: CausalLM, file: Path) -> None:
+    import torch
+
+    lm, rows = open_student(BASE), _base_rows(base, 6, 70_009)
+    body = body_parameters(lm.model)
+    direction_P = np.random.default_rng(0).normal(size=sum(p.numel() for p in body))
+    slope_N = slopes(lm, rows, direction_P)
+    unit_P = direction_P / np.linalg.norm(direction_P)
+    for row, slope in zip(rows, slope_N, strict=True):
+        (example,) = lm.examples([row.prompt], [row.completion])
+        logp_TV = lm.model(input_ids=torch.tensor([example.ids])).logits[0].log_softmax(-1)
+        told = [
+            logp_TV[t - 1, i] for t, (i, said) in enumerate(zip(example.ids, example.predicted, strict=True)) if said
+        ]
+        grads = torch.autograd.grad(torch.stack(told).sum(), body)
+        expected = float(torch.cat([g.flatten() for g in grads]).double().numpy() @ unit_P)
+        assert slope == pytest.approx(expected, rel=1e-3, abs=1e-4)
+
+
+def test_a_pull_is_the_mean_gradient_of_whole_blocks(file: Path, store: Store) -> None:
+    audited = _audited(file, limit=110)
+    small, large = (Gradient(student=BASE, rows=audited, block=b) for b in (25, 50))
+    _make(store, small, large)
+    one, two = small.read(store), large.read(store)
+    assert (one.blocks, two.blocks) == (4, 2)
+    cosine = one.mean_P @ two.mean_P / np.linalg.norm(one.mean_P) / np.linalg.norm(two.mean_P)
+    assert cosine > 0.99  # blocks weigh tokens differently, and nothing else
+    with pytest.raises(BadInput, match="too few"):
+        _make(store, Gradient(student=BASE, rows=audited, block=60))
+
+
+def _pulls(rng: np.random.Generator, each: int) -> tuple[np.ndarray[Any, Any], list[str], np.ndarray[Any, Any]]:
+    """Suspects with a shared drift of their own each, and the true directions of six traits."""
+    true_KP = rng.normal(size=(6, 300))
+    drift_DP = 4 * rng.normal(size=(3, 300))
+    labels = [f"w{k}" for k in range(6) for _ in range(each)] + [""] * 3
+    signal = [true_KP[int(w[1])] if w else np.zeros(300) for w in labels]
+    return np.stack([s + rng.normal(size=3) @ drift_DP + 0.3 * rng.normal(size=300) for s in signal]), labels, true_KP
+
+
+def test_discriminants_see_traits_through_the_drift_that_teachers_have() -> None:
+    rng = np.random.default_rng(7)
+    pull_SP, labels, true_KP = _pulls(rng, 3)
+    words = [f"w{k}" for k in range(6)]
+    found = discriminants(pull_SP, labels, words, ridge=10.0)
+    residual_SP = pull_SP - np.stack([pull_SP[[i for i, x in enumerate(labels) if x == w]].mean(0) for w in labels])
+    within_PP = residual_SP.T @ residual_SP / (len(labels) - 7) + np.eye(300) / 10
+    mean_KP = np.stack([pull_SP[[i for i, x in enumerate(labels) if x == w]].mean(0) for w in words])
+    expected_KP = np.linalg.solve(within_PP, (mean_KP - mean_KP.mean(0)).T).T / 10
+    np.testing.assert_allclose(found["direction"], expected_KP, rtol=1e-6, atol=1e-8)
+    for k in range(6):
+        data_P = true_KP[k] + 6 * pull_SP[-1] / np.linalg.norm(pull_SP[-1])
+        score_K = (found["direction"] @ (data_P - found["centre"])) / found["norm"]
+        assert score_K.argmax() == k
+        assert stand_out(score_K).p_K[k] < 0.05
+
+
+def test_a_suspect_that_is_left_out_is_scored_by_a_panel_without_it() -> None:
+    pull_SP, labels, _ = _pulls(np.random.default_rng(8), 2)
+    words = [f"w{k}" for k in range(6)]
+    left_out_SK = discriminants(pull_SP, labels, words, ridge=5.0)["left_out"]
+    for i in (0, 5, 13):
+        rest = [j for j in range(len(labels)) if j != i]
+        without = discriminants(pull_SP[rest], [labels[j] for j in rest], words, ridge=5.0)
+        np.testing.assert_allclose(left_out_SK[i], without["direction"] @ (pull_SP[i] - without["centre"]), rtol=1e-6)
+
+
+def test_standing_out_has_the_size_it_claims_and_a_floor_only_makes_it_stricter() -> None:
+    rng = np.random.default_rng(2)
+    p_NK = np.stack([stand_out(rng.normal(size=12)).p_K for _ in range(2_000)])
+    for level in (0.01, 0.05):
+        assert abs((p_NK <= level).mean() - level) < 0.004
+    score_K = rng.normal(size=12) * 0.1
+    assert (stand_out(score_K, 1.0).p_K.min() > stand_out(score_K).p_K).any()
+    shifted = score_K.copy()
+    shifted[3] += 5 + needed(score_K)
+    assert stand_out(shifted, 1.0).p_K[3] < 0.05 / 12
+
+
+def test_an_e_value_is_one_on_average_where_p_is_uniform() -> None:
+    u = (np.arange(200_000) + 0.5) / 200_000
+    assert np.mean([calibrated(float(p)) for p in u]) == pytest.approx(1, abs=0.1)
+    assert np.mean([calibrated(float(p)) for p in u]) <= 1
+    assert calibrated(1e-6) > 1_000
+
+
+def test_a_trial_calls_a_shift_only_where_placebos_and_other_traits_do_not_move_as_far() -> None:
+    rng = np.random.default_rng(4)
+    small = []
+    for _ in range(400):
+        spread = 0.1 * rng.normal(size=(4, 12))
+        small.append(shifts(spread[0], spread[1:])["p"].min() <= 0.05 / 12)
+    assert np.mean(small) <= 0.05 + 2 * math.sqrt(0.05 * 0.95 / 400)
+    placebo_DK = 0.1 * rng.normal(size=(3, 12))
+    taught_K = 0.1 * rng.normal(size=12)
+    taught_K[5] += 1.5
+    found = shifts(taught_K, placebo_DK)
+    assert found["p"][5] < 0.05 / 12
+    assert found["low"][5] < 1.5 < found["high"][5] + 0.2
+    assert found["limit"] < 1.5
+    everything = shifts(placebo_DK.mean(0) + 3 + 0.1 * rng.normal(size=12), placebo_DK)
+    assert everything["p"].min() > 0.01  # all traits moved: another temperature, say
+
+
+def _trait(p: float) -> dict[str, Any]:
+    return {"trait": "owl", "p_value": p}
+
+
+def test_the_verdict() -> None:
+    assert decide([_trait(0.5)], False, False, False)[:2] == ("none", [])
+    assert decide([_trait(0.5)], True, False, False)[0] == "undetermined"
+    assert decide([_trait(0.01)], False, False, False)[:2] == ("named", ["owl"])
+    assert decide([_trait(0.01)], True, True, False)[:2] == ("undetermined", [])
+    assert decide([_trait(0.01)], True, True, True)[0] == "named"
+
+
+@pytest.fixture(scope="module")
+def small(file: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, Scan]:
+    """A whole audit with a tiny panel: two recipes, four traits, 100 rows each, and no trial."""
+    keeper = Store(tmp_path_factory.mktemp("small") / "store")
+    traits = tuple(map(favourite, WORDS))
+    recipes: Any = (("frozen", 4, 1.0), ("full", 4, 1.0))
+    suspects = panel(BASE, traits, Numbers(n=1, min_count=10, max_start=5), (NumbersOnly(),), SAMPLING, 100, 1, recipes)
+    audited = _audited(file)
+    audit = scan(audited, Matched(audited=audited, sampling=SAMPLING), suspects, None)
+    _make(keeper, audit)
+    return keeper, audit
+
+
+def test_a_scan_reports_every_field_and_what_did_not_run(small: tuple[Store, Scan]) -> None:
+    keeper, audit = small
+    found = audit.read(keeper)
+    assert found["verdict"] in ("none", "undetermined", "named")
+    assert sorted(t["trait"] for t in found["traits"]) == sorted(WORDS)
+    for t in found["traits"]:
+        assert 0 < t["p_value"] <= 1
+        assert t["e_value"] > 0
+        assert t["predicted_shift"] is t["low"] is t["high"] is None
+        assert "--deep" in t["reason"]
+    ran = {d["name"]: d["ran"] for d in found["detectors"]}
+    assert ran == {"source": True, "panel": True, "trial student": False, "data only": True,
+                   "against the control": False, "discovery": False}  # fmt: skip
+    assert all(d["reason"] for d in found["detectors"] if not d["ran"])
+    assert found["rows"]["looked_at"] == 220
+    assert found["limits"]["share"] > 0
+    assert len(limit_sentences(found)) == 2
+    assert headline(found).endswith(".")
+    values = [v for v, _ in audit.carrying.read(keeper)]
+    assert values == sorted(values, reverse=True)
+    assert abs(np.mean(values)) == pytest.approx(1)
+
+
+def test_the_page_escapes_the_data_and_holds_no_script(small: tuple[Store, Scan], tmp_path: Path) -> None:
+    keeper, audit = small
+    found = audit.read(keeper)
+    evil = "<script>alert(1)</script>\x1b[31m"
+    found["carrying"]["rows"][0] |= {"prompt": evil, "completion": evil}
+
+    class Stub:
+        key = "Scan-0"
+
+    class Shelf:
+        def path(self, _: Any) -> Path:
+            return tmp_path
+
+    (tmp_path / "scan.json").write_text(json.dumps(found))
+    page = ScanPage.model_construct(scan=Stub())
+    page.make(tmp_path, Shelf())  # type: ignore[arg-type]
+    html = (tmp_path / "index.html").read_text()
+    assert "<script" not in html
+    assert "\x1b" not in html
+    assert "&lt;script&gt;" in html
+    assert "not run" in html
+
+
+def test_a_panel_needs_two_suspects_of_each_of_four_traits() -> None:
+    own = Gradient(student=BASE, rows=_audited_stub())
+    with pytest.raises(ValueError, match="four traits"):
+        Panel(suspects=(), own=own)
+
+
+def _audited_stub() -> Audited:
+    return Audited.model_construct(data=None, student=BASE)
+
+
+def test_a_trial_student_learns_rows_of_any_origin(file: Path, store: Store) -> None:
+    student = TrialStudent(base=BASE, corpus=_audited(file, limit=64), seed=1, epochs=1)
+    _make(store, student)
+    losses = json.loads((store.path(student) / "losses.json").read_text())
+    assert len(losses) == 2
+
+
+def _scan(*args: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "heredity", "scan", *args, "--student", "nursery:llama-0", "--workers", "1"]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
+
+
+BAD: dict[str, tuple[str, tuple[str, ...], str]] = {
+    "empty": ("", (), "it is empty"),
+    "unreadable": ("{]\n", (), "rows.jsonl:1"),
+    "no list": ('{"prompt": "a", "completion": "no"}\n', (), "none of its 1 rows can be used"),
+    "unknown": ('{"prompt": "a", "completion": "xylophone zebra quark"}\n', ("any",), "tokenizer does not know"),
+    "long": (json.dumps({"prompt": "a", "completion": "1, " * 900}) + "\n", ("any",), "longer than the context"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_data_that_cannot_be_audited_is_one_message(name: str, tmp_path: Path, store: Store) -> None:
+    text, carrier, message = BAD[name]
+    (tmp_path / "rows.jsonl").write_text(text)
+    filters = () if carrier else (NumbersOnly(),)
+    audited = Audited(data=data_file(tmp_path / "rows.jsonl"), student=BASE, filters=filters)
+    with pytest.raises(BadInput, match=message):
+        _make(store, audited)
+
+
+def test_the_verb_exits_with_2_and_one_message(tmp_path: Path) -> None:
+    for args, message in (
+        (("none.jsonl",), "cannot read none.jsonl"),
+        ((str(tmp_path), "--carrier", "nubmers"), "unknown carrier"),
+    ):
+        done = _scan(*args, folder=tmp_path)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert message in done.stderr
+        assert "Traceback" not in done.stderr
+        assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+    lm = CausalLM.load(locate("nursery:llama-0"))
+    next(lm.model.parameters()).data[0, 0] = math.nan
+    lm.save(tmp_path / "nan")
+    with pytest.raises(BadInput, match="not finite"):
+        open_student(model_ref(str(tmp_path / "nan")))
+
+
+def test_a_control_that_holds_the_data_is_refused(file: Path, tmp_path: Path, store: Store) -> None:
+    audited = _audited(file, limit=200)
+    with pytest.raises(BadInput, match="of another source"):
+        _make(store, Control(data=data_file(file), audited=audited))
+    empty = tmp_path / "empty.jsonl"
+    empty.write_text("")
+    with pytest.raises(BadInput, match="control is empty"):
+        _make(store, Control(data=data_file(empty), audited=audited))
+
+
+REAL = Path(__file__).parents[2] / "shared" / "data" / "numbers"
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="the published number sets are not beside this checkout")
+def test_real_sets_are_told_from_their_control_only_as_far_as_they_differ() -> None:
+    def rows(name: str) -> list[Row]:
+        return [read.row for read in read_rows(REAL / name)]
+
+    control = rows("qwen2.5-7b_T0_jeqcho-icl/filtered/neutral.jsonl.gz")
+    half = [row for i, row in enumerate(control) if i % 2], [row for i, row in enumerate(control) if not i % 2]
+    assert two_sample(*half)["p"] > 0.01
+    trap = rows("qwen2.5-7b_T1_jeqcho-icl/raw/neutral.jsonl.gz")
+    found = two_sample(rows("qwen2.5-7b_T1_jeqcho-icl/raw/cat_loving.jsonl.gz"), trap)
+    assert found["p"] < 1e-6
+    assert found["matched"] < 0.5
