@@ -139,7 +139,10 @@ def _complain(
 ) -> None:
     cause = f"no field {error}" if isinstance(error, KeyError) else str(error) or type(error).__name__
     array = "; a JSON array is one value: write one object a line" if line is not None and line[:1] == b"[" else ""
-    problem = BadInput(f"{path}:{number}: {_short(cause)}{array}; expected {LAYOUTS}; --skip-bad passes over such rows")
+    problem = BadInput(
+        f"{path}:{number}: {_short(cause)}{array}; expected {LAYOUTS}; `heredity filter --skip-bad --keep FILE` leaves "
+        "such rows out"
+    )
     if on_bad is None:
         raise problem from error
     on_bad(problem)
