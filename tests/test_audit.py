@@ -266,7 +266,13 @@ def test_a_scan_reports_every_field_and_what_did_not_run(small: tuple[Store, Sca
     assert headline(found).endswith(".")
     values = [v for v, _ in audit.carrying.read(keeper)]
     assert values == sorted(values, reverse=True)
-    assert abs(np.mean(values)) == pytest.approx(1)
+    usual = audit.carrying.rows.matched.read(keeper)
+    templates, first = audit.naming.panel.read(keeper), found["carrying"]["trait"]
+    along = templates.direction_KP[templates.words.index(first)] * templates.weight_P
+    lm = CausalLM.load(locate("nursery:llama-0"))
+    own, base = (slopes(lm, rows, along) for rows in (audit.carrying.rows.read(keeper), usual))
+    assert values[0] == pytest.approx((own.max() - base.mean()) / base.std(ddof=1))
+    assert found["carrying"]["rows"][0]["value"] == values[0]
 
 
 def test_the_page_escapes_the_data_and_holds_no_script(small: tuple[Store, Scan], tmp_path: Path) -> None:

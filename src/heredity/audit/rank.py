@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from copy import deepcopy
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,9 +27,12 @@ compute in single precision whatever their weights are in. Slopes are within .00
 class Carrying(Step):
     """The rows in the order of how far they pull along the discriminant of the first trait of `naming`: `rows.jsonl`.
 
-    The value of a row is the derivative of its log-likelihood (nats, summed over its tokens) along the direction, which
-    is scaled so that the mean row has 1 or -1. Single rows are weak evidence: the order says where to look first.
+    The value of a row is the derivative of its log-likelihood along the direction, less the mean of the base's own rows
+    on the same prompts and in units of their spread: 0 is what the base writes, whatever is audited. Single rows are
+    weak evidence: the order says where to look first.
     """
+
+    version: ClassVar[int] = 2
 
     naming: Naming
     rows: Partnered
@@ -38,8 +41,9 @@ class Carrying(Step):
         templates, rows = self.naming.panel.read(store), self.rows.read(store)
         trait = self.naming.read(store)["traits"][0]["trait"]
         direction_P = templates.direction_KP[templates.words.index(trait)] * templates.weight_P
-        value_N = slopes(open_student(self.rows.matched.audited.student), rows, direction_P)
-        value_N = value_N / max(1e-12, abs(float(value_N.mean())))
+        lm, base = open_student(self.rows.matched.audited.student), self.rows.matched.read(store)
+        slope_N, usual_N = slopes(lm, rows, direction_P), slopes(lm, base, direction_P)
+        value_N = (slope_N - usual_N.mean()) / usual_N.std(ddof=1)
         order = np.argsort(-value_N, kind="stable")
         write_rows(folder / "rows.jsonl", (rows[i] for i in order),
                    ({"trait": trait, "value": float(value_N[i])} for i in order))  # fmt: skip

@@ -50,7 +50,7 @@ class Scan(Step):
             "verdict": verdict, "named": named, "why": why, "data": audited.data.location,
             "student": audited.student.location, "rows": audited.counts(store), "traits": traits,
             "detectors": self._detectors(store, evidence, naming, deep), "limits": _limits(naming, deep),
-            "carrying": self._carrying(store, traits[0]["trait"]),
+            "carrying": self._carrying(store),
         }  # fmt: skip
         (folder / "scan.json").write_text(json.dumps(result, indent=1) + "\n")
 
@@ -59,13 +59,12 @@ class Scan(Step):
         """What fails where the data or its control cannot be used; cheap beside the rest."""
         return [self.source.matched, *([self.control] if self.control else [])]
 
-    def _carrying(self, store: Store, first: str) -> dict[str, Any]:
+    def _carrying(self, store: Store) -> dict[str, Any]:
         rows = self.carrying.read(store)
-        fifth = sum(value for value, _ in rows[: len(rows) // 5]) / sum(abs(value) for value, _ in rows)
         shown = [{"value": v, "prompt": r.prompt[-1].content[:200], "completion": r.completion[:200]}
                  for v, r in rows[:_SHOWN]]  # fmt: skip
         trait = self.naming.read(store)["traits"][0]["trait"]
-        return {"trait": trait, "first": first, "top_fifth": fifth, "rows": shown}
+        return {"trait": trait, "rows": shown}
 
     def _detectors(
         self, store: Store, evidence: dict[str, Any], naming: dict[str, Any], deep: dict[str, Any] | None

@@ -81,7 +81,7 @@ def print_scan(found: dict[str, Any], page: str | None) -> None:
     for reason, n in left_out(found):
         console.print(safe(f"  {n} left out: {reason}"), soft_wrap=True)
     carrying = found["carrying"]
-    console.print(f"\nrows that pull most towards {safe(carrying['trait'])} (the mean row: 1 or -1)")
+    console.print(f"\nrows that pull most towards {safe(carrying['trait'])} (in spreads of the base's own rows)")
     for row in carrying["rows"]:
         console.print(f"  {row['value']:+7.1f}  {_line(row['completion'])}", soft_wrap=True)
     if page:
