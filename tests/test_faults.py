@@ -152,6 +152,11 @@ def faults(store: Store) -> dict[str, list[str]]:
     return {key: found for key, found in store.verify() if found}
 
 
+def _hear_interrupts() -> None:
+    """In a new process: a shell starts background jobs with interrupts ignored, and their children inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def _wait_until(true: Callable[[], bool]) -> None:
     end = time.monotonic() + PATIENCE
     while not true():
@@ -446,7 +451,7 @@ def test_the_command_line_on_a_full_disk_then_interrupted_goes_on_each_time(disk
     _remount(disk, "size=200m")
     process = subprocess.Popen(
         [sys.executable, "-m", "heredity", *demo], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        start_new_session=True,
+        start_new_session=True, preexec_fn=_hear_interrupts,  # noqa: PLW1509
     )  # fmt: skip
     _wait_until(lambda: len(store.keys()) > kept + 2 or process.poll() is not None)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: the parent and every worker
@@ -465,6 +470,7 @@ def test_an_interrupt_while_workers_start_up_is_one_message(tmp_path: Path) -> N
     process = subprocess.Popen(
         [sys.executable, "-m", "heredity", "demo", "--animal", "owl", "--store", str(tmp_path / "store")],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        preexec_fn=_hear_interrupts,  # noqa: PLW1509
     )  # fmt: skip
     assert process.stderr is not None
     assert "steps to make" in process.stderr.readline()
