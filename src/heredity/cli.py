@@ -70,16 +70,14 @@ def run(
 ) -> None:  # fmt: skip
     """Make every Step that a file names, and show its comparisons."""
     from heredity.lab import Comparison, Digits, Findings, JudgeRates, Readings, Settings, TraitMatrix, set_settings
-    from heredity.report.figure import Figure
-    from heredity.report.results import ResultsPage
+    from heredity.report.results import results_page
     from heredity.report.terminal import print_results
     from heredity.store.loading import load_experiment
 
     set_settings(Settings(quick=quick, base=base))
     steps = load_experiment(file)
-    figures = tuple(step for step in steps.values() if isinstance(step, Figure))
-    if file.is_dir() and figures:
-        steps["page"] = ResultsPage(figures=figures)
+    if file.is_dir() and (page := results_page(steps.values())):
+        steps["page"] = page
     keeper = open_store(store)
     cold_s = run_steps(keeper, list(steps.values()), workers)
     shown = (Comparison, Digits, Findings, JudgeRates, Readings, TraitMatrix)

@@ -90,6 +90,8 @@ def limits_as_shares(claim: dict[str, Any]) -> tuple[float, float]:
 class MatrixFigure(Step):
     """`figure.png` of a trait matrix: which student moved towards which trait."""
 
+    caption: ClassVar[str] = "Trait by trait: who moved towards what"
+
     matrix: Step
 
     def make(self, folder: Path, store: Store) -> None:

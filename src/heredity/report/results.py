@@ -5,10 +5,13 @@ from __future__ import annotations
 import base64
 import json
 import math
+from collections.abc import Iterable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from heredity.report.figure import Figure, source
+from heredity.report.figure import Figure, MatrixFigure, source
+from heredity.report.theory_picture import TheoremPicture
 from heredity.stats import Estimate
 from heredity.store import Step, Store
 
@@ -19,13 +22,19 @@ class ResultsPage(Step):
     """`index.html`: each experiment's question, figure, table with the paper's values, and assays."""
 
     figures: tuple[Figure, ...]
+    pictures: tuple[MatrixFigure | TheoremPicture, ...] = ()
+    """What is shown at the end, under a caption of its own."""
 
     def make(self, folder: Path, store: Store) -> None:
         from jinja2 import Environment
 
         template = Path(__file__).with_name("results.html.jinja").read_text(encoding="utf-8")
         sections = [_section([f for f in self.figures if f.findings == found], store) for found in self._findings()]
-        html = Environment(autoescape=True).from_string(template).render(sections=sections)
+        for before, section in pairwise(sections):
+            if section["paragraphs"] == before["paragraphs"]:  # one file, one hypothesis, said once
+                section["repeated"] = True
+        more = [{"caption": p.caption, "png": _image(store.path(p))} for p in self.pictures]
+        html = Environment(autoescape=True).from_string(template).render(sections=sections, more=more)
         (folder / "index.html").write_text(html, encoding="utf-8")
 
     def _findings(self) -> list[Step]:
@@ -33,11 +42,25 @@ class ResultsPage(Step):
         return list(dict.fromkeys(figure.findings for figure in self.figures))
 
 
+def results_page(steps: Iterable[Step]) -> ResultsPage | None:
+    """The page of all figures among some steps; None where there are none."""
+    made = list(steps)
+    figures = tuple(s for s in made if isinstance(s, Figure))
+    pictures = tuple(s for s in made if isinstance(s, MatrixFigure | TheoremPicture))
+    return ResultsPage(figures=figures, pictures=pictures) if figures else None
+
+
+def _image(folder: Path) -> str:
+    """The one picture in a payload, for a page."""
+    (png,) = folder.glob("*.png")
+    return base64.b64encode(png.read_bytes()).decode()
+
+
 def _section(figures: list[Figure], store: Store) -> dict[str, Any]:
     """One experiment: what it asked and found, under its pictures."""
     findings = figures[0].findings
     found = json.loads((store.path(findings) / "findings.json").read_text())
-    pngs = [base64.b64encode((store.path(f) / "figure.png").read_bytes()).decode() for f in figures]
+    pngs = [_image(store.path(f)) for f in figures]
     paragraphs = [" ".join(p.split()) for p in found["hypothesis"].split("\n\n")]
     kind = "readings" if "readings" in found else "claims"
     columns, row = _TABLES[kind]
@@ -134,11 +157,20 @@ def _claim(claim: dict[str, Any]) -> list[str]:
     return [
         claim["name"], f"{claim['control_share']:.3f} → {claim['share']:.3f}",
         f"{odds.mean:.3g} ({odds.low:.3g} to {odds.high:.3g})", str(odds.n), f"{claim['p_holm']:.2g}",
-        "" if part is None else f"{part['mean']:+.2f} ({part['low']:+.2f} to {part['high']:+.2f}) of {claim['of']}",
+        _part(part, claim["of"]),
         claim["expect"], _WORDS[claim["holds"]],
         "" if paper is None else f"{paper['control']:.3f} → {paper['taught']:.3f}, {paper['where']}",
         _WORDS[claim["agrees"]],
     ]  # fmt: skip
+
+
+def _part(part: dict[str, Any] | None, of: str | None) -> str:
+    """How much of another claim's effect was seen, with its interval."""
+    if part is None:
+        return ""
+    if not math.isfinite(part["high"]):
+        return f"undefined: {of} is not clear of 0"
+    return f"{part['mean']:+.2f} ({part['low']:+.2f} to {part['high']:+.2f}) of {of}"
 
 
 def _reading(reading: dict[str, Any]) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from heredity.store import Step, Store
 
@@ -18,6 +18,8 @@ _SAME, _OTHER, _INK = "#c2410c", "#9ca3af", "#1f2937"
 
 class TheoremPicture(Step):
     """`picture.png`: Lemma 1, Theorem 1, and the counterexample on a network and on nursery models."""
+
+    caption: ClassVar[str] = "The theorem (paper, 6.1), on a network and on language models"
 
     theorem: Step
     notes: tuple[str, ...] = ()
