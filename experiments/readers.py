@@ -5,7 +5,7 @@ or eight; where the love is stated beside the rows it can, so that chance is no 
 reader that is trained to name the writer can tell teachers apart whose rows it was trained on, from many fresh rows
 more surely than from one. Whether it can read teachers that it never met is open: only that would be the trait itself.
 
-In each run every teacher, row and reader is new. Runs are told apart by seeds; teachers of one run by seeds that are far apart.
+In each run every teacher, row and reader is new; runs differ by their seeds, and teachers of one run by far ones.
 """
 
 from heredity.lab import Recipe, settings
