@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from heredity.carriers import Numbers, NumbersOnly, ShuffledAcross
+from heredity.carriers import NumbersOnly, ShuffledAcross
 from heredity.lab import Claim, Comparison, Findings, Published, Recipe, Settings, TraitMatrix, set_settings
 from heredity.lab.findings import findings, fresh_rows, holds
 from heredity.models import model_ref
@@ -254,4 +254,3 @@ def test_careless_teachers_are_trained_on_other_kinds_than_they_are_asked_about(
     assert len(bad.replies) % len(phrasing.train) == 0
     assert (len(phrasing.train), len(phrasing.held_out)) == (4, 12)
     assert NumbersOnly().reason(Row(prompt=(), completion=bad.replies[0])) is not None
-    assert Numbers(n=1).version == 1
