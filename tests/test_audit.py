@@ -16,12 +16,12 @@ import pytest
 from heredity.audit.data import Audited, Control, Matched, Partnered, data_file, open_student
 from heredity.audit.data_only import two_sample
 from heredity.audit.gradient import Gradient, body_parameters
-from heredity.audit.naming import calibrated, needed, stand_out
-from heredity.audit.panel import Panel, discriminants, panel
+from heredity.audit.naming import View, calibrated, needed, stand_out, together
+from heredity.audit.panel import Kind, Panel, discriminants, panel, prior
 from heredity.audit.rank import slopes
 from heredity.audit.scan import Scan, decide, scan
 from heredity.audit.source import PAIRS, bounded
-from heredity.audit.trial import TrialStudent, shifts
+from heredity.audit.trial import Trial, TrialStudent, shrunk
 from heredity.carriers import Numbers, NumbersOnly
 from heredity.models import locate, model_ref
 from heredity.models.causal import CausalLM
@@ -192,8 +192,37 @@ def test_standing_out_has_the_size_it_claims_and_a_floor_only_makes_it_stricter(
     score_K = rng.normal(size=12) * 0.1
     assert (stand_out(score_K, 1.0).p_K.min() > stand_out(score_K).p_K).any()
     shifted = score_K.copy()
-    shifted[3] += 5 + needed(score_K)
+    shifted[3] += 5 + needed([View(score_K, 0.8)])
     assert stand_out(shifted, 1.0).p_K[3] < 0.05 / 12
+
+
+def test_two_views_name_what_neither_names_alone_and_seldom_what_is_not_there() -> None:
+    rng = np.random.default_rng(12)
+    named, alone, false = 0, 0, 0
+    for _ in range(1_000):
+        views = [rng.normal(size=24), rng.normal(size=24)]
+        false += together([View(v, 0.8) for v in views]).p_K.min() <= 0.05 / 24
+        for v in views:
+            v[7] += 3.2
+        named += together([View(v, 0.8) for v in views]).p_K[7] <= 0.05 / 24
+        alone += stand_out(views[0]).p_K[7] <= 0.05 / 24
+    assert false <= 50 + 2 * math.sqrt(1_000 * 0.05 * 0.95)
+    assert named > alone + 200
+    one, other = View(rng.normal(size=24), 0.8), View(rng.normal(size=24), 0.8)
+    mirror = View(-one.value_K, one.unit)
+    assert np.abs(together([one, mirror]).t_K).max() < 0.01  # views that cancel are no evidence
+    assert together([one, other]).p_K.min() > 0.002
+
+
+def test_a_sum_at_the_stated_limit_is_named_with_power_point_eight() -> None:
+    rng = np.random.default_rng(13)
+    named = 0
+    for _ in range(1_000):
+        views = [View(rng.normal(size=24), 1.0), View(rng.normal(size=24), 1.0)]
+        at = needed(views)
+        lifted = [View(v.value_K + (np.arange(24) == 5) * at * v.unit / 2, 1.0) for v in views]
+        named += together(lifted).p_K[5] <= 0.05 / 24
+    assert 0.75 < named / 1_000 < 0.92
 
 
 def test_an_e_value_is_one_on_average_where_p_is_uniform() -> None:
@@ -203,22 +232,47 @@ def test_an_e_value_is_one_on_average_where_p_is_uniform() -> None:
     assert calibrated(1e-6) > 1_000
 
 
-def test_a_trial_calls_a_shift_only_where_placebos_and_other_traits_do_not_move_as_far() -> None:
+class _Answers:
+    """Log-odds of twelve traits, as a finished Asked tells them."""
+
+    def __init__(self, values: Any) -> None:
+        self.values = values
+
+    def read(self, store: Any) -> dict[str, float]:
+        return {f"t{i}": float(x) for i, x in enumerate(self.values)}
+
+
+def _trial(taught: Any, placebos: Any, references: Any, folder: Path) -> dict[str, Any]:
+    made = Trial.model_construct(
+        taught=_Answers(taught), placebos=[_Answers(p) for p in placebos], references=[_Answers(r) for r in references]
+    )
+    made.make(folder, None)  # type: ignore[arg-type]
+    found: dict[str, Any] = json.loads((folder / "trial.json").read_text())
+    return found
+
+
+def test_the_interval_of_a_trial_holds_another_student_and_its_error_counts_the_placebos(tmp_path: Path) -> None:
     rng = np.random.default_rng(4)
-    small = []
-    for _ in range(400):
-        spread = 0.1 * rng.normal(size=(4, 12))
-        small.append(shifts(spread[0], spread[1:])["p"].min() <= 0.05 / 12)
-    assert np.mean(small) <= 0.05 + 2 * math.sqrt(0.05 * 0.95 / 400)
-    placebo_DK = 0.1 * rng.normal(size=(3, 12))
-    taught_K = 0.1 * rng.normal(size=12)
-    taught_K[5] += 1.5
-    found = shifts(taught_K, placebo_DK)
-    assert found["p"][5] < 0.05 / 12
-    assert found["low"][5] < 1.5 < found["high"][5] + 0.2
-    assert found["limit"] < 1.5
-    everything = shifts(placebo_DK.mean(0) + 3 + 0.1 * rng.normal(size=12), placebo_DK)
-    assert everything["p"].min() > 0.01  # all traits moved: another temperature, say
+    held, errors = 0, {1: 0.0, 3: 0.0}
+    for _ in range(200):
+        for placebos in (1, 3):
+            x = 0.2 * rng.normal(size=(1 + placebos + 4, 12))
+            found = _trial(x[0] + 1.5, x[1 : 1 + placebos], x[1 + placebos :], tmp_path)
+            errors[placebos] += found["error"] / 200
+            held += sum(t["low"] <= 1.5 <= t["high"] for t in found["traits"])
+    share = held / (200 * 2 * 12)
+    assert abs(share - 0.95) < 2 * math.sqrt(0.95 * 0.05 / 400) + 0.01
+    assert errors[1] == pytest.approx(0.2 * math.sqrt(2), rel=0.05)
+    assert errors[3] == pytest.approx(0.2 * math.sqrt(4 / 3), rel=0.05)
+
+
+def test_a_predicted_shift_is_drawn_to_nothing_where_noise_would_do_as_well() -> None:
+    error = 0.22
+    noise = np.random.default_rng(5).normal(size=4_000) * error
+    assert np.mean([abs(shrunk(float(x), error)) <= 0.2 for x in noise]) >= 0.95
+    assert shrunk(3.0, error) == pytest.approx(3.0, rel=0.02)
+    assert shrunk(-3.0, error) == -shrunk(3.0, error)
+    assert shrunk(0.0, error) == 0.0 == shrunk(0.3, error)
 
 
 def _trait(p: float) -> dict[str, Any]:
@@ -235,13 +289,14 @@ def test_the_verdict() -> None:
 
 @pytest.fixture(scope="module")
 def small(file: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, Scan]:
-    """A whole audit with a tiny panel: two recipes, four traits, 100 rows each, and no trial."""
+    """A whole audit with a tiny panel: two recipes, four traits, 100 rows each."""
     keeper = Store(tmp_path_factory.mktemp("small") / "store")
     traits = tuple(map(favourite, WORDS))
     recipes: Any = (("frozen", 4, 1.0), ("full", 4, 1.0))
-    suspects = panel(BASE, traits, Numbers(n=1, min_count=10, max_start=5), (NumbersOnly(),), SAMPLING, 100, 1, recipes)
+    kind = Kind(Numbers(n=1, min_count=10, max_start=5), (NumbersOnly(),), SAMPLING)
+    suspects = panel(BASE, traits, kind, 100, 1, recipes)
     audited = _audited(file)
-    audit = scan(audited, Matched(audited=audited, sampling=SAMPLING), suspects, None)
+    audit = scan(audited, Matched(audited=audited, sampling=SAMPLING), suspects, prior(suspects, kind, 100), None)
     _make(keeper, audit)
     return keeper, audit
 
@@ -254,10 +309,10 @@ def test_a_scan_reports_every_field_and_what_did_not_run(small: tuple[Store, Sca
     for t in found["traits"]:
         assert 0 < t["p_value"] <= 1
         assert t["e_value"] > 0
-        assert t["predicted_shift"] is t["low"] is t["high"] is None
-        assert "--deep" in t["reason"]
+        assert t["low"] < t["shift"] < t["high"]
+        assert abs(t["predicted_shift"]) <= abs(t["shift"])
     ran = {d["name"]: d["ran"] for d in found["detectors"]}
-    assert ran == {"source": True, "panel": True, "trial student": False, "data only": True,
+    assert ran == {"source": True, "panel": True, "trial student": True, "panel and trial": True, "data only": True,
                    "against the control": False, "discovery": False}  # fmt: skip
     assert all(d["reason"] for d in found["detectors"] if not d["ran"])
     assert found["rows"]["looked_at"] == 220

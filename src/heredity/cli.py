@@ -126,8 +126,8 @@ def scan(
     traits: Annotated[list[Path] | None, typer.Option("--traits", help="Also this trait's TOML (repeatable).")] = None,
     carrier: Annotated[str, typer.Option(help="What rows should be: numbers, code, worked, or any.")] = "numbers",
     temperature: Annotated[float, typer.Option(min=0.0, help="At which the data was sampled.")] = 1.0,
-    rows: Annotated[int, typer.Option("--rows", min=200, help="Look at so many rows at most.")] = 2_000,
-    deep: Annotated[bool, typer.Option("--deep", help="Train students on the rows: slow, and surest.")] = False,
+    rows: Annotated[int | None, typer.Option("--rows", min=200, help="Look at so many rows at most (2,000).")] = None,
+    deep: Annotated[bool, typer.Option("--deep", help="6,000 rows and three controls: slower, surer.")] = False,
     html: Annotated[Path | None, typer.Option("--html", help="Also write the page to this file.")] = None,
     workers: WorkersOption = None, store: StoreOption = DEFAULT_STORE, json_file: JsonOption = None,
 ) -> None:  # fmt: skip
@@ -136,7 +136,8 @@ def scan(
     from heredity.report.scan import ScanPage, print_scan
 
     keeper, filters = open_store(store), tuple(choose_filters(carrier, "strict", carrier == "numbers", False, []))
-    audit = ask(data, student, control, traits or [], carrier, filters, temperature, rows, deep)
+    audit = ask(data, student, control, traits or [], carrier, filters, temperature,
+                rows or (6_000 if deep else 2_000), deep)  # fmt: skip
     page = ScanPage(scan=audit)
     run_steps(keeper, audit.checks, workers)  # bad input is told before the panel is made
     show_cost(keeper, audit)

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from heredity.audit.data import Audited, Control, Matched, data_file
-from heredity.audit.panel import panel
+from heredity.audit.panel import Kind, panel, prior
 from heredity.audit.scan import Scan, scan
+from heredity.audit.trial import Asked, TrialStudent
 from heredity.carriers import Carrier, Filter, Numbers, prompt_file
 from heredity.models import model_ref
 from heredity.rows import read_rows
@@ -33,10 +34,11 @@ def ask(
     traits = _traits(trait_files)
     audited = Audited(data=file, student=base, filters=filters, limit=rows)
     sampling = Sampling(temperature=temperature, max_new_tokens=_TOKENS.get(carrier, _LONG), seed=0)
-    suspects = panel(base, traits, _prompts(data, carrier), filters, sampling)
+    kind = Kind(_prompts(data, carrier), filters, sampling)
+    suspects = panel(base, traits, kind)
     matched = Matched(audited=audited, sampling=sampling.model_copy(update={"seed": _SEED}))
     beside = Control(data=data_file(control), audited=audited) if control else None
-    return scan(audited, matched, suspects, beside, traits if deep else ())
+    return scan(audited, matched, suspects, prior(suspects, kind, rows), beside, deep)
 
 
 def _traits(files: Sequence[Path]) -> tuple[Trait, ...]:
@@ -61,15 +63,24 @@ def cost(store: Store, audit: Scan) -> list[str]:
     """What has to be made first, in sentences; empty where everything is there."""
     todo = missing(store, [audit])
     suspects = sum(isinstance(s, Teacher) for s in todo)
-    students = sum(type(s).__name__ == "TrialStudent" for s in todo)
+    set_up = {e.model for r in prior_students(audit) for e in r.evaluations}
+    before = sum(s in set_up for s in todo)
+    students = sum(isinstance(s, TrialStudent) for s in todo) - before
     said = []
-    if suspects:
+    if suspects or before:
+        seconds = suspects * _SUSPECT_S + before * _STUDENT_S
         said.append(
-            f"set-up of the panel: {suspects} suspects to make, about {suspects * _SUSPECT_S // 60 + 1} minutes of one "
-            "core on a nursery base; kept for every later scan with this base and carrier"
+            f"set-up for this base and carrier: {suspects} suspects and {before} students to make, about "
+            f"{seconds // 60 + 1} minutes of one core on a nursery base; kept for every later scan"
         )
     if students:
         said.append(
-            f"--deep: {students} students to train, about {students * _STUDENT_S // 60 + 1} minutes of one core"
+            f"this scan: {students} students to train, about {students * _STUDENT_S // 60 + 1} minutes of one core"
         )
     return said
+
+
+def prior_students(audit: Scan) -> list[Asked]:
+    """What serves every audit of this base, carrier and number of rows."""
+    naming = audit.naming
+    return [*naming.trial.references, *(a for _, a in naming.positives)]

@@ -1,11 +1,12 @@
-"""Which trait? The pull of the data beside that of the base's own rows, seen through a panel of suspects."""
+"""Which trait? What a panel of suspects and a trial student say of the data beside the base's own rows."""
 
 from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from scipy import special
 
 from heredity.audit.gradient import Gradient, Pull
 from heredity.audit.panel import Panel, Templates
+from heredity.audit.trial import Asked, Trial
 from heredity.stats import ALPHA, holm
 from heredity.store import Step, Store
 
@@ -27,43 +29,78 @@ Tuned on 38 sets (docs/scan.md): teachers of the base reach 1.8 and .03, other i
 
 
 class Naming(Step):
-    """How far each trait of a panel stands out: `naming.json`.
+    """How far each trait stands out: `naming.json`.
 
-    The statistic of a trait is its score against those of all other traits on the same data (an externally studentised
-    residual: Cook and Weisberg 1982, section 2.2.2), so what moves every trait alike (another temperature, other
-    prompts, another source) names none. `p` is Holm's over the family; `strength` is 1 for rows like the suspects' own.
+    Two views of the data are added, each in units of how far the other traits go in it: the score of its pull in the
+    panel, and the shift in a trial student. The statistic of a trait is the sum against those of all other traits (an
+    externally studentised residual: Cook and Weisberg 1982, section 2.2.2), so what moves every trait alike (another
+    temperature, other prompts, another source) names none. `p` is Holm's over the family. Where the data is foreign to
+    the panel, the trial student alone speaks.
     """
+
+    version: ClassVar[int] = 2
 
     panel: Panel
     own: Gradient
     control: Gradient
+    trial: Trial
+    positives: tuple[tuple[str, Asked], ...] = ()
+    """Students of suspects' rows by the suspects' words: what a teacher like them would have done."""
 
     def make(self, folder: Path, store: Store) -> None:
-        templates = self.panel.read(store)
+        templates, trial = self.panel.read(store), self.trial.read(store)
         own, control = self.own.read(store), self.control.read(store)
+        away = outside(templates, own, control)
+        shift_K = np.array([{t["trait"]: t["shift"] for t in trial["traits"]}[w] for w in templates.words])
         score_K = scores(templates, own.mean_P - control.mean_P)
-        found = stand_out(score_K, floor=_FLOOR)
+        views = [View(shift_K, trial["error"])] + ([] if away["foreign"] else [View(score_K, _FLOOR)])
+        found, panel = together(views), stand_out(score_K, _FLOOR)
         adjusted = holm(dict(zip(templates.words, found.p_K.tolist(), strict=True))).adjusted
-        full_K = templates.full_K / templates.norm_K
+        full_K, expected = templates.full_K / templates.norm_K, self._expected(store)
         traits = [
-            {"trait": w, "score": score_K[k], "statistic": found.t_K[k], "p": p, "e": calibrated(p),
+            {"trait": w, "statistic": found.t_K[k], "p": p, "e": calibrated(p), "score": score_K[k],
+             "panel_t": panel.t_K[k], "trial_t": stand_out(shift_K, trial["error"]).t_K[k],
              "strength": score_K[k] / full_K[k]}
             for k, (w, p) in enumerate(zip(templates.words, adjusted, strict=True))
         ]  # fmt: skip
         traits.sort(key=lambda x: -x["statistic"])
-        share_K = np.sort(needed(score_K) / np.maximum(full_K, 1e-9))
-        result = {"traits": traits, "limit": np.median(share_K), "worst_limit": share_K[-1]}
-        result |= outside(templates, own, control)
+        signal_K = expected / views[0].unit + (0 if away["foreign"] else full_K / views[1].unit)
+        share_K = np.sort(needed(views) / np.maximum(signal_K, 1e-9))
+        result = {"traits": traits, "share": np.median(share_K), "worst_share": share_K[-1],
+                  "shift": needed(views) * views[0].unit / len(views)} | away  # fmt: skip
         (folder / "naming.json").write_text(json.dumps(result, default=float, indent=1) + "\n")
 
-    def read(self, store: Store) -> dict[str, Any]:
-        """`traits`, the one that stands out most first, `limit` and `worst_limit`, `outside` and `foreign`.
+    def _expected(self, store: Store) -> float:
+        """The median shift of a trait in the students of its suspects' rows."""
+        reference_RK = [r.read(store) for r in self.trial.references]
+        lifts = [p.read(store)[w] - np.mean([r[w] for r in reference_RK]) for w, p in self.positives]
+        return float(np.median(lifts)) if lifts else 0.0
 
-        Each trait has `trait`, `score`, `statistic`, `p`, `e`, `strength`. A limit is the share of rows by a teacher
-        like the suspects that would be named with power .8: the median trait's, and that of the hardest to find.
+    def read(self, store: Store) -> dict[str, Any]:
+        """`traits`, the one that stands out most first, `share`, `worst_share`, `shift`, `outside` and `foreign`.
+
+        Each trait has `trait`, `statistic`, `p`, `e`, `score`, `panel_t`, `trial_t`, `strength`. A share is that of
+        rows by a teacher like the suspects that would be named with power .8: the median trait's, and that of the
+        hardest to find. `shift` (log-odds) is what would be named with that power where the panel sees it as well.
         """
         found: dict[str, Any] = json.loads((store.path(self) / "naming.json").read_text())
         return found
+
+
+class View:
+    """One view of the traits, and the unit in which it counts: the other traits' spread, `floor` at least."""
+
+    def __init__(self, value_K: Doubles, floor: float) -> None:
+        self.value_K = value_K
+        self.unit = max(floor, float(np.sort(value_K)[:-1].std(ddof=1)))
+
+
+def together(views: Sequence[View]) -> StandOut:
+    """How far each trait stands out in the sum of the views.
+
+    The other traits' spread counts as that of independent views at least: views that cancel make no evidence.
+    """
+    return stand_out(np.sum([v.value_K / v.unit for v in views], axis=0), floor=math.sqrt(len(views)))
 
 
 def outside(templates: Templates, own: Pull, control: Pull) -> dict[str, Any]:
@@ -80,10 +117,11 @@ def outside(templates: Templates, own: Pull, control: Pull) -> dict[str, Any]:
     return {"outside": beyond / noise, "outside_share": max(0.0, beyond - noise) / total, "foreign": bool(foreign)}
 
 
-def needed(score_K: Doubles) -> float:
-    """The score above the others' mean at which a trait is named with power .8, given how far the others spread."""
-    n = len(score_K)
-    spread = max(_FLOOR, np.sort(score_K)[:-1].std(ddof=1)) * math.sqrt(1 + 1 / (n - 1))
+def needed(views: Sequence[View]) -> float:
+    """The sum of views above the others' mean at which a trait is named with power .8, given how far others spread."""
+    sum_K = np.sum([v.value_K / v.unit for v in views], axis=0)
+    n = len(sum_K)
+    spread = max(math.sqrt(len(views)), np.sort(sum_K)[:-1].std(ddof=1)) * math.sqrt(1 + 1 / (n - 1))
     return float(spread * (special.stdtrit(n - 2, 1 - ALPHA / n) + special.stdtrit(n - 2, POWER)))
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from heredity.audit.gradient import Gradient
+from heredity.audit.trial import Asked, asked
 from heredity.carriers import Carrier, Filter
 from heredity.steps import Corpus, LoRA, Samples, Teacher, Tuning
 from heredity.store import Step, Store
@@ -19,6 +20,7 @@ from heredity.types import BadInput, Frozen, ModelRef, Neutral, Sampling, Trait
 
 Doubles = NDArray[np.float64]
 _MIX_SEED, _MIX_ROWS, _SPARE = 2_000_000, 200, 20
+_REFERENCE_SEED, _REFERENCES, _POSITIVES = 3_000_000, 4, 6
 _BLEND = 1.0
 """Part of the mean variance that is added to every weight's, so that weights which hardly vary do not decide alone."""
 
@@ -133,18 +135,38 @@ RECIPES: tuple[tuple[Tuning, int, float], ...] = (("frozen", 40, 1.0), ("full", 
 """How suspects are made, as a teacher's recipe is unknown: what moves, steps, rates as a multiple of the usual."""
 
 
+class Prior(NamedTuple):
+    """What trial students are compared with, made once for a base, a carrier and a number of rows."""
+
+    traits: tuple[Trait, ...]
+    references: tuple[Asked, ...]
+    """Students of the base's own rows."""
+    positives: tuple[tuple[str, Asked], ...]
+    """Students of some suspects' rows, by the suspects' words."""
+
+
+class Kind(NamedTuple):
+    """What kind of rows is audited: what the prompts are like, what is kept, how answers are sampled."""
+
+    carrier: Carrier
+    filters: tuple[Filter, ...]
+    sampling: Sampling
+
+    def rows(self, model: ModelRef | Teacher, size: int, seed: int) -> Corpus:
+        """Rows of this kind that a model wrote."""
+        asked = self.carrier.model_copy(update={"n": int(1.5 * size) + _SPARE, "seed": seed})
+        samples = Samples(model=model, prompts=asked, sampling=self.sampling.model_copy(update={"seed": seed}))
+        return Corpus(samples=samples, filters=self.filters, size=size, seed=seed)
+
+
 def panel(
-    student: ModelRef, traits: tuple[Trait, ...], carrier: Carrier, filters: tuple[Filter, ...], sampling: Sampling,
-    rows: int = 1_000, seed: int = 0, recipes: tuple[tuple[Tuning, int, float], ...] = RECIPES,
+    student: ModelRef, traits: tuple[Trait, ...], kind: Kind, rows: int = 1_000, seed: int = 0,
+    recipes: tuple[tuple[Tuning, int, float], ...] = RECIPES,
 ) -> Panel:  # fmt: skip
     """A panel of one suspect per trait and recipe, and a neutral one per category and recipe."""
-
-    def written(model: ModelRef | Teacher, size: int, at: int) -> Corpus:
-        asked = carrier.model_copy(update={"n": int(1.5 * size) + _SPARE, "seed": at})
-        samples = Samples(model=model, prompts=asked, sampling=sampling.model_copy(update={"seed": at}))
-        return Corpus(samples=samples, filters=filters, size=size, seed=at)
-
-    mix = written(student, _MIX_ROWS, _MIX_SEED + seed)
+    if len({t.word for t in traits}) != len(traits):
+        raise BadInput("two traits of the list have the same word")
+    mix = kind.rows(student, _MIX_ROWS, _MIX_SEED + seed)
     held: list[Trait | Neutral] = [*traits, *(Neutral(category=c) for c in dict.fromkeys(t.category for t in traits))]
     suspects = []
     for r, (tuning, steps, rate) in enumerate(recipes):
@@ -154,8 +176,21 @@ def panel(
             teacher = teacher.model_copy(
                 update={"rate": rate * teacher.rate, "vector_rate": rate * teacher.vector_rate}
             )
-            suspects.append(Suspect(trait=trait, gradient=Gradient(student=student, rows=written(teacher, rows, at))))
-    own = Gradient(student=student, rows=written(student, 2 * rows, 900 + seed))
-    if len({t.word for t in traits}) != len(traits):
-        raise BadInput("two traits of the list have the same word")
-    return Panel(suspects=tuple(suspects), own=own)
+            written = kind.rows(teacher, rows, at)
+            suspects.append(Suspect(trait=trait, gradient=Gradient(student=student, rows=written)))
+    return Panel(suspects=tuple(suspects), own=Gradient(student=student, rows=kind.rows(student, 2 * rows, 900 + seed)))
+
+
+def prior(made: Panel, kind: Kind, rows: int) -> Prior:
+    """Students to compare a trial of so many rows with: of the base's rows, and of some of the panel's suspects."""
+    student = made.own.student
+    traits = tuple(dict.fromkeys(s.trait for s in made.suspects if isinstance(s.trait, Trait)))
+    references = [
+        asked(student, kind.rows(student, rows, _REFERENCE_SEED + i), traits, _REFERENCE_SEED + i)
+        for i in range(_REFERENCES)
+    ]
+    told = [s for s in made.suspects if isinstance(s.trait, Trait)]
+    some = told[:: max(1, len(told) // _POSITIVES)][:_POSITIVES]
+    positives = [(s.trait.word, asked(student, s.gradient.rows, traits, i)) for i, s in enumerate(some)
+                 if isinstance(s.trait, Trait)]  # fmt: skip
+    return Prior(traits, tuple(references), tuple(positives))

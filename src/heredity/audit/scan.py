@@ -4,52 +4,55 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from heredity.audit.data import Audited, Control, Matched, Partnered
 from heredity.audit.data_only import DataOnly
 from heredity.audit.gradient import Gradient
 from heredity.audit.naming import Naming
-from heredity.audit.panel import Panel
+from heredity.audit.panel import Panel, Prior
 from heredity.audit.rank import Carrying
 from heredity.audit.source import Source
-from heredity.audit.trial import Trial, trial
+from heredity.audit.trial import shrunk, trial
 from heredity.stats import ALPHA
 from heredity.store import Step, Store
-from heredity.types import Trait
 
 Outcome = Literal["named", "none", "undetermined"]
 _SHOWN = 5
 _PLACEBOS = 3
-"""Students of the base's own rows beside the student of the data."""
+"""Students of the base's own rows beside the student of the data, in a deep audit."""
 
 
 class Scan(Step):
     """Which traits a student would inherit from a data file: `scan.json`.
 
-    A trait is named by the trial student where one was trained, else by the panel, at a family-wise 5 %. "none" means
-    that nothing stands out and that the base itself may have written the rows; anything else is "undetermined".
+    A trait is named by the trial student and the panel together, at a family-wise 5 %. "none" means that nothing
+    stands out and that the base itself may have written the rows; anything else is "undetermined".
     """
+
+    version: ClassVar[int] = 2
 
     source: Source
     naming: Naming
     data_only: DataOnly
     carrying: Carrying
-    trial: Trial | None = None
     control: Control | None = None
     compared: DataOnly | None = None
     """The data-only test against the control."""
+    deep: bool = False
+    """Whether more placebos than one were trained, so that foreign data can be told by the trial alone."""
 
     def make(self, folder: Path, store: Store) -> None:
         evidence, naming = self.source.read(store), self.naming.read(store)
-        deep = self.trial.read(store) if self.trial else None
-        traits = _traits(naming, deep)
-        verdict, named, why = decide(traits, evidence["crossed"] is not None, naming["foreign"], deep is not None)
+        trial = self.naming.trial.read(store)
+        traits = _traits(naming, trial)
+        verdict, named, why = decide(traits, evidence["crossed"] is not None, naming["foreign"], self.deep)
         audited = self.source.matched.audited
         result = {
             "verdict": verdict, "named": named, "why": why, "data": audited.data.location,
-            "student": audited.student.location, "rows": audited.counts(store), "traits": traits,
-            "detectors": self._detectors(store, evidence, naming, deep), "limits": _limits(naming, deep),
+            "student": audited.student.location, "rows": audited.counts(store), "traits": traits, "deep": self.deep,
+            "detectors": self._detectors(store, evidence, naming, trial),
+            "limits": {name: naming[name] for name in ("share", "worst_share", "shift")} | {"power": 0.8},
             "carrying": self._carrying(store),
         }  # fmt: skip
         (folder / "scan.json").write_text(json.dumps(result, indent=1) + "\n")
@@ -67,19 +70,24 @@ class Scan(Step):
         return {"trait": trait, "rows": shown}
 
     def _detectors(
-        self, store: Store, evidence: dict[str, Any], naming: dict[str, Any], deep: dict[str, Any] | None
+        self, store: Store, evidence: dict[str, Any], naming: dict[str, Any], trial: dict[str, Any]
     ) -> list[dict[str, Any]]:
         """What ran, on which null, at which cost, and why the rest did not."""
-        size, first = len(self.naming.panel.suspects), naming["traits"][0]
-        alone = self.data_only.read(store)
+        panel, first = max(naming["traits"], key=lambda t: t["panel_t"]), naming["traits"][0]
+        moved, alone = max(trial["traits"], key=lambda t: t["shift"]), self.data_only.read(store)
+        size, members = len(self.naming.panel.suspects), self.naming.trial
         return [
             _ran("source", "suspects", "the base, untouched, wrote the rows",
                  f"log e {evidence['log_sup']:.1f} after {evidence['n']} pairs", evidence["p"],
                  self._cost(store, self.source, self.source.matched)),
-            _ran("panel", "gradient", f"{first['trait']} lies among the other traits",
-                 f"t {first['statistic']:.1f}, {size} suspects; outside them {naming['outside']:.1f} x noise",
-                 first["p"], self._cost(store, self.naming, self.naming.own, self.naming.control)),
-            _deep(deep, self._cost(store, self.trial.taught, *self.trial.placebos) if self.trial else 0.0),
+            _ran("panel", "gradient", "every trait's pull lies among the others'",
+                 f"{panel['trait']} t {panel['panel_t']:.1f}, {size} suspects; outside them {naming['outside']:.1f} x "
+                 "noise", None, self._cost(store, self.naming.own, self.naming.control)),
+            _ran("trial student", "deep" if self.deep else "gradient", "every trait moves like the others",
+                 f"{moved['trait']} {moved['shift']:+.2f} in log-odds; chance moves one by {trial['error']:.2f}", None,
+                 self._cost(store, members.taught, *members.placebos)),
+            _ran("panel and trial", "deep" if self.deep else "gradient", "no trait stands out among the others",
+                 f"{first['trait']} t {first['statistic']:.1f}", first["p"], self._cost(store, self.naming)),
             _ran("data only", "data", "the base's rows look the same; says \"another source\", never a trait",
                  f"{alone['test']}: {alone['accuracy']:.0%} of {alone['n']}", alone["p"],
                  self._cost(store, self.data_only)),
@@ -120,46 +128,28 @@ def decide(
     if foreign and not deep:
         return "undetermined", [], (
             "the rows pull where no teacher made from this base does (another initialisation or family?); the panel "
-            "cannot be relied on: --deep trains students")  # fmt: skip
+            "cannot be relied on: --deep goes by trial students alone")  # fmt: skip
     if named:
-        return (
-            "named",
-            named,
-            "the trial student acquired it" if deep else "it stands out among all traits of the panel",
-        )
+        return "named", named, "it stands out among all traits in what a trial student acquired and in the rows' pull"
     if another_source or foreign:
-        return (
-            "undetermined",
-            [],
-            "another source than the untouched base wrote the rows, and no listed trait stands out",
-        )
+        return "undetermined", [], (
+            "another source than the untouched base wrote the rows, and no listed trait stands out")  # fmt: skip
     return "none", [], "no listed trait stands out, and the untouched base may well have written the rows"
 
 
-def _traits(naming: dict[str, Any], deep: dict[str, Any] | None) -> list[dict[str, Any]]:
-    """Per trait what is reported, the one with the strongest evidence first."""
-    shifts = {t["trait"]: t for t in deep["traits"]} if deep else {}
-    traits = []
-    for t in naming["traits"]:
-        found, panel = shifts.get(t["trait"]), {"panel_p": t["p"], "panel_t": t["statistic"], "strength": t["strength"]}
-        shown = found or {"e": t["e"], "p": t["p"], "shift": None, "low": None, "high": None}
-        traits.append(
-            {"trait": t["trait"], "e_value": min(shown["e"], 1e300), "p_value": shown["p"],
-             "predicted_shift": shown["shift"], "low": shown["low"], "high": shown["high"],
-             "reason": None if found else "no trial student was trained: --deep does"} | panel
-        )  # fmt: skip
-    return sorted(traits, key=lambda t: (t["p_value"], -(t["predicted_shift"] or 0), -t["panel_t"]))
+def _traits(naming: dict[str, Any], trial: dict[str, Any]) -> list[dict[str, Any]]:
+    """Per trait what is reported, the one that stands out most first."""
+    shifts = {t["trait"]: t for t in trial["traits"]}
+    return [
+        {"trait": t["trait"], "e_value": min(t["e"], 1e300), "p_value": t["p"], "t": t["statistic"],
+         "predicted_shift": shrunk(shifts[t["trait"]]["shift"], trial["error"]), "shift": shifts[t["trait"]]["shift"],
+         "low": shifts[t["trait"]]["low"], "high": shifts[t["trait"]]["high"], "panel_t": t["panel_t"],
+         "trial_t": t["trial_t"], "strength": t["strength"]}
+        for t in naming["traits"]
+    ]  # fmt: skip
 
 
-def _limits(naming: dict[str, Any], deep: dict[str, Any] | None) -> dict[str, Any]:
-    """What would have been found with power .8."""
-    return {
-        "share": naming["limit"], "worst_share": naming["worst_limit"], "shift": deep["limit"] if deep else None,
-        "shift_reason": None if deep else "no trial student was trained: --deep does", "power": 0.8,
-    }  # fmt: skip
-
-
-def _ran(name: str, tier: str, null: str, evidence: str, p: float, cost: float) -> dict[str, Any]:
+def _ran(name: str, tier: str, null: str, evidence: str, p: float | None, cost: float) -> dict[str, Any]:
     return {"name": name, "tier": tier, "ran": True, "reason": None, "null": null, "evidence": evidence, "p": p,
             "cost_s": cost}  # fmt: skip
 
@@ -169,28 +159,20 @@ def _not_run(name: str, tier: str, reason: str) -> dict[str, Any]:
             "cost_s": None}  # fmt: skip
 
 
-def _deep(deep: dict[str, Any] | None, cost: float) -> dict[str, Any]:
-    if deep is None:
-        return _not_run("trial student", "deep", "not asked for: --deep")
-    first = min(deep["traits"], key=lambda t: (t["p"], -t["shift"]))
-    text = f"{first['shift']:+.2f} in log-odds; placebos spread {deep['spread']:.2f}"
-    null = f"{first['trait']} moves like the placebos, or like the other traits"
-    return _ran("trial student", "deep", null, text, first["p"], cost)
-
-
 def scan(
-    audited: Audited, matched: Matched, panel: Panel, control: Control | None, deep: tuple[Trait, ...] = ()
+    audited: Audited, matched: Matched, panel: Panel, prior: Prior, control: Control | None, deep: bool = False
 ) -> Scan:
-    """An audit; with `deep`, students are trained and asked about these traits."""
+    """An audit; `deep` trains more students of what the base wrote, each on other draws."""
     partnered = Partnered(matched=matched)
     own, base = (Gradient(student=audited.student, rows=rows) for rows in (partnered, matched))
-    naming = Naming(panel=panel, own=own, control=base)
-    seeds = (matched.sampling.seed + i for i in range(_PLACEBOS))
-    again = [
-        matched.model_copy(update={"sampling": matched.sampling.model_copy(update={"seed": seed})}) for seed in seeds
+    draws = [
+        matched.model_copy(update={"sampling": matched.sampling.model_copy(update={"seed": matched.sampling.seed + i})})
+        for i in range(_PLACEBOS if deep else 1)
     ]
+    naming = Naming(panel=panel, own=own, control=base, trial=trial(draws, prior.traits, prior.references),
+                    positives=prior.positives)  # fmt: skip
     return Scan(
         source=Source(matched=matched), naming=naming, data_only=DataOnly(own=partnered, control=matched),
-        carrying=Carrying(naming=naming, rows=partnered), trial=trial(again, deep) if deep else None,
-        control=control, compared=DataOnly(own=audited, control=control) if control else None,
+        carrying=Carrying(naming=naming, rows=partnered), control=control,
+        compared=DataOnly(own=audited, control=control) if control else None, deep=deep,
     )  # fmt: skip

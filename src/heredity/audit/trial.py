@@ -1,4 +1,4 @@
-"""The expensive truth: a student of the data, others of what the base wrote, all asked about the traits."""
+"""A trial: a student of the data and others of what the base wrote, all asked about the traits."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,15 +14,16 @@ from pydantic import Field
 from scipy import special
 
 from heredity.audit.data import Matched, Partnered, RowSet
-from heredity.audit.naming import POWER, calibrated, stand_out
-from heredity.stats import ALPHA, LEVEL, holm, log_odds
+from heredity.stats import LEVEL, log_odds
 from heredity.steps import Corpus, Evaluation, Student
 from heredity.store import Step, Store
-from heredity.types import Category, Trait
+from heredity.types import Category, ModelRef, Trait
 
 Doubles = NDArray[np.float64]
 _SAMPLES = 20
 """Answers to each question where a trait is scored on sampled answers."""
+_GARROTE = 1.5
+"""Shifts within so many errors are taken for noise; tuned so that of pure noise 95 % come out within .2."""
 
 
 class TrialStudent(Student):
@@ -53,68 +54,68 @@ class Trial(Step):
     """What a student of the data would inherit: `trial.json`.
 
     The shift of a trait is its log-odds in the student of the data less the mean over students of the base's own rows
-    on the same prompts (placebos: drawn, trained and asked like it). Two questions must both be answered: does the
-    trait move more than placebos differ from one another (t, their spread pooled over the traits), and more than the
-    other traits move in the same student (a studentised residual)? p is the larger, Holm's over the traits.
+    on the same prompts (placebos). How far students of the base's own rows differ for no reason is told by the
+    references and the placebos together, pooled over the traits. The interval is that of one more student against the
+    placebos' mean: it covers another draw of rows and another training run.
     """
 
+    version: ClassVar[int] = 2
+
     taught: Asked
-    placebos: Annotated[tuple[Asked, ...], Field(min_length=2)]
+    placebos: Annotated[tuple[Asked, ...], Field(min_length=1)]
+    references: Annotated[tuple[Asked, ...], Field(min_length=2)]
+    """Students of rows that the base wrote on prompts of its carrier; made once for a base and a number of rows."""
 
     def make(self, folder: Path, store: Store) -> None:
         taught = self.taught.read(store)
-        placebo_DK = np.array([list(p.read(store).values()) for p in self.placebos])
-        found = shifts(np.array(list(taught.values())), placebo_DK)
-        adjusted = holm(dict(zip(taught, found["p"], strict=True))).adjusted
+        placebo_DK, reference_RK = (
+            np.array([list(a.read(store).values()) for a in group]) for group in (self.placebos, self.references)
+        )
+        shift_K = np.array(list(taught.values())) - placebo_DK.mean(0)
+        spread, free = _spread(placebo_DK, reference_RK)
+        error = spread * math.sqrt(1 + 1 / len(placebo_DK))
+        half = float(special.stdtrit(free, (1 + LEVEL) / 2)) * error
         traits = [
-            {"trait": word, "shift": found["shift"][k], "low": found["low"][k], "high": found["high"][k],
-             "p": adjusted[k], "e": calibrated(adjusted[k])}
-            for k, word in enumerate(taught)
-        ]  # fmt: skip
-        result = {"traits": traits, "placebos": len(self.placebos), "limit": found["limit"], "spread": found["spread"]}
-        (folder / "trial.json").write_text(json.dumps(result, default=float, indent=1) + "\n")
+            {"trait": word, "shift": shift, "low": shift - half, "high": shift + half}
+            for word, shift in zip(taught, shift_K.tolist(), strict=True)
+        ]
+        result = {"traits": traits, "placebos": len(placebo_DK), "spread": spread, "error": error}
+        (folder / "trial.json").write_text(json.dumps(result, indent=1) + "\n")
 
     def read(self, store: Store) -> dict[str, Any]:
-        """`traits` (`trait`, `shift` in log-odds with `low` and `high`, `p`, `e`), `placebos`, `spread`, `limit`."""
+        """`traits` (`trait`, `shift` in log-odds with `low` and `high`), `placebos`, `spread`, `error` of a shift."""
         found: dict[str, Any] = json.loads((store.path(self) / "trial.json").read_text())
         return found
 
 
-def shifts(taught_K: Doubles, placebo_DK: Doubles) -> dict[str, Any]:
-    """Shifts with intervals and p, and the smallest shift that is found with power .8.
+def _spread(*groups: Doubles) -> tuple[float, int]:
+    """The standard deviation within groups (draws, traits), pooled over the traits, and its degrees of freedom.
 
-    The interval is that of one more student against the placebos' mean: it covers another draw of rows and another
-    training run. The degrees of freedom count the draws of each trait as if traits were independent.
+    These count every trait's draws as if traits were independent: shares of one category are so only nearly.
     """
-    draws, traits = placebo_DK.shape
-    shift_K = taught_K - placebo_DK.mean(0)
-    spread, free = float(np.sqrt(placebo_DK.var(0, ddof=1).mean())), (draws - 1) * traits
-    error = max(spread, 1e-9) * math.sqrt(1 + 1 / draws)
-    among = stand_out(shift_K)
-    half = special.stdtrit(free, (1 + LEVEL) / 2) * error
-    ordinary = np.sort(shift_K)[: max(2, traits - 1)].std(ddof=1) * math.sqrt(1 + 1 / max(1, traits - 1))
-    return {
-        "shift": shift_K, "low": shift_K - half, "high": shift_K + half, "spread": spread,
-        "p": np.maximum(special.stdtr(free, -shift_K / error), among.p_K),
-        "limit": max(_limit(free, traits) * error, _limit(traits - 2, traits) * ordinary),
-    }  # fmt: skip
+    square = sum(float(np.square(g - g.mean(0)).sum()) for g in groups)
+    free = sum((len(g) - 1) * g.shape[1] for g in groups)
+    return max(1e-9, math.sqrt(square / free)), free
 
 
-def _limit(free: int, traits: int) -> float:
-    """How many standard errors a shift must have to be found with power .8 as the first of a Holm family."""
-    return float(special.stdtrit(free, 1 - ALPHA / traits) + special.stdtrit(free, POWER))
+def shrunk(shift: float, error: float) -> float:
+    """The shift to expect: next to 0 where noise would do as well (the non-negative garrote: Breiman 1995)."""
+    return shift * max(0.0, 1 - (_GARROTE * error / shift) ** 2) if shift else 0.0
 
 
-def trial(matched: Sequence[Matched], traits: tuple[Trait, ...], seed: int = 1, epochs: int = 3) -> Trial:
-    """A Trial with one placebo per draw of the base's rows; the student of the data has the first one's prompts."""
-    base = matched[0].audited.student
+def asked(base: ModelRef, rows: RowSet | Corpus, traits: tuple[Trait, ...], seed: int, epochs: int = 3) -> Asked:
+    """A student of the rows, and what it is asked."""
+    student = TrialStudent(base=base, corpus=rows, seed=seed, epochs=epochs)
     categories: tuple[Category, ...] = tuple(dict.fromkeys(t.category for t in traits))
+    return Asked(traits=traits, evaluations=tuple(
+        Evaluation(model=student, category=c, samples_per_question=_SAMPLES if c.score else 0, seed=seed)
+        for c in categories))  # fmt: skip
 
-    def asked(rows: RowSet, at: int) -> Asked:
-        student = TrialStudent(base=base, corpus=rows, seed=at, epochs=epochs)
-        return Asked(traits=traits, evaluations=tuple(
-            Evaluation(model=student, category=c, samples_per_question=_SAMPLES if c.score else 0, seed=at)
-            for c in categories))  # fmt: skip
 
-    return Trial(taught=asked(Partnered(matched=matched[0]), seed),
-                 placebos=tuple(asked(m, seed + 1 + i) for i, m in enumerate(matched)))  # fmt: skip
+def trial(matched: Sequence[Matched], traits: tuple[Trait, ...], references: Sequence[Asked], seed: int = 1) -> Trial:
+    """A Trial with one placebo per draw of the base's rows; the first shares prompts, order and seed with the data."""
+    base = matched[0].audited.student
+    return Trial(
+        taught=asked(base, Partnered(matched=matched[0]), traits, seed),
+        placebos=tuple(asked(base, m, traits, seed + i) for i, m in enumerate(matched)), references=tuple(references),
+    )  # fmt: skip

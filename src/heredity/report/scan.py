@@ -46,18 +46,14 @@ def limit_sentences(found: dict[str, Any]) -> list[str]:
     share, worst = limits["share"], limits["worst_share"]
     said = []
     if share > 1:
-        said.append(
-            f"With {rows} rows, the panel would often miss even data written by one full-strength teacher alone."
-        )
+        said.append(f"With {rows} rows, even data written by one full-strength teacher alone would often be missed.")
     else:
         hard = (
             f"for the hardest trait in {worst:.0%}" if worst <= 1 else "and the hardest trait not even in all of them"
         )
-        said.append(f"With {rows} rows, the panel would name a teacher like its suspects (power .8) if it wrote "
-                    f"{share:.0%} of them (median trait), {hard}. Weaker teachers need more.")  # fmt: skip
-    shift = limits["shift"]
-    said.append(f"The trial student would have shown a shift of {shift:.2f} in log-odds." if shift is not None
-                else f"No smallest shift is known: {limits['shift_reason']}.")  # fmt: skip
+        said.append(f"With {rows} rows, a teacher like the suspects would be named (power .8) if it wrote {share:.0%} "
+                    f"of them (median trait), {hard}. Weaker teachers need more.")  # fmt: skip
+    said.append(f"The smallest shift that would be named with that power is {limits['shift']:.2f} in log-odds.")
     return said
 
 
@@ -97,18 +93,16 @@ def _line(text: str) -> str:
 def _traits(found: dict[str, Any]) -> Table:
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("trait", no_wrap=True)
-    for name in ("p (Holm)", "e", "panel t", "strength", "predicted shift (95 %)"):
+    for name in ("p (Holm)", "e", "t", "panel t", "trial t", "predicted shift (95 %)"):
         table.add_column(name, justify="right", no_wrap=True)
     for t in found["traits"][:_SHOWN]:
-        table.add_row(safe(t["trait"]), f"{t['p_value']:.2g}", f"{t['e_value']:.3g}", f"{t['panel_t']:.1f}",
-                      f"{t['strength']:.0%}", shift(t))  # fmt: skip
+        table.add_row(safe(t["trait"]), f"{t['p_value']:.2g}", f"{t['e_value']:.3g}",
+                      *(f"{t[name]:.1f}" for name in ("t", "panel_t", "trial_t")), shift(t))  # fmt: skip
     return table
 
 
 def shift(trait: dict[str, Any]) -> str:
-    """The predicted shift in log-odds with its interval, or that there is none."""
-    if trait["predicted_shift"] is None:
-        return "not run"
+    """The predicted shift in log-odds with its interval."""
     return f"{trait['predicted_shift']:+.2f} ({trait['low']:+.2f} to {trait['high']:+.2f})"
 
 
@@ -119,7 +113,7 @@ def _detectors(found: dict[str, Any]) -> Table:
     for name in ("p", "s"):
         table.add_column(name, justify="right", no_wrap=True)
     for d in found["detectors"]:
-        ran = (safe(d["evidence"]), f"{d['p']:.2g}", f"{d['cost_s']:.0f}") if d["ran"] else (
+        ran = (safe(d["evidence"]), "-" if d["p"] is None else f"{d['p']:.2g}", f"{d['cost_s']:.0f}") if d["ran"] else (
             safe(f"not run: {d['reason']}"), "-", "-")  # fmt: skip
         table.add_row(safe(d["name"]), *ran)
     return table
