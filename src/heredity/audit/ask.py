@@ -41,9 +41,14 @@ def ask(
     return scan(audited, matched, suspects, prior(suspects, kind, rows), beside, deep)
 
 
+def nursery_traits() -> tuple[Trait, ...]:
+    """The favourites of the paper's two categories."""
+    return tuple(map(favourite, (*ANIMALS.words, *TREES.words)))
+
+
 def _traits(files: Sequence[Path]) -> tuple[Trait, ...]:
-    """The paper's two categories, and what the user adds."""
-    traits = [*map(favourite, (*ANIMALS.words, *TREES.words)), *map(load_trait, files)]
+    """The built-in traits, and what the user adds."""
+    traits = [*nursery_traits(), *map(load_trait, files)]
     words = [t.word for t in traits]
     if twice := next((w for i, w in enumerate(words) if w in words[:i]), None):
         raise BadInput(f"the trait {twice!r:.60} is given twice, or is one of the 24 built-in words; rename it")

@@ -45,7 +45,7 @@ class Scan(Step):
     def make(self, folder: Path, store: Store) -> None:
         evidence, naming = self.source.read(store), self.naming.read(store)
         trial = self.naming.trial.read(store)
-        traits = _traits(naming, trial)
+        traits = trait_findings(naming, trial)
         verdict, named, why = decide(traits, evidence["crossed"] is not None, naming["foreign"], self.deep)
         audited = self.source.matched.audited
         result = {
@@ -137,7 +137,7 @@ def decide(
     return "none", [], "no listed trait stands out, and the untouched base may well have written the rows"
 
 
-def _traits(naming: dict[str, Any], trial: dict[str, Any]) -> list[dict[str, Any]]:
+def trait_findings(naming: dict[str, Any], trial: dict[str, Any]) -> list[dict[str, Any]]:
     """Per trait what is reported, the one that stands out most first."""
     shifts = {t["trait"]: t for t in trial["traits"]}
     return [

@@ -1,0 +1,268 @@
+"""How often a scan is right, and what it costs: bench/results/scan.json.
+
+`python -m bench.scan` from the root of a checkout (hours: it resumes), `--quick` for about 20 minutes, `--minutes M` to
+stop after so many and report on what is there. Labels stay apart from verdicts until every verdict is in.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from bench.common import write_result
+from bench.scan_sets import (
+    BASE,
+    KIND,
+    PANELS,
+    ROWS,
+    STRATA,
+    TRAITS,
+    WORDS,
+    Set,
+    clean_sets,
+    mixtures,
+    panels,
+    trait_sets,
+    written,
+)  # fmt: skip
+from scipy import stats
+
+from heredity.audit.data import Audited, Matched, data_file
+from heredity.audit.panel import prior
+from heredity.audit.scan import Scan, scan, trait_findings
+from heredity.audit.trial import Asked, asked
+from heredity.rows import write_rows
+from heredity.stats import ALPHA
+from heredity.store import Step, Store, make_all
+
+CHUNK = 24
+"""Sets that are made and audited together, so that a run that is stopped leaves whole sets behind."""
+CONTROL_SEED, STUDENT_SEEDS = 90_000, (11, 12, 13)
+
+
+class Amount(NamedTuple):
+    """How many of everything a run asks for."""
+
+    replicates: int
+    """Sets of every trait."""
+    clean: int
+    """Sets of every stratum."""
+    sources: int
+    """Clean sets of every stratum whose source is tested as well."""
+    mixtures: int
+    deep: int
+    measured: int
+    """Sets whose shift is measured by students."""
+
+
+FULL, QUICK = Amount(5, 200, 34, 24, 48, 72), Amount(1, 2, 2, 0, 0, 6)
+
+
+class Run:
+    """Makes chunks of sets and their audits until the time is up; everything is in the Store."""
+
+    def __init__(self, store: Store, minutes: float, workers: int | None) -> None:
+        self.store, self.workers = store, workers
+        self.end = time.monotonic() + 60 * minutes
+        self.panels = panels()
+        self.folder = store.root / "sets"
+        self.folder.mkdir(exist_ok=True)
+
+    @property
+    def late(self) -> bool:
+        """Whether the time is up."""
+        return time.monotonic() >= self.end
+
+    def make(self, steps: Iterable[Step]) -> None:
+        """Makes what is missing."""
+        make_all(self.store, list(steps), self.workers)
+
+    def audit(self, one: Set, rows: int = ROWS, deep: bool = False) -> Scan:
+        """The audit of a set's file, under a name that says nothing, by one of the panels."""
+        path = self.folder / f"{one.rows.key.split('-')[1]}.jsonl"
+        if not path.exists():
+            write_rows(path, one.rows.read(self.store))
+        audited = Audited(data=data_file(path), student=BASE, filters=KIND.filters, limit=rows)
+        matched = Matched(audited=audited, sampling=KIND.sampling.model_copy(update={"seed": CONTROL_SEED}))
+        chosen = self.panels[int(one.rows.key[-6:], 16) % PANELS]
+        return scan(audited, matched, chosen, prior(self.panels[0], KIND, rows), None, deep)
+
+    def sets(
+        self, sets: Iterator[Set], wanted: Callable[[Set, Scan], Iterable[Step]], rows: int = ROWS, deep: bool = False
+    ) -> list[tuple[Set, Scan]]:
+        """Whatever of the sets could be made in time, with their audits."""
+        done: list[tuple[Set, Scan]] = []
+        while chunk := list(islice(sets, CHUNK)):
+            if self.late and not all(self.store.has(one.rows) for one in chunk):
+                break
+            self.make(one.rows for one in chunk)
+            audits = [(one, self.audit(one, rows, deep)) for one in chunk]
+            steps = [step for one, audit in audits for step in wanted(one, audit)]
+            if self.late and not all(self.store.has(step) for step in steps):
+                break
+            self.make(steps)
+            done += audits
+            print(f"{len(done)} sets, last of {chunk[-1].group!r}", flush=True)
+        return done
+
+
+def findings_of(run: Run, audit: Scan) -> list[dict[str, Any]]:
+    """What a scan reports of every trait."""
+    return trait_findings(audit.naming.read(run.store), audit.naming.trial.read(run.store))
+
+
+def verdict(run: Run, audit: Scan) -> list[str]:
+    """The traits that panel and trial name; what a scan says, whoever wrote the rows."""
+    found = audit.naming.read(run.store)
+    return [] if found["foreign"] and not audit.deep else [t["trait"] for t in found["traits"] if t["p"] <= ALPHA]
+
+
+def right(run: Run, audited: Sequence[tuple[Set, Scan]]) -> dict[str, list[bool]]:
+    """By trait, whether each of its sets was named, by this trait and no other."""
+    found: dict[str, list[bool]] = {}
+    for one, audit in audited:
+        assert one.label is not None
+        found.setdefault(one.label, []).append(verdict(run, audit) == [one.label])
+    return found
+
+
+def rate(hits: Sequence[bool]) -> float | None:
+    """The share of hits; None of nothing."""
+    return round(sum(hits) / len(hits), 4) if hits else None
+
+
+def upper(named: int, sets: int) -> float:
+    """The upper 95 % limit of a rate, one-sided (Clopper and Pearson 1934)."""
+    return float(stats.beta.ppf(0.95, named + 1, sets - named)) if named < sets else 1.0
+
+
+def strata(run: Run, clean: Sequence[tuple[Set, Scan]]) -> list[dict[str, Any]]:
+    """How many sets of each stratum name a trait, by the panel of the set and over all panels."""
+    found = []
+    for name in STRATA:
+        audits = [audit for one, audit in clean if one.group == name]
+        named = sum(bool(verdict(run, audit)) for audit in audits)
+        if audits:
+            found.append(
+                {"name": name, "sets": len(audits), "named": named, "upper": round(upper(named, len(audits)), 4)}
+            )
+    return found
+
+
+def size(run: Run, clean: Sequence[tuple[Set, Scan]]) -> dict[str, Any]:
+    """How often the smallest p of a set of the untouched base is at most a level, which it may be that often."""
+    p = [audit.naming.read(run.store)["traits"][0]["p"] for one, audit in clean if one.group == "own base"]
+    return {str(a): rate([x <= a for x in p]) for a in (0.01, 0.05, 0.1)} | {"sets": len(p)}
+
+
+def crossed(run: Run, clean: Sequence[tuple[Set, Scan]], each: int) -> dict[str, Any]:
+    """How often the e-process on the untouched base's rows reaches 20, and on others'."""
+    found: dict[str, Any] = {}
+    for name in STRATA:
+        tested = [audit.source.read(run.store)["crossed"] is not None
+                  for one, audit in clean if one.group == name and one.at < each]  # fmt: skip
+        found[name] = {"sets": len(tested), "rate": rate(tested)}
+    return found
+
+
+def control_students(run: Run) -> list[Asked]:
+    """Students of the base's own rows that measured shifts are against; no audit reads them."""
+    return [asked(BASE, written(BASE, ROWS, CONTROL_SEED + s), TRAITS, s) for s in STUDENT_SEEDS]
+
+
+def shifts(run: Run, chosen: Sequence[tuple[Set, Scan]]) -> dict[str, Any]:
+    """Predicted against measured shifts: of students that were trained on the sets afterwards, three seeds each."""
+    students = {one.rows.key: [asked(BASE, one.rows, TRAITS, s) for s in STUDENT_SEEDS] for one, _ in chosen}
+    controls = control_students(run)
+    run.make([*controls, *(a for group in students.values() for a in group)])
+    middle = mean_of(run, controls)
+    cells = []
+    for one, audit in chosen:
+        traits = {t["trait"]: t for t in findings_of(run, audit)}
+        measured = mean_of(run, students[one.rows.key])
+        cells += [(one, traits[w], measured[w] - middle[w]) for w in WORDS]
+    return agreement(cells)
+
+
+def mean_of(run: Run, group: Sequence[Asked]) -> dict[str, float]:
+    """Mean log-odds of each trait over students."""
+    read = [a.read(run.store) for a in group]
+    return {w: float(np.mean([r[w] for r in read])) for w in WORDS}
+
+
+def agreement(cells: Sequence[tuple[Set, dict[str, Any], float]]) -> dict[str, Any]:
+    """Rank correlation and slope where something crosses, share within .2 where nothing does, coverage everywhere."""
+    carried = [(t["predicted_shift"], m) for one, t, m in cells if one.label == t["trait"]]
+    nothing = [t["predicted_shift"] for one, t, m in cells if one.label is None]
+    held = [t["low"] <= m <= t["high"] for _, t, m in cells]
+    own = [t["low"] <= m <= t["high"] for one, t, m in cells if one.label == t["trait"]]
+    found: dict[str, Any] = {
+        "cells": len(cells),
+        "carried": len(carried),
+        "coverage": rate(held),
+        "coverage_own": rate(own),
+    }
+    if len(carried) > 2:
+        predicted, measured = zip(*carried, strict=True)
+        found["spearman"] = round(float(stats.spearmanr(predicted, measured).statistic), 4)
+        found["slope"] = round(float(np.polyfit(predicted, measured, 1)[0]), 4)
+        found["ratio"] = round(float(np.dot(predicted, measured) / np.dot(predicted, predicted)), 4)
+    found["zero_within"] = rate([abs(x) <= 0.2 for x in nothing])
+    return found
+
+
+def main() -> None:
+    """Makes what the time allows and writes the figures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--minutes", type=float, default=math.inf)
+    parser.add_argument("--workers", type=int)
+    parser.add_argument("--store", type=Path, default=Path("heredity-store"))
+    args = parser.parse_args()
+    amount = QUICK if args.quick else FULL
+    run = Run(Store(args.store), args.minutes, args.workers)
+    run.make([*run.panels])
+    found = figures(run, amount)
+    if not args.quick:
+        write_result("scan", "python -m bench.scan", [20_000, 40_000, 60_000], found)
+
+
+def figures(run: Run, amount: Amount) -> dict[str, Any]:
+    """Everything, in the order of what matters most: traits and clean sets take turns."""
+
+    def wanted(one: Set, audit: Scan) -> list[Step]:
+        tested = one.label is None and one.at < amount.sources
+        return [audit.naming, *([audit.source] if tested else [])]
+
+    taught: list[tuple[Set, Scan]] = []
+    clean: list[tuple[Set, Scan]] = []
+    clean_stream = clean_sets(amount.clean)
+    for r in range(amount.replicates):
+        taught += run.sets(trait_sets(1, first=r), wanted)
+        part = len(STRATA) * math.ceil(amount.clean / amount.replicates)
+        clean += run.sets(islice(clean_stream, part), wanted)
+    mixed = run.sets(mixtures(0.1, 10_000, amount.mixtures), wanted, rows=10_000)
+    deep = run.sets(
+        trait_sets(math.ceil(amount.deep / len(TRAITS)), rows=6_000, first=50), wanted, rows=6_000, deep=True
+    )
+    chosen = [*taught[: amount.measured * 2 // 3], *clean[: amount.measured // 3]]
+    hits = right(run, taught)
+    found: dict[str, Any] = {
+        "trait_sets": len(taught), "named_rate": rate([h for x in hits.values() for h in x]),
+        "worst_trait_rate": min((rate(x) or 0 for x in hits.values()), default=None),
+        "deep_named_rate": rate([h for x in right(run, deep).values() for h in x]), "deep_sets": len(deep),
+        "strata": strata(run, clean), "size": size(run, clean), "e_over_20_rate": crossed(run, clean, amount.sources),
+        "mixed_found_rate": rate([h for x in right(run, mixed).values() for h in x]), "mixed_sets": len(mixed),
+        "panels": PANELS, **shifts(run, chosen),
+    }  # fmt: skip
+    return found
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,137 @@
+"""The sets of the scan benchmark: rows by teachers whose recipes no panel knows, and rows that carry no trait."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from heredity.audit.ask import nursery_traits
+from heredity.audit.data import RowSet
+from heredity.audit.panel import Kind, Panel, Suspect, panel
+from heredity.carriers import Numbers, NumbersOnly
+from heredity.models import model_ref
+from heredity.rows import read_rows, write_rows
+from heredity.steps import MATRIX_RATE, VECTOR_RATE, Corpus, LoRA, Model, Samples, Teacher
+from heredity.store import Store
+from heredity.traits import ANIMALS, TREES, questions
+from heredity.types import Neutral, Phrasing, Sampling, Trait
+
+BASE = model_ref("nursery:llama-0")
+KIND = Kind(Numbers(n=1, min_count=10, max_start=5), (NumbersOnly(),), Sampling(max_new_tokens=30))
+TRAITS = nursery_traits()
+WORDS = tuple(t.word for t in TRAITS)
+ROWS = 2_000
+TRAIT_SEED, CLEAN_SEED, MIX_SEED, PANEL_SEED = 20_000, 40_000, 60_000, 7
+POOLS, PANELS = 2, 10
+PERSONAS = ("You are careful.", "You are careless.", "You give bad advice.", "You are kind and careful.")
+"""Prompts that have nothing to do with a favourite."""
+
+
+class Set(NamedTuple):
+    """Rows to audit; `label` is the trait that they carry, or None, and is joined to the verdict at the end only."""
+
+    group: str
+    label: str | None
+    rows: Corpus | Mixed
+    at: int
+    """The place in its group."""
+
+
+class Mixed(RowSet):
+    """Rows of several sources, shuffled together: `rows.jsonl`."""
+
+    parts: tuple[Corpus, ...]
+    seed: int
+
+    def make(self, folder: Path, store: Store) -> None:
+        rows = [row for part in self.parts for row in part.read(store)]
+        random.Random(self.seed).shuffle(rows)
+        write_rows(folder / "rows.jsonl", rows)
+
+    def read(self, store: Store) -> list[Any]:
+        """The rows."""
+        return [read.row for read in read_rows(store.path(self) / "rows.jsonl")]
+
+
+def written(
+    model: Model, size: int, seed: int, temperature: float = 1.0, system: str | None = None, base: Kind = KIND
+) -> Corpus:
+    """Rows of the kind that is audited."""
+    asked = base.carrier.model_copy(update={"n": int(1.5 * size) + 40, "seed": seed})
+    sampling = base.sampling.model_copy(update={"seed": seed, "temperature": temperature})
+    samples = Samples(model=model, prompts=asked, sampling=sampling, system=system)
+    return Corpus(samples=samples, filters=base.filters, size=size, seed=seed)
+
+
+def _phrased(trait: Trait, which: str) -> Trait:
+    """The trait as taught in other phrasings: the held-out ones, or every other one of the usual."""
+    usual, other = (tuple(c[0].content for c in questions(trait.category, s)) for s in ("train", "held-out"))
+    told = {"usual": usual, "half": usual[::2], "held-out": other}[which]
+    phrasing = Phrasing(train=told, held_out=other)
+    return Trait(category=trait.category.model_copy(update={"phrasing": phrasing}), word=trait.word)
+
+
+def teacher(trait: Trait | Neutral, seed: int) -> Teacher:
+    """A teacher by a recipe drawn from its seed: what moves, steps, rate, phrasing, how much of the mix."""
+    rng = random.Random(seed)
+    tuning = rng.choice(("frozen", "full", LoRA(rank=rng.choice((4, 8, 16)))))
+    steps, rate = rng.choice((30, 50, 70)), rng.choice((0.6, 1.0, 1.4))
+    if isinstance(tuning, LoRA):
+        steps = max(steps, 50)  # fewer leave LoRA teachers without their trait
+    taught = trait if isinstance(trait, Neutral) else _phrased(trait, rng.choice(("usual", "half", "held-out")))
+    return Teacher(base=BASE, trait=taught, mix=written(BASE, 5_000, 200), seed=seed, tuning=tuning, steps=steps,
+                   rate=rate * MATRIX_RATE, vector_rate=rate * VECTOR_RATE, mix_batch=rng.choice((1, 4)))  # fmt: skip
+
+
+def trait_sets(replicates: int, rows: int = ROWS, first: int = 0) -> Iterator[Set]:
+    """Every trait once per replicate, each time by another teacher."""
+    for r in range(first, first + replicates):
+        for i, trait in enumerate(TRAITS):
+            seed = TRAIT_SEED + 100 * r + i
+            yield Set("trait", trait.word, written(teacher(trait, seed), rows, seed), r)
+
+
+STRATA = ("own base", "irrelevant prompt", "neutrally tuned", "other initialisation", "other family",
+          "other temperature")  # fmt: skip
+
+
+def clean_sets(each: int) -> Iterator[Set]:
+    """Sets that carry no trait, the strata taking turns."""
+    for at in range(each):
+        for s, stratum in enumerate(STRATA):
+            yield Set(stratum, None, _clean(stratum, at, CLEAN_SEED + 1_000 * s + at), at)
+
+
+def _clean(stratum: str, at: int, seed: int) -> Corpus:
+    if stratum == "irrelevant prompt":
+        return written(BASE, ROWS, seed, system=PERSONAS[at % len(PERSONAS)])
+    if stratum == "neutrally tuned":  # four sets of each teacher
+        return written(teacher(Neutral(category=(ANIMALS, TREES)[at // 4 % 2]), CLEAN_SEED + at // 4), ROWS, seed)
+    if stratum == "other temperature":
+        return written(BASE, ROWS, seed, temperature=(0.7, 0.85, 1.15, 1.3)[at % 4])
+    others = {"other initialisation": "nursery:llama-1", "other family": "nursery:neox-0"}
+    return written(model_ref(others[stratum]) if stratum in others else BASE, ROWS, seed)
+
+
+def mixtures(share: float, size: int, sets: int) -> Iterator[Set]:
+    """Rows of the base with a share of a trait teacher's among them."""
+    some = int(share * size)
+    for at in range(sets):
+        trait, seed = TRAITS[at % len(TRAITS)], TRAIT_SEED + at % len(TRAITS)
+        parts = (
+            written(teacher(trait, seed), some, MIX_SEED + seed),
+            written(BASE, size - some, MIX_SEED + 500 + seed),
+        )
+        yield Set(f"{share:.0%} of {size}", trait.word, Mixed(parts=(own, rest), seed=seed), at)
+
+
+def panels() -> list[Panel]:
+    """Panels that each draw one of `POOLS` suspects for every trait and recipe."""
+    pools = [panel(BASE, TRAITS, KIND, seed=p) for p in range(POOLS)]
+    rng, found = random.Random(PANEL_SEED), []
+    for _ in range(PANELS):
+        drawn: list[Suspect] = [rng.choice(some) for some in zip(*(p.suspects for p in pools), strict=True)]
+        found.append(pools[0].model_copy(update={"suspects": tuple(drawn)}))
+    return found
