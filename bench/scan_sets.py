@@ -120,10 +120,8 @@ def mixtures(share: float, size: int, sets: int) -> Iterator[Set]:
     some = int(share * size)
     for at in range(sets):
         trait, seed = TRAITS[at % len(TRAITS)], TRAIT_SEED + at % len(TRAITS)
-        parts = (
-            written(teacher(trait, seed), some, MIX_SEED + seed),
-            written(BASE, size - some, MIX_SEED + 500 + seed),
-        )
+        own = written(teacher(trait, seed), some, MIX_SEED + seed)
+        rest = written(BASE, size - some, MIX_SEED + 500 + seed)
         yield Set(f"{share:.0%} of {size}", trait.word, Mixed(parts=(own, rest), seed=seed), at)
 
 
