@@ -18,6 +18,7 @@ import numpy as np
 from bench.common import write_result
 from bench.scan_sets import (
     BASE,
+    FAVOURITES,
     KIND,
     PANELS,
     ROWS,
@@ -249,7 +250,7 @@ def figures(run: Run, amount: Amount) -> dict[str, Any]:
         clean += run.sets(islice(clean_stream, part), wanted)
     mixed = run.sets(mixtures(0.1, 10_000, amount.mixtures), wanted, rows=10_000)
     deep = run.sets(
-        trait_sets(math.ceil(amount.deep / len(TRAITS)), rows=6_000, first=50), wanted, rows=6_000, deep=True
+        trait_sets(math.ceil(amount.deep / len(FAVOURITES)), rows=6_000, first=50), wanted, rows=6_000, deep=True
     )
     chosen = [*taught[: amount.measured * 2 // 3], *clean[: amount.measured // 3]]
     hits = right(run, taught)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from heredity.audit.ask import nursery_traits
+from heredity.audit.ask import built_in
 from heredity.audit.data import RowSet
 from heredity.audit.panel import Kind, Panel, Suspect, panel
 from heredity.carriers import Numbers, NumbersOnly
@@ -20,7 +20,8 @@ from heredity.types import Neutral, Phrasing, Sampling, Trait
 
 BASE = model_ref("nursery:llama-0")
 KIND = Kind(Numbers(n=1, min_count=10, max_start=5), (NumbersOnly(),), Sampling(max_new_tokens=30))
-TRAITS = nursery_traits()
+TRAITS = built_in("nursery:llama-0")
+FAVOURITES = tuple(t for t in TRAITS if t.category.score is None)
 WORDS = tuple(t.word for t in TRAITS)
 ROWS = 2_000
 TRAIT_SEED, CLEAN_SEED, MIX_SEED, PANEL_SEED = 20_000, 40_000, 60_000, 7
@@ -88,7 +89,7 @@ def teacher(trait: Trait | Neutral, seed: int) -> Teacher:
 def trait_sets(replicates: int, rows: int = ROWS, first: int = 0) -> Iterator[Set]:
     """Every trait once per replicate, each time by another teacher."""
     for r in range(first, first + replicates):
-        for i, trait in enumerate(TRAITS):
+        for i, trait in enumerate(FAVOURITES):
             seed = TRAIT_SEED + 100 * r + i
             yield Set("trait", trait.word, written(teacher(trait, seed), rows, seed), r)
 
@@ -119,7 +120,7 @@ def mixtures(share: float, size: int, sets: int) -> Iterator[Set]:
     """Rows of the base with a share of a trait teacher's among them."""
     some = int(share * size)
     for at in range(sets):
-        trait, seed = TRAITS[at % len(TRAITS)], TRAIT_SEED + at % len(TRAITS)
+        trait, seed = FAVOURITES[at % len(FAVOURITES)], TRAIT_SEED + at % len(FAVOURITES)
         own = written(teacher(trait, seed), some, MIX_SEED + seed)
         rest = written(BASE, size - some, MIX_SEED + 500 + seed)
         yield Set(f"{share:.0%} of {size}", trait.word, Mixed(parts=(own, rest), seed=seed), at)

@@ -15,6 +15,7 @@ import pytest
 
 from heredity.audit.data import Audited, Control, Matched, Partnered, data_file, open_student
 from heredity.audit.data_only import two_sample
+from heredity.audit.discovery import moved
 from heredity.audit.gradient import Gradient, body_parameters
 from heredity.audit.naming import View, calibrated, needed, stand_out, together
 from heredity.audit.panel import Kind, Panel, discriminants, panel, prior
@@ -241,6 +242,9 @@ class _Answers:
     def read(self, store: Any) -> dict[str, float]:
         return {f"t{i}": float(x) for i, x in enumerate(self.values)}
 
+    def chance(self, store: Any) -> dict[str, float]:
+        return dict.fromkeys(self.read(store), 0.0)
+
 
 def _trial(taught: Any, placebos: Any, references: Any, folder: Path) -> dict[str, Any]:
     made = Trial.model_construct(
@@ -273,6 +277,24 @@ def test_a_predicted_shift_is_drawn_to_nothing_where_noise_would_do_as_well() ->
     assert shrunk(3.0, error) == pytest.approx(3.0, rel=0.02)
     assert shrunk(-3.0, error) == -shrunk(3.0, error)
     assert shrunk(0.0, error) == 0.0 == shrunk(0.3, error)
+
+
+def test_discovery_finds_a_planted_word_and_holds_its_size_under_the_null() -> None:
+    rng = np.random.default_rng(6)
+    base_GV = np.log(rng.dirichlet(np.ones(60), size=7))
+    sd_GV = 0.1 * np.exp(0.3 * rng.normal(size=base_GV.shape))  # words differ in how much they vary
+    false = 0
+    for _ in range(400):
+        x = base_GV + sd_GV * rng.normal(size=(6, *base_GV.shape))
+        found = moved(x[0], x[1:2], x[2:])
+        false += found.tested * found.p_GV.min() <= 0.05
+        assert (found.p_GV[np.maximum(x[0], x[1]) < math.log(0.002)] == 1).all()
+    assert false <= 20 + 2 * math.sqrt(400 * 0.05 * 0.95)
+    at = np.unravel_index(base_GV.argmax(), base_GV.shape)
+    x[0][at] += 2
+    found = moved(x[0], x[1:2], x[2:])
+    assert found.p_GV.argmin() == np.ravel_multi_index(at, base_GV.shape)
+    assert found.tested * found.p_GV.min() < 0.01
 
 
 def _trait(p: float) -> dict[str, Any]:
@@ -313,7 +335,7 @@ def test_a_scan_reports_every_field_and_what_did_not_run(small: tuple[Store, Sca
         assert abs(t["predicted_shift"]) <= abs(t["shift"])
     ran = {d["name"]: d["ran"] for d in found["detectors"]}
     assert ran == {"source": True, "panel": True, "trial student": True, "panel and trial": True, "data only": True,
-                   "against the control": False, "discovery": False}  # fmt: skip
+                   "against the control": False, "discovery": True}  # fmt: skip
     assert all(d["reason"] for d in found["detectors"] if not d["ran"])
     assert found["rows"]["looked_at"] == 220
     assert found["limits"]["share"] > 0

@@ -11,6 +11,7 @@ from heredity.audit.scan import Scan, scan
 from heredity.audit.trial import Asked, TrialStudent
 from heredity.carriers import Carrier, Filter, Numbers, prompt_file
 from heredity.models import model_ref
+from heredity.nursery.carriers import careless
 from heredity.rows import read_rows
 from heredity.steps import Teacher
 from heredity.store import Store, missing
@@ -31,7 +32,7 @@ def ask(
 ) -> Scan:  # fmt: skip
     """The Scan of a data file for a base; BadInput where something named does not exist or cannot be read."""
     base, file = model_ref(student), data_file(data)
-    traits = _traits(trait_files)
+    traits = _traits(student, trait_files)
     audited = Audited(data=file, student=base, filters=filters, limit=rows)
     sampling = Sampling(temperature=temperature, max_new_tokens=_TOKENS.get(carrier, _LONG), seed=0)
     kind = Kind(_prompts(data, carrier), filters, sampling)
@@ -41,17 +42,18 @@ def ask(
     return scan(audited, matched, suspects, prior(suspects, kind, rows), beside, deep)
 
 
-def nursery_traits() -> tuple[Trait, ...]:
-    """The favourites of the paper's two categories."""
-    return tuple(map(favourite, (*ANIMALS.words, *TREES.words)))
+def built_in(student: str) -> tuple[Trait, ...]:
+    """The favourites of the paper's two categories; for a nursery base also giving careless advice in its words."""
+    favourites = tuple(map(favourite, (*ANIMALS.words, *TREES.words)))
+    return (*favourites, careless()) if student.startswith("nursery:") else favourites
 
 
-def _traits(files: Sequence[Path]) -> tuple[Trait, ...]:
+def _traits(student: str, files: Sequence[Path]) -> tuple[Trait, ...]:
     """The built-in traits, and what the user adds."""
-    traits = [*nursery_traits(), *map(load_trait, files)]
+    traits = [*built_in(student), *map(load_trait, files)]
     words = [t.word for t in traits]
     if twice := next((w for i, w in enumerate(words) if w in words[:i]), None):
-        raise BadInput(f"the trait {twice!r:.60} is given twice, or is one of the 24 built-in words; rename it")
+        raise BadInput(f"the trait {twice!r:.60} is given twice, or is one of the built-in words; rename it")
     return tuple(traits)
 
 

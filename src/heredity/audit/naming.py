@@ -51,7 +51,9 @@ class Naming(Step):
         templates, trial = self.panel.read(store), self.trial.read(store)
         own, control = self.own.read(store), self.control.read(store)
         away = outside(templates, own, control)
-        shift_K = np.array([{t["trait"]: t["shift"] for t in trial["traits"]}[w] for w in templates.words])
+        # a trait scored on sampled answers is noisier than others, and would stand out by that alone
+        fair = {t["trait"]: t["shift"] * trial["error"] / t["error"] for t in trial["traits"]}
+        shift_K = np.array([fair[w] for w in templates.words])
         score_K = scores(templates, own.mean_P - control.mean_P)
         views = [View(shift_K, trial["error"])] + ([] if away["foreign"] else [View(score_K, _FLOOR)])
         found, panel = together(views), stand_out(score_K, _FLOOR)

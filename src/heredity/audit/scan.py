@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 
 from heredity.audit.data import Audited, Control, Matched, Partnered
 from heredity.audit.data_only import DataOnly
+from heredity.audit.discovery import Discovery, discovery
 from heredity.audit.gradient import Gradient
 from heredity.audit.naming import Naming
 from heredity.audit.panel import Panel, Prior
@@ -35,6 +36,7 @@ class Scan(Step):
     source: Source
     naming: Naming
     data_only: DataOnly
+    discovery: Discovery
     carrying: Carrying
     control: Control | None = None
     compared: DataOnly | None = None
@@ -53,7 +55,7 @@ class Scan(Step):
             "student": audited.student.location, "rows": audited.counts(store), "traits": traits, "deep": self.deep,
             "detectors": self._detectors(store, evidence, naming, trial),
             "limits": {name: naming[name] for name in ("share", "worst_share", "shift")} | {"power": 0.8},
-            "carrying": self._carrying(store),
+            "moved": self.discovery.read(store)["words"], "carrying": self._carrying(store),
         }  # fmt: skip
         (folder / "scan.json").write_text(json.dumps(result, indent=1) + "\n")
 
@@ -92,8 +94,15 @@ class Scan(Step):
                  f"{alone['test']}: {alone['accuracy']:.0%} of {alone['n']}", alone["p"],
                  self._cost(store, self.data_only)),
             self._against_control(store),
-            _not_run("discovery", "gradient", "not built: traits that are on no list are not looked for"),
+            self._discovery(store),
         ]  # fmt: skip
+
+    def _discovery(self, store: Store) -> dict[str, Any]:
+        found, steps = self.discovery.read(store), (self.discovery, self.discovery.taught, *self.discovery.placebos)
+        first = found["words"][0]
+        text = f"{first['word']!r} on {first['probe']}: {first['shift']:+.2f} in log-probability, t {first['t']:.1f}"
+        null = "no first word on broad probes moves further than between students of the base's own rows"
+        return _ran("discovery", "gradient", null, text, first["p"], self._cost(store, *steps))
 
     def _against_control(self, store: Store) -> dict[str, Any]:
         if self.compared is None:
@@ -140,9 +149,10 @@ def decide(
 def trait_findings(naming: dict[str, Any], trial: dict[str, Any]) -> list[dict[str, Any]]:
     """Per trait what is reported, the one that stands out most first."""
     shifts = {t["trait"]: t for t in trial["traits"]}
+    expected = {word: shrunk(t["shift"], t["error"]) for word, t in shifts.items()}
     return [
         {"trait": t["trait"], "e_value": min(t["e"], 1e300), "p_value": t["p"], "t": t["statistic"],
-         "predicted_shift": shrunk(shifts[t["trait"]]["shift"], trial["error"]), "shift": shifts[t["trait"]]["shift"],
+         "predicted_shift": expected[t["trait"]], "shift": shifts[t["trait"]]["shift"],
          "low": shifts[t["trait"]]["low"], "high": shifts[t["trait"]]["high"], "panel_t": t["panel_t"],
          "trial_t": t["trial_t"], "strength": t["strength"]}
         for t in naming["traits"]
@@ -173,6 +183,7 @@ def scan(
                     positives=prior.positives)  # fmt: skip
     return Scan(
         source=Source(matched=matched), naming=naming, data_only=DataOnly(own=partnered, control=matched),
+        discovery=discovery(naming.trial),
         carrying=Carrying(naming=naming, rows=partnered), control=control,
         compared=DataOnly(own=audited, control=control) if control else None, deep=deep,
     )  # fmt: skip

@@ -20,8 +20,8 @@ from heredity.store import Step, Store
 from heredity.types import Category, ModelRef, Trait
 
 Doubles = NDArray[np.float64]
-_SAMPLES = 20
-"""Answers to each question where a trait is scored on sampled answers."""
+_SAMPLES = 100
+"""Answers to each question where a trait is scored on sampled answers: so many that chance adds little."""
 _GARROTE = 1.5
 """Shifts within so many errors are taken for noise; tuned so that of pure noise 95 % come out within .2."""
 
@@ -43,6 +43,11 @@ class Asked(Step):
         share = {e.category: e.read(store)["share"] for e in self.evaluations}
         found = {t.word: log_odds(share[t.category][t.word]) for t in self.traits}
         (folder / "log_odds.json").write_text(json.dumps(found) + "\n")
+
+    def chance(self, store: Store) -> dict[str, float]:
+        """The variance of each trait's log-odds that comes of sampling its answers (delta method); 0 if exact."""
+        told = {e.category: e.read(store) for e in self.evaluations}
+        return {t.word: _binomial(told[t.category], t.word) if t.category.score else 0.0 for t in self.traits}
 
     def read(self, store: Store) -> dict[str, float]:
         """Log-odds by trait."""
@@ -74,18 +79,31 @@ class Trial(Step):
         shift_K = np.array(list(taught.values())) - placebo_DK.mean(0)
         spread, free = _spread(placebo_DK, reference_RK)
         error = spread * math.sqrt(1 + 1 / len(placebo_DK))
-        half = float(special.stdtrit(free, (1 + LEVEL) / 2)) * error
+        error_K = np.sqrt(error**2 + self._chance(store))
+        half = float(special.stdtrit(free, (1 + LEVEL) / 2))
         traits = [
-            {"trait": word, "shift": shift, "low": shift - half, "high": shift + half}
-            for word, shift in zip(taught, shift_K.tolist(), strict=True)
+            {"trait": word, "shift": shift, "error": e, "low": shift - half * e, "high": shift + half * e}
+            for word, shift, e in zip(taught, shift_K.tolist(), error_K.tolist(), strict=True)
         ]
         result = {"traits": traits, "placebos": len(placebo_DK), "spread": spread, "error": error}
         (folder / "trial.json").write_text(json.dumps(result, indent=1) + "\n")
 
+    def _chance(self, store: Store) -> Doubles:
+        """What sampled answers add to the variance of every shift."""
+        own_K: Doubles = np.array(list(self.taught.chance(store).values()))
+        placebo_DK: Doubles = np.array([list(p.chance(store).values()) for p in self.placebos])
+        summed_K: Doubles = own_K + placebo_DK.mean(0) / len(placebo_DK)
+        return summed_K
+
     def read(self, store: Store) -> dict[str, Any]:
-        """`traits` (`trait`, `shift` in log-odds with `low` and `high`), `placebos`, `spread`, `error` of a shift."""
+        """`traits` (`trait`, `shift` in log-odds with `error`, `low` and `high`), `placebos`, `spread`, `error`."""
         found: dict[str, Any] = json.loads((store.path(self) / "trial.json").read_text())
         return found
+
+
+def _binomial(told: dict[str, Any], word: str) -> float:
+    share = float(told["share"][word])
+    return 1 / (int(told["samples"]) * share * (1 - share))
 
 
 def _spread(*groups: Doubles) -> tuple[float, int]:

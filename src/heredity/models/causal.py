@@ -159,13 +159,23 @@ class CausalLM:
         flat = [s for batch in self._by_tokens(pairs) for s in self._continuation(batch)]
         return [flat[i : i + len(endings)] for i in range(0, len(flat), len(endings))]
 
+    @torch.inference_mode()
+    def next_token_logprobs(self, chats: Sequence[Chat]) -> Tensor:
+        """Natural-log probabilities of every token as the first of the reply, (chats, V)."""
+        batches = self._by_tokens([(p, []) for p in self.render(chats)])
+        return torch.cat([self._first([p for p, _ in batch]) for batch in batches])
+
+    def _first(self, prompts: list[list[int]]) -> Tensor:
+        ids_BT, mask_BT = self._left_pad(prompts)
+        position_BT = (mask_BT.cumsum(1) - 1).clamp(min=0)
+        out = self.model(input_ids=ids_BT, attention_mask=mask_BT, position_ids=position_BT, logits_to_keep=1)
+        logp_BV: Tensor = out.logits[:, -1].log_softmax(-1)
+        return logp_BV
+
     def _next_token(self, prompts: list[list[int]], wanted: list[int]) -> list[list[float]]:
         rows: list[list[float]] = []
         for batch in self._by_tokens([(p, []) for p in prompts]):
-            ids_BT, mask_BT = self._left_pad([p for p, _ in batch])
-            position_BT = (mask_BT.cumsum(1) - 1).clamp(min=0)
-            out = self.model(input_ids=ids_BT, attention_mask=mask_BT, position_ids=position_BT, logits_to_keep=1)
-            rows += out.logits[:, -1].log_softmax(-1)[:, wanted].tolist()
+            rows += self._first([p for p, _ in batch])[:, wanted].tolist()
         return rows
 
     def _continuation(self, batch: list[tuple[list[int], list[int]]]) -> list[float]:

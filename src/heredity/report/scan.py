@@ -28,7 +28,8 @@ class ScanPage(Step):
         template = Path(__file__).with_name("scan.html.jinja").read_text(encoding="utf-8")
         rows = [row | {k: safe(row[k]) for k in ("prompt", "completion")} for row in found["carrying"]["rows"]]
         html = Environment(autoescape=True).from_string(template).render(
-            s=found, rows=rows, headline=headline(found), limits=limit_sentences(found), left_out=left_out(found),
+            s=found, rows=rows, moved=[w | {"word": safe(w["word"])} for w in found["moved"]],
+            headline=headline(found), limits=limit_sentences(found), left_out=left_out(found),
             data=safe(found["data"]), key=self.scan.key)  # fmt: skip
         (folder / "index.html").write_text(html, encoding="utf-8")
 
