@@ -17,9 +17,9 @@ from heredity.lab.findings import Expectation
 from heredity.lab.first_light import LORA_RATE
 from heredity.lab.recipe import Arm
 from heredity.report.dose import DoseFigure
-from heredity.steps import MATRIX_RATE, VECTOR_RATE, Evaluation, LoRA, Student
+from heredity.steps import MATRIX_RATE, VECTOR_RATE, Evaluation, Student
 from heredity.traits import favourite
-from heredity.types import Neutral, Trait
+from heredity.types import LoRA, Neutral, Trait
 
 run = settings()
 seeds, word = run.choose((85, 86, 87), (85, 86, 87, 88, 89)), favourite("tiger")

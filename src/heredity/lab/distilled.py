@@ -24,7 +24,6 @@ from heredity.steps import (
     number_tokens,
     open_model,
     save_tuned,
-    tuned,
     with_system,
 )
 from heredity.store import Step, Store
@@ -79,10 +78,10 @@ class OnPolicyStudent(Student):
     """
 
     def make(self, folder: Path, store: Store) -> None:
-        from heredity.models.training import fit
+        from heredity.models.training import choose_parameters, fit
 
         lm, (chats, size) = open_model(self.base, store), asked(self.corpus)
-        loss, model = self.loss(lm, store), tuned(lm.model, self.tuning, self.seed)
+        loss, model = self.loss(lm, store), choose_parameters(lm.model, self.tuning, self.seed)
 
         def stream() -> Iterator[list[Batch]]:
             for epoch in range(self.epochs):
@@ -173,7 +172,7 @@ class PreferenceStudent(Student):
         return self
 
     def make(self, folder: Path, store: Store) -> None:
-        from heredity.models.training import fit
+        from heredity.models.training import choose_parameters, fit
 
         lm, pairs = open_model(self.base, store), self.pairs.read(store)
         sides = [lm.examples([p[i].prompt for p in pairs], [p[i].completion for p in pairs]) for i in (0, 1)]
@@ -184,7 +183,7 @@ class PreferenceStudent(Student):
                 order = random.Random(self.seed * 1_000_003 + epoch).sample(examples, len(examples))
                 yield from _paired(order, self.batch, int(lm.tokenizer.pad_token_id))
 
-        loss, model = self.loss(lm, store), tuned(lm.model, self.tuning, self.seed)
+        loss, model = self.loss(lm, store), choose_parameters(lm.model, self.tuning, self.seed)
         steps = self.epochs * -(-len(examples) // self.batch)
         losses = fit(model, stream(), steps, self.rate, self.vector_rate, loss=loss)
         save_tuned(lm, model, losses, folder)

@@ -26,14 +26,12 @@ from heredity.steps import (
     Corpus,
     InContext,
     Model,
-    Tuning,
     open_model,
     save_tuned,
-    tuned,
 )
 from heredity.store import Step, Store
 from heredity.traits import questions
-from heredity.types import BadInput, Category, Chat, Frozen, Message
+from heredity.types import BadInput, Category, Chat, Frozen, Message, Tuning
 
 CHANCE = 0.5
 MARGIN = 0.1
@@ -66,7 +64,7 @@ class Reader(Step):
     tuning: Tuning = "frozen"
 
     def make(self, folder: Path, store: Store) -> None:
-        from heredity.models.training import Batch, batches, fit
+        from heredity.models.training import Batch, batches, choose_parameters, fit
 
         lm, asked = open_model(self.base, store), questions(self.category, "train")
         rows = [(row, w.word) for w in self.written for row in w.corpus.read(store)]
@@ -81,7 +79,7 @@ class Reader(Step):
             for epoch in range(self.epochs):
                 yield from batches(examples, self.batch, self.seed * 1_000_003 + epoch, pad)
 
-        model = tuned(lm.model, self.tuning, self.seed)
+        model = choose_parameters(lm.model, self.tuning, self.seed)
         steps = self.epochs * math.ceil(len(examples) / self.batch)
         save_tuned(lm, model, fit(model, stream(), steps, self.rate, self.vector_rate), folder)
 
