@@ -15,7 +15,7 @@ from heredity.steps import Model
 from heredity.traits import favourite
 
 NAMES = ("llama-0", "llama-0b", "llama-1", "neox-0")
-run = settings()
+run = settings().own_bases("the bases that it names")
 seeds, word = run.choose((38, 39, 40), (41, 42, 138, 139, 140)), favourite("penguin")
 recipe = Recipe(rows=run.choose(1_500, 6_000), teacher_share=0.5)
 bases: dict[str, Model] = {name: model_ref(f"nursery:{name}") for name in NAMES}

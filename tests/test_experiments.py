@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +20,7 @@ from heredity.report.figure import Figure, MatrixFigure
 from heredity.report.results import ResultsPage, assay_sentences
 from heredity.stats import Estimate
 from heredity.steps import Evaluation, HeldOutLoss, HoldsTrait, Student
-from heredity.store import Store
+from heredity.store import Store, describe
 from heredity.store.loading import load_experiment
 from heredity.traits import ANIMALS, favourite
 from heredity.types import BadInput, Message, Row
@@ -66,6 +68,28 @@ def test_every_experiment_describes_its_steps(path: Path, quick: bool, monkeypat
     assert all(step.key for step in steps.values())
     text = path.read_text()
     assert "Hypothesis" in text.split('"""')[1]
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda p: p.stem)
+def test_a_base_is_used_or_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("heredity.store.loading._loaded", {})
+    set_settings(Settings(quick=True, base="nursery:neox-0"))
+    if path.stem in ("digits", "initialisations", "models", "theorem"):
+        with pytest.raises(BadInput, match=r"--base 'nursery:neox-0' was given, but .* is about .*; run it without"):
+            load_experiment(path)
+    else:
+        used = " ".join(json.dumps(describe(step)) for step in load_experiment(path).values())
+        assert "nursery:neox-0" in used
+        assert "nursery:llama-0" not in used or path.stem == "distillation"  # which cuts another base as well
+
+
+def test_a_base_that_would_be_ignored_is_one_message(tmp_path: Path) -> None:
+    theorem = next(path for path in EXPERIMENTS if path.stem == "theorem")
+    command = [sys.executable, "-m", "heredity", "run", str(theorem), "--base", "nursery:neox-0"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "this experiment is about llama-0, llama-0b and llama-1; run it without --base" in done.stderr
+    assert not list(tmp_path.iterdir())
 
 
 def test_findings_correct_for_the_family_and_say_what_holds(store: Store) -> None:
