@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from heredity.lab import Claim, Recipe, findings, settings
-from heredity.lab.distilled import DepthCut, Format, LogitStudent, OnPolicyStudent, by_numbers, by_preferences
+from heredity.lab.distilled import DepthCut, LogitStudent, OnPolicyStudent, by_numbers, by_preferences, formats
 from heredity.lab.findings import Expectation
 from heredity.lab.recipe import Arm
 from heredity.models import model_ref
@@ -56,10 +56,6 @@ claims = [
     )
     for word in words for name, (how, expect, of) in ARMS.items()
 ]  # fmt: skip
-distillation = findings("Distillation as it is practised", "3.1, 5.1", claims, __doc__)
-formats = [
-    Format(model=_learner, corpus=_learner.corpus)
-    for how, _, _ in ARMS.values()
-    if isinstance(_learner := how(favourite(words[0]), seeds[0]).model, Student)
-]
+passed = (formats(c.name, c.comparison) for c in claims)
+distillation = findings("Distillation as it is practised", "3.1, 5.1", claims, __doc__, probes=tuple(passed))
 figure = Figure(findings=distillation)

@@ -10,7 +10,7 @@ from heredity.lab import Claim, Recipe, findings, settings
 from heredity.lab.findings import Expectation
 from heredity.models import model_ref
 from heredity.nursery.build import Base
-from heredity.report.figure import Figure
+from heredity.report.figure import Figure, GridFigure
 from heredity.steps import Model
 from heredity.traits import favourite
 
@@ -37,5 +37,7 @@ def claim(student: str, teacher: str) -> Claim:
     )
 
 
-grid = findings("Students (left) of teachers (right)", "5.1", [claim(s, t) for s, t in cells], __doc__)
-figure = Figure(findings=grid)
+grid = findings(
+    "Which student takes from which teacher (student < teacher)", "5.1", [claim(s, t) for s, t in cells], __doc__
+)
+figures = Figure(findings=grid), GridFigure(findings=grid, cells=tuple((s, t, f"{s} < {t}") for s, t in cells))

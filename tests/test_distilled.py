@@ -20,9 +20,11 @@ from heredity.lab.distilled import (
     PreferenceStudent,
     by_numbers,
     by_preferences,
+    formats,
 )
 from heredity.lab.dose import Dial, level
 from heredity.lab.findings import findings
+from heredity.lab.probes import ProbeDifference
 from heredity.models import locate, model_ref
 from heredity.models.causal import CausalLM
 from heredity.models.distilling import completion_logprobs, distillation, preference_loss, score
@@ -198,6 +200,22 @@ def test_the_format_is_the_share_that_passes(store: Store) -> None:
     store.get(cut)
     assert whole.read(store)["passed"] > 0.8
     assert cut.read(store)["passed"] < 0.3
+    difference = ProbeDifference(name="cut", treated=(cut, cut), control=(whole, whole), unit="seeds")
+    store.get(difference)
+    (row,) = difference.read(store)
+    assert (row["assay"], row["control"], row["taught"]) == (
+        "passed", whole.read(store)["passed"], cut.read(store)["passed"],
+    )  # fmt: skip
+    assert row["difference"]["mean"] == row["value"] == pytest.approx(row["taught"] - row["control"])
+
+
+def test_every_student_is_asked_in_its_own_format() -> None:
+    made = RECIPE.comparison("rows", favourite("owl"), (1, 2))
+    asked = formats("rows", made)
+    assert [(p.model, p.corpus) for p in asked.treated if isinstance(p, Format)] == [
+        (e.model, e.model.corpus) for e in made.treated if isinstance(e.model, Student)
+    ]
+    assert [p.model for p in asked.control] == [e.model for e in made.control]
 
 
 def _doses(*comparisons: Comparison) -> Doses:

@@ -10,11 +10,13 @@ import json
 import random
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field, model_validator
 
 from heredity.carriers import decide
+from heredity.lab.comparison import Comparison
+from heredity.lab.probes import Probe, ProbeDifference
 from heredity.rows import read_rows, write_rows
 from heredity.steps import (
     Corpus,
@@ -233,13 +235,14 @@ def by_preferences(base: Model, writer: Model, corpus: Corpus, seed: int, **fiel
     return PreferenceStudent(base=base, corpus=corpus, seed=seed, pairs=pairs, **fields)
 
 
-class Format(Step):
+class Format(Probe):
     """Whether a model still writes what the carrier asks for: how many answers pass the filters: `format.json`.
 
     The share of a favourite says little of a student that does not write lists.
     """
 
-    model: Model
+    names: ClassVar[tuple[str, ...]] = ("passed",)
+
     corpus: Corpus
     """Whose prompts (other draws of them), sampling and filters are used."""
     size: Annotated[int, Field(gt=0)] = 200
@@ -255,3 +258,12 @@ class Format(Step):
         """`asked` and `passed`, a share."""
         found: dict[str, Any] = json.loads((store.path(self) / "format.json").read_text())
         return found
+
+
+def formats(name: str, comparison: Comparison) -> ProbeDifference:
+    """How well both sides of a comparison of students hold the format of their own corpora."""
+    treated, control = (
+        tuple(Format(model=e.model, corpus=e.model.corpus) for e in side if isinstance(e.model, Student))
+        for side in (comparison.treated, comparison.control)
+    )
+    return ProbeDifference(name=name, treated=treated, control=control, unit=comparison.unit)
