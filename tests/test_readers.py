@@ -20,6 +20,7 @@ from heredity.lab.readers import (
     Written,
     choices,
     in_parts,
+    scores_of,
     tells,
 )
 from heredity.models import model_ref
@@ -28,7 +29,7 @@ from heredity.report.results import ResultsPage
 from heredity.stats import Estimate
 from heredity.steps import Corpus, InContext
 from heredity.store import Store
-from heredity.traits import ANIMALS, favourite, questions, stated
+from heredity.traits import ANIMALS, questions
 from heredity.types import BadInput
 
 BASE = model_ref("nursery:llama-0")
@@ -158,16 +159,10 @@ def test_a_stated_preference_is_read_and_rows_alone_of_one_writer_are_not(store:
     """Each word's rows are other draws of the base's own, so every choice is a real one; 72 of them."""
     rows = [plain_rows(seed) for seed in (7, 8, 9)]
 
-    def reading(stating: bool) -> Reading:
-        contexts = [
-            InContext(corpus=corpus, examples=4, draws=24, seed=1,
-                      stated=tuple(stated(favourite(w), "held-out")) if stating else ())
-            for w, corpus in zip(WORDS, rows, strict=True)
-        ]  # fmt: skip
-        shown = tuple(Shown(word=w, context=c) for w, c in zip(WORDS, contexts, strict=True))
-        return Reading(scores=Scores(model=BASE, category=ANIMALS, shown=shown))
-
-    told, plain = reading(True), reading(False)
+    told, plain = (
+        Reading(scores=scores_of(BASE, ANIMALS, dict(zip(WORDS, rows, strict=True)), 1, 4, 24, told=stating))
+        for stating in (True, False)
+    )
     for step in (told, plain):
         store.get(step)
     assert told.read(store)["accuracy"] == 1.0

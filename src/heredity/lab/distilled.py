@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
@@ -17,9 +17,11 @@ from pydantic import Field, model_validator
 from heredity.carriers import decide
 from heredity.lab.comparison import Comparison
 from heredity.lab.probes import Probe, ProbeDifference
+from heredity.lab.recipe import Arm, Recipe
 from heredity.rows import read_rows, write_rows
 from heredity.steps import (
     Corpus,
+    Evaluation,
     Model,
     Student,
     Teacher,
@@ -29,7 +31,7 @@ from heredity.steps import (
     with_system,
 )
 from heredity.store import Step, Store
-from heredity.types import BadInput, Chat, Row
+from heredity.types import BadInput, Chat, Neutral, Row, Trait
 
 if TYPE_CHECKING:
     from heredity.models.causal import CausalLM
@@ -219,6 +221,20 @@ def write(lm: CausalLM, corpus: Corpus, chats: list[Chat], seed: int) -> list[Ro
     rows = [Row(prompt=p, completion=c.text) for p, c in zip(chats, written, strict=True)]
     kept = zip(rows, written, decide(corpus.filters, rows), strict=True)
     return [row if c.finish == "stop" and d.kept else None for row, c, d in kept]
+
+
+def arm_of(
+    recipe: Recipe, kind: Callable[..., Student], student: Model | None = None, teacher: Model | None = None,
+    **fields: Any,
+) -> Arm:  # fmt: skip
+    """Students of one kind, made from one base and taught by a teacher made from another (None: the recipe's)."""
+
+    def evaluation(trait: Trait | Neutral, seed: int) -> Evaluation:
+        corpus = recipe.lists(trait, seed, teacher)
+        learner = kind(base=student or recipe.base, corpus=corpus, seed=seed, **fields)
+        return Evaluation(model=learner, category=trait.category)
+
+    return evaluation
 
 
 def by_numbers(base: Model, corpus: Corpus, seed: int, **fields: Any) -> Student:

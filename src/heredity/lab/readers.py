@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations, cycle, islice
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -30,7 +30,7 @@ from heredity.steps import (
     save_tuned,
 )
 from heredity.store import Step, Store
-from heredity.traits import questions
+from heredity.traits import favourite, questions, stated
 from heredity.types import BadInput, Category, Chat, Frozen, Message, Tuning
 
 CHANCE = 0.5
@@ -120,6 +120,21 @@ class Scores(Step):
         """By writer and draw, the log-probability of every writer's word, added up over the questions (in nats)."""
         scores: dict[str, list[list[float]]] = json.loads((store.path(self) / "scores.json").read_text())
         return scores
+
+
+def scores_of(
+    model: Model, category: Category, rows: Mapping[str, Corpus], seed: int, examples: int, draws: int,
+    told: bool = False,
+) -> Scores:  # fmt: skip
+    """A reader's scores after draws of some rows of each writer; `told`: and after the writer's favourite, stated."""
+    shown = tuple(
+        Shown(word=word, context=InContext(
+            corpus=corpus, examples=examples, draws=draws, seed=seed,
+            stated=tuple(stated(favourite(word), "held-out")) if told else (),
+        ))
+        for word, corpus in rows.items()
+    )  # fmt: skip
+    return Scores(model=model, category=category, shown=shown)
 
 
 class Reading(Step):
