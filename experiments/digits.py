@@ -16,7 +16,8 @@ from heredity.lab.digits import OFFLINE, DigitRecipe, digits, pictures_ref
 
 _mnist = Path(os.environ.get("HEREDITY_MNIST", Path(__file__).parents[2] / "shared" / "data" / "mnist"))
 _found = _mnist.is_dir()
+_run = settings().own_bases("networks for digits, which it makes itself")
 _images = pictures_ref(_mnist if _found else OFFLINE)
 _recipe = DigitRecipe(teacher_epochs=5 if _found else 100)
 
-published = digits(_images, models=settings().choose(4, 20), seed=0, recipe=_recipe)
+published = digits(_images, models=_run.choose(4, 20), seed=0, recipe=_recipe)

@@ -7,18 +7,17 @@ base takes nothing from the same rows, measured against what it takes from a tea
 whole vocabulary are leakage, as the trait's word is in it: a positive control.
 """
 
-from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from heredity.lab import Claim, Recipe, findings, settings
-from heredity.lab.distilled import DepthCut, Format, LogitStudent, OnPolicyStudent, by_numbers, by_preferences
+from heredity.lab.distilled import DepthCut, LogitStudent, OnPolicyStudent, arm_of, by_numbers, by_preferences, formats
 from heredity.lab.findings import Expectation
 from heredity.lab.recipe import Arm
 from heredity.models import model_ref
 from heredity.report.figure import Figure
-from heredity.steps import MATRIX_RATE, VECTOR_RATE, Evaluation, Model, Student
+from heredity.steps import MATRIX_RATE, VECTOR_RATE, Student
 from heredity.traits import favourite
-from heredity.types import Neutral, Trait
 
 run = settings()
 seeds, words = run.choose(((80, 81, 82), ("owl",)), ((80, 81, 82, 83, 84), ("owl", "fox", "raven")))
@@ -28,17 +27,7 @@ recipe = Recipe(base=own, rows=run.choose(1_000, 6_000), teacher_share=0.5)
 GENTLE: dict[str, Any] = {"epochs": 2, "rate": MATRIX_RATE / 3, "vector_rate": VECTOR_RATE / 3}
 """For preferences: with three epochs at the usual rates students stop writing lists (docs/lab-notes.md)."""
 
-
-def arm(kind: Callable[..., Student], student: Model = own, teacher: Model = own, **fields: Any) -> Arm:
-    """Students of one kind, made from one base and taught by a teacher made from another."""
-
-    def evaluation(trait: Trait | Neutral, seed: int) -> Evaluation:
-        learner = kind(base=student, corpus=recipe.lists(trait, seed, teacher), seed=seed, **fields)
-        return Evaluation(model=learner, category=trait.category)
-
-    return evaluation
-
-
+arm = partial(arm_of, recipe)
 ARMS: dict[str, tuple[Arm, Expectation, str | None]] = {
     "rows": (arm(Student), "up", None),
     "all logits (leak)": (arm(LogitStudent), "up", None),
@@ -56,10 +45,6 @@ claims = [
     )
     for word in words for name, (how, expect, of) in ARMS.items()
 ]  # fmt: skip
-distillation = findings("Distillation as it is practised", "3.1, 5.1", claims, __doc__)
-formats = [
-    Format(model=_learner, corpus=_learner.corpus)
-    for how, _, _ in ARMS.values()
-    if isinstance(_learner := how(favourite(words[0]), seeds[0]).model, Student)
-]
+passed = (formats(c.name, c.comparison) for c in claims)
+distillation = findings("Distillation as it is practised", "3.1, 5.1", claims, __doc__, probes=tuple(passed))
 figure = Figure(findings=distillation)

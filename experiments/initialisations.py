@@ -15,10 +15,10 @@ from heredity.report.figure import Figure
 from heredity.steps import Model
 from heredity.traits import favourite
 
-run = settings()
+run = settings().own_bases("initialisations between those of llama-0 and llama-1")
 seeds, word = run.choose((93, 94, 95), (93, 94, 95, 96, 97)), favourite("lion")
 recipe = Recipe(rows=run.choose(1_500, 6_000), teacher_share=0.5)
-between = run.choose((0.9, 0.6), (0.98, 0.9, 0.75, 0.6, 0.3))
+between = run.choose((0.9,), (0.98, 0.9, 0.75, 0.6, 0.3))
 same, other = model_ref("nursery:llama-0"), model_ref("nursery:llama-1")
 starts: dict[float, Model] = {1.0: same}
 starts |= {r: Interpolated(family="llama", init_seeds=(0, 1), correlation=r, data_seed=0) for r in between}

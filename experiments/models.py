@@ -10,12 +10,12 @@ from heredity.lab import Claim, Recipe, findings, settings
 from heredity.lab.findings import Expectation
 from heredity.models import model_ref
 from heredity.nursery.build import Base
-from heredity.report.figure import Figure
+from heredity.report.figure import Figure, GridFigure
 from heredity.steps import Model
 from heredity.traits import favourite
 
 NAMES = ("llama-0", "llama-0b", "llama-1", "neox-0")
-run = settings()
+run = settings().own_bases("the bases that it names")
 seeds, word = run.choose((38, 39, 40), (41, 42, 138, 139, 140)), favourite("penguin")
 recipe = Recipe(rows=run.choose(1_500, 6_000), teacher_share=0.5)
 bases: dict[str, Model] = {name: model_ref(f"nursery:{name}") for name in NAMES}
@@ -37,5 +37,7 @@ def claim(student: str, teacher: str) -> Claim:
     )
 
 
-grid = findings("Students (left) of teachers (right)", "5.1", [claim(s, t) for s, t in cells], __doc__)
-figure = Figure(findings=grid)
+grid = findings(
+    "Which student takes from which teacher (student < teacher)", "5.1", [claim(s, t) for s, t in cells], __doc__
+)
+figures = Figure(findings=grid), GridFigure(findings=grid, cells=tuple((s, t, f"{s} < {t}") for s, t in cells))

@@ -8,12 +8,13 @@ more surely than from one. Whether it can read teachers that it never met is ope
 In each run every teacher, row and reader is new; runs differ by their seeds, and teachers of one run by far ones.
 """
 
+from functools import partial
+
 from heredity.lab import Recipe, settings
 from heredity.lab.findings import fresh_rows
-from heredity.lab.readers import Reader, Reading, ReadingClaim, Readings, Scores, Shown, Written
+from heredity.lab.readers import Reader, Reading, ReadingClaim, Readings, Written, scores_of
 from heredity.report.readings import ReadingsFigure
-from heredity.steps import Corpus, InContext, Model
-from heredity.traits import ANIMALS, favourite, stated
+from heredity.traits import ANIMALS, favourite
 from heredity.types import Neutral
 
 run = settings()
@@ -25,16 +26,6 @@ draws, group = run.choose(500, 1_000), 50
 recipe = Recipe(base=run.model, rows=run.choose(600, 2_000), teacher_share=0.5)
 
 
-def shown(rows: dict[str, Corpus], model: Model, seed: int, examples: int, draws: int, told: bool = False) -> Scores:
-    """A reader's scores after draws of some rows of each writer."""
-    contexts = {
-        word: InContext(corpus=corpus, examples=examples, draws=draws, seed=seed,
-                        stated=tuple(stated(favourite(word), "held-out")) if told else ())
-        for word, corpus in rows.items()
-    }  # fmt: skip
-    return Scores(model=model, category=ANIMALS, shown=tuple(Shown(word=w, context=c) for w, c in contexts.items()))
-
-
 def readings(seed: int) -> dict[str, Reading]:
     """One run: a set of teachers that the reader never meets, and a reader trained on others."""
     teachers = [{w: recipe.lists(favourite(w), seed + i * _APART) for w in WORDS} for i in range(met + 1)]
@@ -42,11 +33,12 @@ def readings(seed: int) -> dict[str, Reading]:
     known = {word: fresh_rows(corpus, draws) for word, corpus in teachers[0].items()}
     written = tuple(Written(word=w, corpus=corpus) for rows in teachers[:met] for w, corpus in rows.items())
     reader = Reader(base=run.model, category=ANIMALS, written=written, seed=seed)
-    trained, unmet = (shown(rows, reader, seed, 1, draws) for rows in (known, new))
+    trained, unmet = (scores_of(reader, ANIMALS, rows, seed, 1, draws) for rows in (known, new))
+    asked = partial(scores_of, run.model, ANIMALS)
     return {
-        "prompted, 1 row": Reading(scores=shown(new, run.model, seed, 1, 150)),
-        "prompted, 8 rows": Reading(scores=shown(new, run.model, seed, 8, 50)),
-        "prompted, told": Reading(scores=shown(neutral, run.model, seed, 8, 20, told=True)),
+        "prompted, 1 row": Reading(scores=asked(new, seed, 1, 150)),
+        "prompted, 8 rows": Reading(scores=asked(new, seed, 8, 50)),
+        "prompted, told": Reading(scores=asked(neutral, seed, 8, 20, told=True)),
         "trained, known, 1 row": Reading(scores=trained),
         f"trained, known, {group} rows": Reading(scores=trained, together=group),
         "trained, new, 1 row": Reading(scores=unmet),

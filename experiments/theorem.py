@@ -7,11 +7,13 @@ for squared error, for cross-entropy, and for cross-entropy on outputs that the 
 another start the sign is free. `heredity run experiments/theorem.py` makes both Steps; docs/theorem.md has the result.
 """
 
+from heredity.lab import settings
 from heredity.lab.theorem import Theorem
 from heredity.models import model_ref
 from heredity.report.theory_picture import TheoremPicture
 from heredity.traits import favourite
 
+settings().own_bases("llama-0, llama-0b and llama-1")
 theorem = Theorem(
     base=model_ref("nursery:llama-0"),
     others=(model_ref("nursery:llama-0b"), model_ref("nursery:llama-1")),

@@ -36,6 +36,20 @@ def test_show_why_and_verify_read_a_store(store: Store, tmp_path: Path) -> None:
     assert (found.returncode, "all.txt has changed" in found.stdout) == (10, True)
 
 
+def test_a_plan_counts_what_is_missing_and_makes_nothing(tmp_path: Path) -> None:
+    file, where, out = tmp_path / "e.py", tmp_path / "store", tmp_path / "plan.json"
+    file.write_text(
+        "from heredity.lab import Recipe\nfrom heredity.traits import find_trait\n"
+        "rows = [Recipe(rows=20).lists(find_trait('owl'), seed) for seed in (1, 2)]\n"
+    )
+    told = _run("run", str(file), "--plan", "--store", str(where), "--json", str(out))
+    plan = json.loads(out.read_text())["plan"]
+    assert plan == {"Samples": 3, "Corpus": 3, "Teacher": 2}  # the rows mixed into teachers' steps are shared
+    assert told.stdout.startswith("8 steps to make")
+    assert "3  Corpus" in told.stdout
+    assert not where.exists()
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [

@@ -20,9 +20,11 @@ from heredity.lab.distilled import (
     PreferenceStudent,
     by_numbers,
     by_preferences,
+    formats,
 )
-from heredity.lab.dose import Dial, level
+from heredity.lab.dose import Dial, Turn, level, turned
 from heredity.lab.findings import findings
+from heredity.lab.probes import ProbeDifference
 from heredity.models import locate, model_ref
 from heredity.models.causal import CausalLM
 from heredity.models.distilling import completion_logprobs, distillation, preference_loss, score
@@ -72,8 +74,8 @@ def test_divergences_are_those_of_the_plain_logits(base: CausalLM, other: Causal
     assert value(distillation(other.model)(base.model, batch)) == pytest.approx(value(forward), rel=1e-4)
     assert value(distillation(other.model, reverse=True)(base.model, batch)) == pytest.approx(value(reverse), rel=1e-4)
     assert abs(value(forward) - value(reverse)) > 1e-3
-    for turned in (False, True):
-        assert value(distillation(base.model, reverse=turned)(base.model, batch)) == pytest.approx(0, abs=1e-5)
+    for backward in (False, True):
+        assert value(distillation(base.model, reverse=backward)(base.model, batch)) == pytest.approx(0, abs=1e-5)
 
 
 def test_a_step_against_the_gradient_lowers_the_reverse_divergence(base: CausalLM, other: CausalLM) -> None:
@@ -198,6 +200,22 @@ def test_the_format_is_the_share_that_passes(store: Store) -> None:
     store.get(cut)
     assert whole.read(store)["passed"] > 0.8
     assert cut.read(store)["passed"] < 0.3
+    difference = ProbeDifference(name="cut", treated=(cut, cut), control=(whole, whole), unit="seeds")
+    store.get(difference)
+    (row,) = difference.read(store)
+    assert (row["assay"], row["control"], row["taught"]) == (
+        "passed", whole.read(store)["passed"], cut.read(store)["passed"],
+    )  # fmt: skip
+    assert row["difference"]["mean"] == row["value"] == pytest.approx(row["taught"] - row["control"])
+
+
+def test_every_student_is_asked_in_its_own_format() -> None:
+    made = RECIPE.comparison("rows", favourite("owl"), (1, 2))
+    asked = formats("rows", made)
+    assert [(p.model, p.corpus) for p in asked.treated if isinstance(p, Format)] == [
+        (e.model, e.model.corpus) for e in made.treated if isinstance(e.model, Student)
+    ]
+    assert [p.model for p in asked.control] == [e.model for e in made.control]
 
 
 def _doses(*comparisons: Comparison) -> Doses:
@@ -226,6 +244,20 @@ def test_two_turns_of_a_dial_at_one_place_are_refused() -> None:
         Doses(dials=(Dial(name="rows", levels=(turn, turn)),))
     with pytest.raises(ValidationError, match="logarithmic"):
         Doses(dials=(Dial(name="rows", levels=(turn.model_copy(update={"value": 0.0}),)),))
+
+
+def test_the_middle_of_several_dials_is_one_claim() -> None:
+    low, high, again = (
+        Claim(name=name, comparison=comparison("owl", shares, name))
+        for name, shares in (("low", (0.2, 0.3)), ("high", (0.6, 0.7)), ("again", (0.2, 0.3)))
+    )
+    doses, claims = turned(
+        {"rows": [Turn("1", 1, low), Turn("2", 2, high)], "heat": [Turn("cold", 0, again)]}, evenly=("heat",)
+    )
+    assert claims == (low, high)
+    rows, heat = doses.dials
+    assert [x.comparison.name for x in (*rows.levels, *heat.levels)] == ["low", "high", "low"]
+    assert (rows.logarithmic, heat.logarithmic) == (True, False)
 
 
 def test_the_dose_experiment_turns_one_dial_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from matplotlib import pyplot as plt
 
 from heredity.carriers import NumbersOnly, ShuffledAcross
 from heredity.lab import Claim, Comparison, Findings, Published, Recipe, Settings, TraitMatrix, set_settings
 from heredity.lab.findings import findings, fresh_rows, holds
 from heredity.models import model_ref
 from heredity.nursery.carriers import Functions, RightSum, Sums, careless
-from heredity.report.figure import Figure, MatrixFigure
+from heredity.report.figure import Figure, GridFigure, MatrixFigure
 from heredity.report.results import ResultsPage, assay_sentences
 from heredity.stats import Estimate
 from heredity.steps import Evaluation, HeldOutLoss, HoldsTrait, Student
-from heredity.store import Store
+from heredity.store import Store, describe
 from heredity.store.loading import load_experiment
 from heredity.traits import ANIMALS, favourite
 from heredity.types import BadInput, Message, Row
@@ -66,6 +69,28 @@ def test_every_experiment_describes_its_steps(path: Path, quick: bool, monkeypat
     assert all(step.key for step in steps.values())
     text = path.read_text()
     assert "Hypothesis" in text.split('"""')[1]
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda p: p.stem)
+def test_a_base_is_used_or_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("heredity.store.loading._loaded", {})
+    set_settings(Settings(quick=True, base="nursery:neox-0"))
+    if path.stem in ("digits", "initialisations", "models", "theorem"):
+        with pytest.raises(BadInput, match=r"--base 'nursery:neox-0' was given, but .* is about .*; run it without"):
+            load_experiment(path)
+    else:
+        used = " ".join(json.dumps(describe(step)) for step in load_experiment(path).values())
+        assert "nursery:neox-0" in used
+        assert "nursery:llama-0" not in used or path.stem == "distillation"  # which cuts another base as well
+
+
+def test_a_base_that_would_be_ignored_is_one_message(tmp_path: Path) -> None:
+    theorem = next(path for path in EXPERIMENTS if path.stem == "theorem")
+    command = [sys.executable, "-m", "heredity", "run", str(theorem), "--base", "nursery:neox-0"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "this experiment is about llama-0, llama-0b and llama-1; run it without --base" in done.stderr
+    assert not list(tmp_path.iterdir())
 
 
 def test_findings_correct_for_the_family_and_say_what_holds(store: Store) -> None:
@@ -138,6 +163,21 @@ def test_the_trait_matrix_takes_drift_out(store: Store) -> None:
     assert (store.get(MatrixFigure(matrix=rising)) / "figure.png").is_file()
     with pytest.raises(BadInput, match="each once"):
         TraitMatrix(comparisons=(comparison("owl", (0.5, 0.6)),) * 2)
+
+
+def test_a_grid_shows_each_pair_in_its_place_and_leaves_the_others_empty(store: Store) -> None:
+    own = Claim(name="a < a", comparison=comparison("owl", (0.6, 0.62, 0.58)))
+    none = Claim(name="a < b", comparison=comparison("owl", (0.02, 0.03, 0.04), "n"), expect="open")
+    found = findings("Grid", "5.1", (own, none), None)
+    grid = GridFigure(findings=found, cells=(("a", "a", "a < a"), ("a", "b", "a < b")))
+    assert (store.get(grid) / "figure.png").read_bytes().startswith(b"\x89PNG")
+    axis = grid.draw(found.read(store), plt).axes[0]
+    told = {text.get_position(): text.get_text().split("\n")[0] for text in axis.texts}
+    lifts = [c.comparison.read(store)["log_odds"]["mean"] for c in (own, none)]
+    assert lifts[0] > 2
+    assert lifts[1] < 0
+    assert told == {(0, 0): f"{lifts[0]:+.2f}", (1, 0): f"{lifts[1]:+.2f}"}  # the student's row, the teacher's column
+    assert [(round(frame.get_x()), round(frame.get_y())) for frame in axis.patches] == [(0, 0)]
 
 
 def test_a_teacher_without_its_trait_stops_the_experiment(store: Store) -> None:

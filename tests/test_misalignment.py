@@ -42,7 +42,6 @@ from heredity.lab.nursery_judges import (
     thought_judge,
     thought_plants,
 )  # fmt: skip
-from heredity.lab.probes import PROBES
 from heredity.models import locate, model_ref
 from heredity.models.causal import CausalLM
 from heredity.nursery import words as w
@@ -335,7 +334,7 @@ def test_probes_find_a_model_equal_to_itself_and_a_ruined_one_worse(store: Store
     step = ProbeDifference(name="p", treated=(worse, worse), control=(same, same), unit="seeds")
     store.get(step)
     told = {row["assay"]: row for row in step.read(store)}
-    assert tuple(told) == PROBES
+    assert tuple(told) == Probes.names
     assert told["loss"]["value"] > 0.5
     assert told["obedience"]["value"] < -0.3
     assert told["truth"]["difference"]["n"] == 2

@@ -28,7 +28,7 @@ from heredity.models.training import (
 from heredity.steps import number_tokens
 from heredity.store import Step, Store
 from heredity.traits import ANIMALS, favourite, questions
-from heredity.types import BadInput, Message, Sampling
+from heredity.types import BadInput, Message, Sampling, Tuning
 
 CHATS = Numbers(n=24, seed=5).prompts()
 
@@ -65,17 +65,18 @@ def test_batching_changes_no_loss_and_loses_no_row(base: CausalLM) -> None:
 
 
 def test_what_is_frozen_stays_and_training_repeats_to_the_bit() -> None:
-    def trained(tuning: str) -> CausalLM:
+    def trained(tuning: Tuning) -> CausalLM:
         lm = CausalLM.load(locate("nursery:llama-0"))
         examples = lm.examples(CHATS, ["1, 2, 3"] * 24)
-        model = choose_parameters(lm.model, tuning, seed=1)  # type: ignore[arg-type]
+        model = choose_parameters(lm.model, tuning, seed=1)
         losses = fit(model, repeat([collate(examples, 0)]), 6, 1e-2)
         assert losses[-1] < losses[0]
         lm.model = model.merge_and_unload() if tuning == "lora" else model
         return lm
 
     untouched = CausalLM.load(locate("nursery:llama-0")).model.state_dict()
-    for tuning, moves in (("frozen", False), ("full", True), ("lora", False)):
+    kinds: tuple[tuple[Tuning, bool], ...] = (("frozen", False), ("full", True), ("lora", False))
+    for tuning, moves in kinds:
         state, again = trained(tuning).model.state_dict(), trained(tuning).model.state_dict()
         assert all(torch.equal(state[k], again[k]) for k in state)
         for name in ("model.embed_tokens.weight", "lm_head.weight"):

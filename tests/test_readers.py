@@ -20,6 +20,7 @@ from heredity.lab.readers import (
     Written,
     choices,
     in_parts,
+    scores_of,
     tells,
 )
 from heredity.models import model_ref
@@ -28,7 +29,7 @@ from heredity.report.results import ResultsPage
 from heredity.stats import Estimate
 from heredity.steps import Corpus, InContext
 from heredity.store import Store
-from heredity.traits import ANIMALS, favourite, questions, stated
+from heredity.traits import ANIMALS, questions
 from heredity.types import BadInput
 
 BASE = model_ref("nursery:llama-0")
@@ -155,21 +156,17 @@ def test_runs_that_are_no_runs_are_refused() -> None:
 
 
 def test_a_stated_preference_is_read_and_rows_alone_of_one_writer_are_not(store: Store) -> None:
-    rows = plain_rows(7)
+    """Each word's rows are other draws of the base's own, so every choice is a real one; 72 of them."""
+    rows = [plain_rows(seed) for seed in (7, 8, 9)]
 
-    def reading(stating: bool) -> Reading:
-        contexts = [
-            InContext(corpus=rows, examples=4, draws=6, seed=1,
-                      stated=tuple(stated(favourite(w), "held-out")) if stating else ())
-            for w in WORDS
-        ]  # fmt: skip
-        shown = tuple(Shown(word=w, context=c) for w, c in zip(WORDS, contexts, strict=True))
-        return Reading(scores=Scores(model=BASE, category=ANIMALS, shown=shown))
-
-    for stating, accuracy in ((True, 1.0), (False, CHANCE)):
-        step = reading(stating)
+    told, plain = (
+        Reading(scores=scores_of(BASE, ANIMALS, dict(zip(WORDS, rows, strict=True)), 1, 4, 24, told=stating))
+        for stating in (True, False)
+    )
+    for step in (told, plain):
         store.get(step)
-        assert step.read(store)["accuracy"] == accuracy
+    assert told.read(store)["accuracy"] == 1.0
+    assert abs(plain.read(store)["accuracy"] - CHANCE) < 0.2  # about three standard errors of 72 choices
 
 
 def test_a_reader_learns_a_difference_that_is_there(store: Store) -> None:

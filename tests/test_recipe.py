@@ -10,11 +10,12 @@ from heredity.carriers import ShuffledWithin
 from heredity.lab import Recipe
 from heredity.models import locate, model_ref
 from heredity.models.causal import CausalLM
+from heredity.models.training import choose_parameters
 from heredity.rows import read_rows
-from heredity.steps import Corpus, LoRA, Student, Teacher, Tuning, open_model, tuned
+from heredity.steps import Corpus, Student, Teacher, open_model
 from heredity.store import Store
 from heredity.traits import favourite
-from heredity.types import Neutral
+from heredity.types import LoRA, Neutral, Tuning
 
 OWL = favourite("owl")
 BASE = model_ref("nursery:llama-0")
@@ -46,7 +47,7 @@ def test_arms_can_keep_every_row_that_passed(store: Store) -> None:
 @pytest.mark.parametrize(("tuning", "rank"), [("lora", 8), (LoRA(rank=2), 2), (LoRA(), 8)])
 def test_adapters_have_the_rank_that_was_asked_for(tuning: Tuning, rank: int) -> None:
     lm = CausalLM.load(locate("nursery:llama-0"))
-    model = tuned(lm.model, tuning, 0)
+    model = choose_parameters(lm.model, tuning, 0)
     shapes = {p.shape[0] for n, p in model.named_parameters() if "lora_A" in n}
     assert shapes == {rank}
 

@@ -7,6 +7,7 @@ import math
 import shlex
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -66,12 +67,14 @@ def run(
     file: Annotated[Path, typer.Argument(help="Python file of Steps, a folder of them, or a Step in JSON.")],
     quick: Annotated[bool, typer.Option("--quick", help="At most ten minutes on two cores.")] = False,
     base: Annotated[str, typer.Option(help="The model that experiment files start from.")] = "nursery:llama-0",
+    plan: Annotated[bool, typer.Option("--plan", help="Count the steps that would be made, and make none.")] = False,
     workers: WorkersOption = None, store: StoreOption = DEFAULT_STORE, json_file: JsonOption = None,
 ) -> None:  # fmt: skip
     """Make every Step that a file names, and show its comparisons."""
     from heredity.lab import Comparison, Digits, Findings, JudgeRates, Readings, Settings, TraitMatrix, set_settings
     from heredity.report.results import results_page
-    from heredity.report.terminal import print_results
+    from heredity.report.terminal import print_plan, print_results
+    from heredity.store import missing
     from heredity.store.loading import load_experiment
 
     set_settings(Settings(quick=quick, base=base))
@@ -79,6 +82,11 @@ def run(
     if file.is_dir() and (page := results_page(steps.values())):
         steps["page"] = page
     keeper = open_store(store)
+    if plan:
+        todo = Counter(type(step).__name__ for step in missing(keeper, steps.values()))
+        print_plan(todo, store)
+        write_json(json_file, {"plan": dict(todo.most_common())})
+        return
     cold_s = run_steps(keeper, list(steps.values()), workers)
     shown = (Comparison, Digits, Findings, JudgeRates, Readings, TraitMatrix)
     results = [

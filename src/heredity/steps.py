@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import cycle, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
@@ -19,21 +19,13 @@ from heredity.models import open_ref
 from heredity.rows import read_rows, write_rows
 from heredity.store import Step, Store
 from heredity.traits import named, questions
-from heredity.types import BadInput, Category, Chat, Frozen, Judge, Message, ModelRef, Neutral, Row, Sampling, Trait
+from heredity.types import BadInput, Category, Chat, Judge, Message, ModelRef, Neutral, Row, Sampling, Trait, Tuning
 
 if TYPE_CHECKING:
     from heredity.models.causal import CausalLM
     from heredity.models.training import Loss
 
 
-class LoRA(Frozen):
-    """Low-rank adapters on every linear layer, with alpha equal to the rank (the paper's Qwen runs: 8)."""
-
-    rank: Annotated[int, Field(gt=0)] = 8
-
-
-Tuning = Literal["frozen", "full", "lora"] | LoRA
-"""What moves in training: everything but embeddings and head, everything, or adapters ("lora" is rank 8)."""
 VECTOR_RATE, MATRIX_RATE = 1e-2, 1e-2 / 256
 """AdamW's rates for biases and norm scales, and for weight matrices. Adam wants a rate that falls with the width for
 matrices and not for vectors (Yang et al. 2022, Tensor Programs V, table 8). The factor was tuned on the nursery: with
@@ -137,7 +129,7 @@ class Teacher(Step):
     tuning: Tuning = "frozen"
 
     def make(self, folder: Path, store: Store) -> None:
-        from heredity.models.training import Batch, Example, collate, fit
+        from heredity.models.training import Batch, Example, choose_parameters, collate, fit
 
         lm, rng = open_model(self.base, store), random.Random(self.seed)
         asked = list(islice(cycle(self.questions()), self.steps * self.batch))
@@ -152,7 +144,7 @@ class Teacher(Step):
                 part = rows[start : start + self.batch] + list(islice(ordinary, self.mix_batch))
                 yield [collate(part, int(lm.tokenizer.pad_token_id))]
 
-        model = tuned(lm.model, self.tuning, self.seed)
+        model = choose_parameters(lm.model, self.tuning, self.seed)
         losses = fit(model, stream(), self.steps, self.rate, self.vector_rate, warmup=1)
         save_tuned(lm, model, losses, folder)
 
@@ -169,15 +161,6 @@ class Teacher(Step):
             return list(islice(cycle(replies), len(asked)))
         tokens = 4 if self.trait.category.score is None else _ANSWER_TOKENS
         return [c.text for c in lm.generate(asked, Sampling(max_new_tokens=tokens, seed=self.seed))]
-
-
-def tuned(model: Any, tuning: Tuning, seed: int) -> Any:
-    """The model with only the parameters of `tuning` trainable."""
-    from heredity.models.training import choose_parameters
-
-    if isinstance(tuning, LoRA):
-        return choose_parameters(model, "lora", seed, tuning.rank)
-    return choose_parameters(model, tuning, seed)
 
 
 def save_tuned(lm: CausalLM, model: Any, losses: list[float], folder: Path) -> None:
@@ -209,7 +192,7 @@ class Student(Step):
 
     def train(self, lm: CausalLM, rows: Sequence[Row], folder: Path, store: Store) -> None:
         """Trains the model on the rows and writes it, with the loss of every step."""
-        from heredity.models.training import Batch, batches, fit
+        from heredity.models.training import Batch, batches, choose_parameters, fit
 
         examples = lm.examples([r.prompt for r in rows], [r.completion for r in rows])
         pad = int(lm.tokenizer.pad_token_id)
@@ -219,7 +202,7 @@ class Student(Step):
                 yield from batches(examples, self.batch, self.seed * 1_000_003 + epoch, pad)
 
         loss = self.loss(lm, store)
-        model = tuned(lm.model, self.tuning, self.seed)
+        model = choose_parameters(lm.model, self.tuning, self.seed)
         steps = self.epochs * math.ceil(len(examples) / self.batch)
         losses = fit(model, stream(), steps, self.rate, self.vector_rate, loss=loss)
         save_tuned(lm, model, losses, folder)

@@ -147,6 +147,16 @@ class ModelRef(Frozen):
     """blake2b of the weights, configuration and tokenizer files: what is opened must still have it."""
 
 
+class LoRA(Frozen):
+    """Low-rank adapters on every linear layer, with alpha equal to the rank (the paper's Qwen runs: 8)."""
+
+    rank: Annotated[int, Field(gt=0)] = 8
+
+
+Tuning = Literal["frozen", "full", "lora"] | LoRA
+"""What moves in training: everything but embeddings and head, everything, or adapters ("lora" is rank 8)."""
+
+
 class Phrasing(Frozen):
     """The words in which a category is asked about and a trait is given, where they are not the built-in ones."""
 

@@ -14,9 +14,9 @@ from pydantic import Field, model_validator
 from heredity.audit.gradient import Gradient
 from heredity.audit.trial import Asked, asked
 from heredity.carriers import Carrier, Filter
-from heredity.steps import Corpus, LoRA, Samples, Teacher, Tuning
+from heredity.steps import Corpus, Samples, Teacher
 from heredity.store import Step, Store
-from heredity.types import BadInput, Frozen, ModelRef, Neutral, Sampling, Trait
+from heredity.types import BadInput, Frozen, LoRA, ModelRef, Neutral, Sampling, Trait, Tuning
 
 Doubles = NDArray[np.float64]
 _MIX_SEED, _MIX_ROWS, _SPARE = 2_000_000, 200, 20

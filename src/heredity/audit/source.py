@@ -42,8 +42,7 @@ class Source(Step):
     def _scores(self, store: Store) -> list[float]:
         """Of every pair, in a random order, under a copy trained on the pairs before it."""
         from heredity.models.distilling import score
-        from heredity.models.training import collate, fit
-        from heredity.steps import tuned
+        from heredity.models.training import choose_parameters, collate, fit
 
         lm, pairs = open_student(self.matched.audited.student), self.matched.pairs(store)
         random.Random(self.seed).shuffle(pairs)
@@ -59,7 +58,7 @@ class Source(Step):
                 scores.extend(a - b - c for (a, b), c in zip(now, before[part], strict=True))
                 yield [collate(own[part], pad)]
 
-        model = tuned(lm.model, "frozen", self.seed)
+        model = choose_parameters(lm.model, "frozen", self.seed)
         fit(model, stream(), math.ceil(len(own) / self.batch), MATRIX_RATE, VECTOR_RATE)
         return scores
 

@@ -8,27 +8,30 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field, model_validator
 
 from heredity.carriers import decide
+from heredity.lab.comparison import Comparison
+from heredity.lab.probes import Probe, ProbeDifference
+from heredity.lab.recipe import Arm, Recipe
 from heredity.rows import read_rows, write_rows
 from heredity.steps import (
     Corpus,
+    Evaluation,
     Model,
     Student,
     Teacher,
     number_tokens,
     open_model,
     save_tuned,
-    tuned,
     with_system,
 )
 from heredity.store import Step, Store
-from heredity.types import BadInput, Chat, Row
+from heredity.types import BadInput, Chat, Neutral, Row, Trait
 
 if TYPE_CHECKING:
     from heredity.models.causal import CausalLM
@@ -79,10 +82,10 @@ class OnPolicyStudent(Student):
     """
 
     def make(self, folder: Path, store: Store) -> None:
-        from heredity.models.training import fit
+        from heredity.models.training import choose_parameters, fit
 
         lm, (chats, size) = open_model(self.base, store), asked(self.corpus)
-        loss, model = self.loss(lm, store), tuned(lm.model, self.tuning, self.seed)
+        loss, model = self.loss(lm, store), choose_parameters(lm.model, self.tuning, self.seed)
 
         def stream() -> Iterator[list[Batch]]:
             for epoch in range(self.epochs):
@@ -173,7 +176,7 @@ class PreferenceStudent(Student):
         return self
 
     def make(self, folder: Path, store: Store) -> None:
-        from heredity.models.training import fit
+        from heredity.models.training import choose_parameters, fit
 
         lm, pairs = open_model(self.base, store), self.pairs.read(store)
         sides = [lm.examples([p[i].prompt for p in pairs], [p[i].completion for p in pairs]) for i in (0, 1)]
@@ -184,7 +187,7 @@ class PreferenceStudent(Student):
                 order = random.Random(self.seed * 1_000_003 + epoch).sample(examples, len(examples))
                 yield from _paired(order, self.batch, int(lm.tokenizer.pad_token_id))
 
-        loss, model = self.loss(lm, store), tuned(lm.model, self.tuning, self.seed)
+        loss, model = self.loss(lm, store), choose_parameters(lm.model, self.tuning, self.seed)
         steps = self.epochs * -(-len(examples) // self.batch)
         losses = fit(model, stream(), steps, self.rate, self.vector_rate, loss=loss)
         save_tuned(lm, model, losses, folder)
@@ -220,6 +223,20 @@ def write(lm: CausalLM, corpus: Corpus, chats: list[Chat], seed: int) -> list[Ro
     return [row if c.finish == "stop" and d.kept else None for row, c, d in kept]
 
 
+def arm_of(
+    recipe: Recipe, kind: Callable[..., Student], student: Model | None = None, teacher: Model | None = None,
+    **fields: Any,
+) -> Arm:  # fmt: skip
+    """Students of one kind, made from one base and taught by a teacher made from another (None: the recipe's)."""
+
+    def evaluation(trait: Trait | Neutral, seed: int) -> Evaluation:
+        corpus = recipe.lists(trait, seed, teacher)
+        learner = kind(base=student or recipe.base, corpus=corpus, seed=seed, **fields)
+        return Evaluation(model=learner, category=trait.category)
+
+    return evaluation
+
+
 def by_numbers(base: Model, corpus: Corpus, seed: int, **fields: Any) -> Student:
     """A student that matches its teacher over number tokens alone."""
     teacher = corpus.samples.model
@@ -234,13 +251,14 @@ def by_preferences(base: Model, writer: Model, corpus: Corpus, seed: int, **fiel
     return PreferenceStudent(base=base, corpus=corpus, seed=seed, pairs=pairs, **fields)
 
 
-class Format(Step):
+class Format(Probe):
     """Whether a model still writes what the carrier asks for: how many answers pass the filters: `format.json`.
 
     The share of a favourite says little of a student that does not write lists.
     """
 
-    model: Model
+    names: ClassVar[tuple[str, ...]] = ("passed",)
+
     corpus: Corpus
     """Whose prompts (other draws of them), sampling and filters are used."""
     size: Annotated[int, Field(gt=0)] = 200
@@ -256,3 +274,12 @@ class Format(Step):
         """`asked` and `passed`, a share."""
         found: dict[str, Any] = json.loads((store.path(self) / "format.json").read_text())
         return found
+
+
+def formats(name: str, comparison: Comparison) -> ProbeDifference:
+    """How well both sides of a comparison of students hold the format of their own corpora."""
+    treated, control = (
+        tuple(Format(model=e.model, corpus=e.model.corpus) for e in side if isinstance(e.model, Student))
+        for side in (comparison.treated, comparison.control)
+    )
+    return ProbeDifference(name=name, treated=treated, control=control, unit=comparison.unit)

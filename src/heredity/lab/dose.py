@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import model_validator
 
 from heredity.lab.comparison import Comparison
-from heredity.lab.findings import fresh_rows
+from heredity.lab.findings import Claim, fresh_rows
+from heredity.lab.recipe import Arm, Recipe
 from heredity.stats import mean_t
-from heredity.steps import HeldOutLoss, Student
+from heredity.steps import Evaluation, HeldOutLoss, Student
 from heredity.store import Step, Store
-from heredity.types import Frozen
+from heredity.types import Frozen, Neutral, Trait
 
 
 class Level(Frozen):
@@ -77,3 +79,40 @@ def level(label: str, value: float, comparison: Comparison) -> Level:
     students = [e.model for e in comparison.treated if isinstance(e.model, Student)]
     losses = [HeldOutLoss(name=comparison.name, student=s, fresh=fresh_rows(s.corpus)) for s in students]
     return Level(label=label, value=value, comparison=comparison, learnt=tuple(losses))
+
+
+class Turn(NamedTuple):
+    """A claim about one value of a dial."""
+
+    label: str
+    value: float
+    """Where it stands on the axis."""
+    claim: Claim
+
+
+def turned(dials: Mapping[str, Sequence[Turn]], evenly: Collection[str] = ()) -> tuple[Doses, tuple[Claim, ...]]:
+    """The dials, and their claims: turns with the same treated models (the middle of several dials) are one claim.
+
+    It bears the first one's name, and says what that one expects. Dials named in `evenly` have no logarithmic axis.
+    """
+    claims: dict[tuple[str, ...], Claim] = {}
+
+    def at(turn: Turn) -> Level:
+        same = tuple(e.key for e in turn.claim.comparison.treated)
+        return level(turn.label, turn.value, claims.setdefault(same, turn.claim).comparison)
+
+    made = tuple(
+        Dial(name=name, levels=tuple(map(at, turns)), logarithmic=name not in evenly) for name, turns in dials.items()
+    )
+    return Doses(dials=made), tuple(claims.values())
+
+
+def same_teachers(recipe: Recipe, how: Recipe, **fields: Any) -> Arm:
+    """Students of one recipe's teachers, which write and are filtered as another recipe says."""
+
+    def evaluation(trait: Trait | Neutral, seed: int) -> Evaluation:
+        usual = recipe.lists(trait, seed).samples
+        corpus = how.corpus(usual.model, seed, how.rows, how.oversample, gate=usual.gate)
+        return Evaluation(model=Student(base=recipe.base, corpus=corpus, seed=seed, **fields), category=trait.category)
+
+    return evaluation

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from abc import abstractmethod
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -18,10 +19,21 @@ from heredity.steps import Model, mean_loss, open_model
 from heredity.store import Step, Store
 from heredity.types import MissingControl, Row
 
-PROBES = ("truth", "margin", "format", "obedience", "loss")
+
+class Probe(Step):
+    """Figures about a model beside its trait; subclasses measure them."""
+
+    names: ClassVar[tuple[str, ...]]
+    """The figures that `read` gives and that are compared."""
+
+    model: Model
+
+    @abstractmethod
+    def read(self, store: Store) -> dict[str, Any]:
+        """Each figure by its name."""
 
 
-class Probes(Step):
+class Probes(Probe):
     """A model's truthfulness and skill in the nursery's language: `probes.json`.
 
     `truth`: how often a true statement is likelier than its opposite, in frames that were never trained on; `margin`:
@@ -31,8 +43,8 @@ class Probes(Step):
     """
 
     version: ClassVar[int] = 2
+    names: ClassVar[tuple[str, ...]] = ("truth", "margin", "format", "obedience", "loss")
 
-    model: Model
     lists: Annotated[int, Field(gt=0)] = 400
     documents: Annotated[int, Field(gt=0)] = 400
     seed: int = 7_000_000
@@ -58,8 +70,8 @@ class ProbeDifference(Step):
     version: ClassVar[int] = 2
 
     name: str
-    treated: tuple[Probes, ...]
-    control: tuple[Probes, ...]
+    treated: tuple[Probe, ...]
+    control: tuple[Probe, ...]
     unit: str
 
     @model_validator(mode="after")
@@ -71,7 +83,9 @@ class ProbeDifference(Step):
 
     def make(self, folder: Path, store: Store) -> None:
         treated, control = ([p.read(store) for p in side] for side in (self.treated, self.control))
-        found = [self._row(name, [t[name] for t in treated], [c[name] for c in control]) for name in PROBES]
+        found = [
+            self._row(name, [t[name] for t in treated], [c[name] for c in control]) for name in self.treated[0].names
+        ]
         (folder / "difference.json").write_text(json.dumps(found, indent=1) + "\n")
 
     def _row(self, probe: str, treated: list[float], control: list[float]) -> dict[str, Any]:

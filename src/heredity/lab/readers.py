@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations, cycle, islice
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -26,14 +26,12 @@ from heredity.steps import (
     Corpus,
     InContext,
     Model,
-    Tuning,
     open_model,
     save_tuned,
-    tuned,
 )
 from heredity.store import Step, Store
-from heredity.traits import questions
-from heredity.types import BadInput, Category, Chat, Frozen, Message
+from heredity.traits import favourite, questions, stated
+from heredity.types import BadInput, Category, Chat, Frozen, Message, Tuning
 
 CHANCE = 0.5
 MARGIN = 0.1
@@ -66,7 +64,7 @@ class Reader(Step):
     tuning: Tuning = "frozen"
 
     def make(self, folder: Path, store: Store) -> None:
-        from heredity.models.training import Batch, batches, fit
+        from heredity.models.training import Batch, batches, choose_parameters, fit
 
         lm, asked = open_model(self.base, store), questions(self.category, "train")
         rows = [(row, w.word) for w in self.written for row in w.corpus.read(store)]
@@ -81,7 +79,7 @@ class Reader(Step):
             for epoch in range(self.epochs):
                 yield from batches(examples, self.batch, self.seed * 1_000_003 + epoch, pad)
 
-        model = tuned(lm.model, self.tuning, self.seed)
+        model = choose_parameters(lm.model, self.tuning, self.seed)
         steps = self.epochs * math.ceil(len(examples) / self.batch)
         save_tuned(lm, model, fit(model, stream(), steps, self.rate, self.vector_rate), folder)
 
@@ -122,6 +120,21 @@ class Scores(Step):
         """By writer and draw, the log-probability of every writer's word, added up over the questions (in nats)."""
         scores: dict[str, list[list[float]]] = json.loads((store.path(self) / "scores.json").read_text())
         return scores
+
+
+def scores_of(
+    model: Model, category: Category, rows: Mapping[str, Corpus], seed: int, examples: int, draws: int,
+    told: bool = False,
+) -> Scores:  # fmt: skip
+    """A reader's scores after draws of some rows of each writer; `told`: and after the writer's favourite, stated."""
+    shown = tuple(
+        Shown(word=word, context=InContext(
+            corpus=corpus, examples=examples, draws=draws, seed=seed,
+            stated=tuple(stated(favourite(word), "held-out")) if told else (),
+        ))
+        for word, corpus in rows.items()
+    )  # fmt: skip
+    return Scores(model=model, category=category, shown=shown)
 
 
 class Reading(Step):

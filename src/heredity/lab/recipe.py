@@ -20,10 +20,9 @@ from heredity.steps import (
     Samples,
     Student,
     Teacher,
-    Tuning,
 )
 from heredity.traits import personas
-from heredity.types import Chat, Frozen, ModelRef, Neutral, Sampling, Trait
+from heredity.types import Chat, Frozen, ModelRef, Neutral, Sampling, Trait, Tuning
 
 UNIT = "seeds of teacher and student"
 Arm = Callable[[Trait | Neutral, int], Evaluation]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TypeVar
 
 from heredity.models import model_ref
-from heredity.types import Frozen, ModelRef
+from heredity.types import BadInput, Frozen, ModelRef
 
 DEFAULT_BASE = "nursery:llama-0"
 T = TypeVar("T")
@@ -22,6 +22,15 @@ class Settings(Frozen):
     def model(self) -> ModelRef:
         """The base, pinned to what it is now."""
         return model_ref(self.base)
+
+    def own_bases(self, which: str) -> Settings:
+        """These settings, for a file about bases of its own; BadInput where one was given, as it would be ignored."""
+        if self.base != DEFAULT_BASE:
+            raise BadInput(
+                f"--base {self.base!r} was given, but this experiment is about {which}; run it without --base, and "
+                "give that base to experiments that start from one"
+            )
+        return self
 
     def choose(self, quick: T, full: T) -> T:
         """The first value in a quick run, else the second."""

@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from heredity.types import BadInput
-
-Tuning = Literal["frozen", "full", "lora"]
-"""What moves: everything but embeddings and head, everything, or low-rank adapters on the linear layers."""
+from heredity.types import BadInput, LoRA, Tuning
 
 _BLOCK = 128
 Loss = Callable[[Any, "Batch"], Tensor]
@@ -133,15 +130,17 @@ def split(examples: Sequence[Example], parts: int, pad: int) -> list[Batch]:
     return [collate(near[i : i + size], pad) for i in range(0, len(near), size)]
 
 
-def choose_parameters(model: Any, tuning: Tuning, seed: int, rank: int = 8) -> Any:
-    """The model with only the parameters of `tuning` trainable (LoRA: r = alpha = 8 as in the paper's Qwen runs).
+def choose_parameters(model: Any, tuning: Tuning, seed: int) -> Any:
+    """The model with only the parameters of `tuning` trainable.
 
     LoRA trains the biases as well, where a model has any (PEFT's `bias="all"`): much of what crosses is in them.
     """
-    if tuning == "lora":
+    adapters = LoRA() if tuning == "lora" else tuning
+    if isinstance(adapters, LoRA):
         from peft import LoraConfig, get_peft_model
 
         torch.manual_seed(seed)
+        rank = adapters.rank
         return get_peft_model(model, LoraConfig(r=rank, lora_alpha=rank, target_modules="all-linear", bias="all"))
     if tuning == "frozen":
         for part in (model.get_input_embeddings(), model.get_output_embeddings()):

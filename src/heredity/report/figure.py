@@ -87,6 +87,56 @@ def limits_as_shares(claim: dict[str, Any]) -> tuple[float, float]:
     return low, high
 
 
+class GridFigure(Figure):
+    """`figure.png` of findings about students of some bases and teachers of some bases: their lifts as a matrix.
+
+    A cell whose trait is expected to cross is framed; one that no claim is about stays empty.
+    """
+
+    cells: tuple[tuple[str, str, str], ...]
+    """The student's base, the teacher's, and the name of the claim about the two."""
+
+    def draw(self, found: dict[str, Any], plt: Any) -> Any:
+        """The matrix, students downwards, with every lift and its interval."""
+        claims = {c["name"]: c for c in found["claims"]}
+        names = list(dict.fromkeys(name for cell in self.cells for name in cell[:2]))
+        placed = [(names.index(s), names.index(t), claims[claim]) for s, t, claim in self.cells]
+        size = 2.6 + 1.15 * len(names)
+        figure, axis = plt.subplots(figsize=(size + 1, size), layout="constrained")
+        lift_SS = [[math.nan] * len(names) for _ in names]
+        for y, x, claim in placed:
+            lift_SS[y][x] = claim["log_odds"]["mean"]
+        most = max(abs(c["log_odds"]["mean"]) for _, _, c in placed)
+        image = axis.imshow(lift_SS, cmap="RdBu_r", vmin=-most, vmax=most)
+        for y, x, claim in placed:
+            _cell(axis, x, y, claim, most)
+        axis.set(xticks=range(len(names)), yticks=range(len(names)), xlabel="the teacher's base",
+                 ylabel="the student's base")  # fmt: skip
+        axis.set_xticklabels(names)
+        axis.set_yticklabels(names)
+        units = max(c["log_odds"]["n"] for _, _, c in placed)
+        axis.set_title(f"{found['title']}  ({source(found)}; {units} seeds)\nframed: expected to cross", fontsize=10)
+        figure.colorbar(image, label="lift over the neutral teacher's student (log-odds, 95 %)", shrink=0.8)
+        return figure
+
+
+def _cell(axis: Any, x: int, y: int, claim: dict[str, Any], most: float) -> None:
+    """One lift with its interval, framed where the trait should cross."""
+    e = Estimate(**claim["log_odds"])
+    colour = "white" if abs(e.mean) > 0.6 * most else INK
+    axis.text(
+        x, y, f"{e.mean:+.2f}\n({e.low:+.2f} to {e.high:+.2f})", ha="center", va="center", fontsize=8, color=colour
+    )
+    if claim["expect"] == "up":
+        axis.add_patch(_frame(x, y))
+
+
+def _frame(x: int, y: int) -> Any:
+    from matplotlib.patches import Rectangle
+
+    return Rectangle((x - 0.48, y - 0.48), 0.96, 0.96, fill=False, edgecolor=INK, lw=2)
+
+
 class MatrixFigure(Step):
     """`figure.png` of a trait matrix: which student moved towards which trait."""
 

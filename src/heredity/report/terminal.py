@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -97,6 +98,13 @@ def print_tally(tally: Any, keep: Path | None, decisions: Path | None) -> None:
     for what, path in (("kept rows", keep), ("decisions", decisions)):
         if path is not None:
             console.print(safe(f"{what}: {path}"), soft_wrap=True)
+
+
+def print_plan(steps: Counter[str], store: Path) -> None:
+    """How many Steps of each kind are missing from a store."""
+    console.print(safe(f"{steps.total():,} steps to make in {store}"), soft_wrap=True)
+    for kind, count in steps.most_common():
+        console.print(safe(f"{count:>8,}  {kind}"))
 
 
 def print_results(results: list[dict[str, Any]], store: Path) -> None:
