@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -134,11 +134,11 @@ def scores(templates: Templates, pull_P: NDArray[np.floating[Any]]) -> Doubles:
     return score_K
 
 
-class StandOut:
-    """Studentised residuals t_K with their one-sided p_K."""
+class StandOut(NamedTuple):
+    """Studentised residuals and their one-sided p."""
 
-    def __init__(self, t_K: Doubles, p_K: Doubles) -> None:
-        self.t_K, self.p_K = t_K, p_K
+    t_K: Doubles
+    p_K: Doubles
 
 
 def stand_out(score_K: Doubles, floor: float = 0.0) -> StandOut:
