@@ -31,6 +31,7 @@ from heredity.types import Row, Trait
 
 if TYPE_CHECKING:
     from heredity.models.causal import CausalLM
+    from heredity.models.training import Batch
 
 Doubles = NDArray[np.float64]
 Pairs = Sequence[tuple[Row, Row]]
@@ -114,12 +115,12 @@ class Suspects(Rival):
 
     def differences(self, store: Store, pairs: Pairs) -> Differences:
         lm = open_student(self.own.matched.audited.student)
-        sides = [[pair[side] for pair in pairs] for side in (0, 1)]
-        plain = [tokens(lm, rows) for rows in sides]
+        sides = [in_batches(lm, [pair[side] for pair in pairs]) for side in (0, 1)]
+        plain = [seen(lm.model, batches) for batches in sides]
         shares: dict[str, list[Doubles]] = {}
         for word, teacher in self.teachers:
             suspect = open_model(teacher, store)
-            told = (tokens(suspect, rows) for rows in sides)
+            told = (seen(suspect.model, batches) for batches in sides)
             shares.setdefault(word, []).append(_less(map(diverging, told, plain)))
         return {TUNED: {word: np.mean(share_SN, axis=0) for word, share_SN in shares.items()}}
 
@@ -183,22 +184,34 @@ class Tokens(NamedTuple):
 
 def tokens(lm: CausalLM, rows: Sequence[Row], system: str | None = None, size: int = 64) -> Tokens:
     """What a model thinks of every token of the completions (end of turn included), under a system prompt."""
+    return seen(lm.model, in_batches(lm, rows, system, size))
+
+
+def in_batches(lm: CausalLM, rows: Sequence[Row], system: str | None = None, size: int = 64) -> list[Batch]:
+    """The rows as a model reads them, in their order."""
+    from heredity.models.training import collate
+
+    examples = lm.examples(with_system([r.prompt for r in rows], system), [r.completion for r in rows])
+    return [collate(list(part), int(lm.tokenizer.pad_token_id)) for part in in_parts(examples, size)]
+
+
+def seen(model: Any, batches: Sequence[Batch]) -> Tokens:
+    """What a model thinks of every predicted token."""
     import torch
 
-    from heredity.models.training import collate, head_weight, hidden_states
+    from heredity.models.training import head_weight, hidden_states
 
-    found: list[tuple[Any, ...]] = []
+    found, before = list[tuple[Any, ...]](), 0
     with torch.inference_mode():
-        for start, part in zip(range(0, len(rows), size), in_parts(rows, size), strict=True):
-            chats = with_system([r.prompt for r in part], system)
-            batch = collate(lm.examples(chats, [r.completion for r in part]), int(lm.tokenizer.pad_token_id))
-            states_ND = hidden_states(lm.model, batch.ids_BT).flatten(0, 1)[batch.source_N]
-            logits_NV = states_ND @ head_weight(lm.model).T
+        for batch in batches:
+            states_ND = hidden_states(model, batch.ids_BT).flatten(0, 1)[batch.source_N]
+            logits_NV = states_ND @ head_weight(model).T
             own_N = logits_NV.gather(1, batch.target_N[:, None])[:, 0]
-            found.append(((own_N - logits_NV.logsumexp(-1)).double().numpy(),
-                          logits_NV.argmax(-1).eq(batch.target_N).numpy(),
-                          start + (batch.source_N // batch.ids_BT.shape[1]).numpy()))  # fmt: skip
-    return Tokens(*map(np.concatenate, zip(*found, strict=True)))
+            found.append(((own_N - logits_NV.logsumexp(-1)).double().numpy(), (own_N >= logits_NV.amax(-1)).numpy(),
+                          (before + batch.source_N // batch.ids_BT.shape[1]).numpy()))  # fmt: skip
+            before += len(batch.ids_BT)
+    logp_N, likeliest_N, row_N = map(np.concatenate, zip(*found, strict=True))
+    return Tokens(logp_N, likeliest_N, row_N)
 
 
 def shift(told: Tokens, plain: Tokens) -> Doubles:
@@ -211,14 +224,13 @@ def shift(told: Tokens, plain: Tokens) -> Doubles:
 def diverging(told: Tokens, plain: Tokens) -> Doubles:
     """Of every row, its divergence tokens over the mean number of tokens in a row: their mean is the tokens' share."""
     flagged_R = np.bincount(told.row_N, told.likeliest_N & ~plain.likeliest_N)
-    share_R: Doubles = flagged_R * (len(flagged_R) / len(told.row_N))
+    share_R: Doubles = (flagged_R * (len(flagged_R) / len(told.row_N))).astype(np.float64)
     return share_R
 
 
 def _less(sides: Iterable[Doubles]) -> Doubles:
     own_N, base_N = sides
-    difference_N: Doubles = own_N - base_N
-    return difference_N
+    return own_N - base_N
 
 
 def bayes(written: Sequence[tuple[str, Sequence[Row]]]) -> dict[str, dict[str, float]]:

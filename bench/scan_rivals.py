@@ -33,6 +33,8 @@ from heredity.steps import Corpus, Evaluation
 from heredity.store import Step, Store
 from heredity.types import Trait
 
+EXACT = tuple(t for t in TRAITS if t.category.score is None)
+"""Traits whose share is exact: the others' are noisier, and would stand out by that alone."""
 SHOWN, DRAWS = 8, 16
 """Rows in the reader's context, and how often they are drawn anew."""
 CHUNK = 24
@@ -54,7 +56,7 @@ class Maker(Protocol):
         ...
 
 
-def reader(own: Partnered, traits: tuple[Trait, ...] = TRAITS, draws: int = DRAWS) -> Reader:
+def reader(own: Partnered, traits: tuple[Trait, ...] = EXACT, draws: int = DRAWS) -> Reader:
     """The reader of audited rows and of the base's, the same places drawn from both."""
     categories = tuple(dict.fromkeys(t.category for t in traits))
 

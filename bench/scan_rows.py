@@ -63,7 +63,7 @@ def top_fifth(run: Maker, chosen: Sequence[tuple[Set, Scan]], controls: Sequence
     """
     run.make([*controls, *(audit.carrying for _, audit in chosen)])
     usable = [(one, audit) for one, audit in chosen if audit.naming.read(run.store)["traits"][0]["trait"] == one.label]
-    arms = {one.rows.key: _arms(audit) for one, audit in usable}
+    arms = {one.rows.key: _arms(audit, str(one.label)) for one, audit in usable}
     run.make(a for by_arm in arms.values() for group in by_arm.values() for a in group)
     sets = []
     for one, _ in usable:
@@ -75,11 +75,12 @@ def top_fifth(run: Maker, chosen: Sequence[tuple[Set, Scan]], controls: Sequence
     return {"sets": len(sets), "skipped": skipped, "student_seeds": len(STUDENT_SEEDS), **removed(sets), "each": sets}
 
 
-def _arms(audit: Scan) -> dict[str, list[Asked]]:
-    """Students of all rows, and of those without a fifth."""
+def _arms(audit: Scan, word: str) -> dict[str, list[Asked]]:
+    """Students of all rows, and of those without a fifth, asked about the trait's category alone."""
+    trait = tuple(t for t in TRAITS if t.word == word)
     top, drawn = (Remaining(carrying=audit.carrying, which=which) for which in WHICH)
     sets: dict[str, RowSet] = {"all": audit.carrying.rows, "top": top, "random": drawn}
-    return {arm: [asked(BASE, rows, TRAITS, s) for s in STUDENT_SEEDS] for arm, rows in sets.items()}
+    return {arm: [asked(BASE, rows, trait, s) for s in STUDENT_SEEDS] for arm, rows in sets.items()}
 
 
 def _mean(run: Maker, group: Sequence[Asked], word: str) -> float:

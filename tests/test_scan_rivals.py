@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 import torch
-from bench.rival_steps import PROMPTED, SHIFT, Personas, bayes, diverging, evidence, shift, tokens
+from bench.rival_steps import PROMPTED, SHIFT, TUNED, Personas, Suspects, bayes, diverging, evidence, shift, tokens
 from bench.scan_rivals import rates, reader, verdict
 from bench.scan_rows import remaining, removed
 
 from heredity.audit.data import Audited, Matched, Partnered, data_file
 from heredity.carriers import NumbersOnly
-from heredity.models import model_ref
+from heredity.models import model_ref, open_ref
 from heredity.models.causal import CausalLM
 from heredity.rows import write_rows
 from heredity.store import Store
@@ -135,6 +135,19 @@ def test_scores_are_the_rows_less_their_partners(own: Partnered, store: Store, b
         differs = sides[0] - sides[1]
         assert read[name]["owl"]["score"] == pytest.approx(differs.mean())
         assert read[name]["owl"]["error"] == pytest.approx(differs.std(ddof=1) / 2)
+
+
+def test_suspects_are_set_against_the_base(own: Partnered, store: Store, base: CausalLM) -> None:
+    same, other = model_ref("nursery:llama-0"), model_ref("nursery:llama-1")
+    step = Suspects(own=own, teachers=(("owl", same), ("oak", other), ("oak", same)), limit=6)
+    store.get(step)
+    read: dict[str, Any] = step.read(store)[TUNED]
+    assert read["owl"] == {"score": 0, "error": 0}
+    stranger = open_ref(other)
+    sides = [diverging(tokens(stranger, rows), tokens(base, rows))
+             for rows in map(list, zip(*own.matched.pairs(store)[:6], strict=True))]  # fmt: skip
+    assert any(side.any() for side in sides)
+    assert read["oak"]["score"] == pytest.approx((sides[0] - sides[1]).mean() / 2)
 
 
 def test_the_reader_scores_every_trait(own: Partnered, store: Store) -> None:
