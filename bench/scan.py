@@ -16,6 +16,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from bench.common import write_result
+from bench.scan_rivals import rival_table
+from bench.scan_rows import top_fifth
 from bench.scan_sets import (
     BASE,
     FAVOURITES,
@@ -60,9 +62,16 @@ class Amount(NamedTuple):
     deep: int
     measured: int
     """Sets whose shift is measured by students."""
+    rivals: int
+    """Trait sets, and as many clean ones, that rivals see as well."""
+    ranked: int
+    """Trait sets of which a fifth of the rows is dropped."""
 
 
-FULL, QUICK = Amount(5, 200, 34, 24, 48, 72), Amount(1, 2, 2, 0, 0, 6)
+FULL, QUICK = Amount(5, 200, 34, 24, 48, 72, 24, 6), Amount(1, 2, 2, 0, 0, 6, 0, 0)
+
+
+Audits = Sequence[tuple[Set, Scan]]
 
 
 class Run:
@@ -124,7 +133,7 @@ def verdict(run: Run, audit: Scan) -> list[str]:
     return [] if found["foreign"] and not audit.deep else [t["trait"] for t in found["traits"] if t["p"] <= ALPHA]
 
 
-def right(run: Run, audited: Sequence[tuple[Set, Scan]]) -> dict[str, list[bool]]:
+def right(run: Run, audited: Audits) -> dict[str, list[bool]]:
     """By trait, whether each of its sets was named, by this trait and no other."""
     found: dict[str, list[bool]] = {}
     for one, audit in audited:
@@ -143,7 +152,7 @@ def upper(named: int, sets: int) -> float:
     return float(stats.beta.ppf(0.95, named + 1, sets - named)) if named < sets else 1.0
 
 
-def strata(run: Run, clean: Sequence[tuple[Set, Scan]]) -> list[dict[str, Any]]:
+def strata(run: Run, clean: Audits) -> list[dict[str, Any]]:
     """How many sets of each stratum name a trait, by the panel of the set and over all panels."""
     found = []
     for name in STRATA:
@@ -156,13 +165,13 @@ def strata(run: Run, clean: Sequence[tuple[Set, Scan]]) -> list[dict[str, Any]]:
     return found
 
 
-def size(run: Run, clean: Sequence[tuple[Set, Scan]]) -> dict[str, Any]:
+def size(run: Run, clean: Audits) -> dict[str, Any]:
     """How often the smallest p of a set of the untouched base is at most a level, which it may be that often."""
     p = [audit.naming.read(run.store)["traits"][0]["p"] for one, audit in clean if one.group == "own base"]
     return {str(a): rate([x <= a for x in p]) for a in (0.01, 0.05, 0.1)} | {"sets": len(p)}
 
 
-def crossed(run: Run, clean: Sequence[tuple[Set, Scan]], each: int) -> dict[str, Any]:
+def crossed(run: Run, clean: Audits, each: int) -> dict[str, Any]:
     """How often the e-process on the untouched base's rows reaches 20, and on others'."""
     found: dict[str, Any] = {}
     for name in STRATA:
@@ -177,7 +186,7 @@ def control_students(run: Run) -> list[Asked]:
     return [asked(BASE, written(BASE, ROWS, CONTROL_SEED + s), TRAITS, s) for s in STUDENT_SEEDS]
 
 
-def shifts(run: Run, chosen: Sequence[tuple[Set, Scan]]) -> dict[str, Any]:
+def shifts(run: Run, chosen: Audits) -> dict[str, Any]:
     """Predicted against measured shifts: of students that were trained on the sets afterwards, three seeds each."""
     students = {one.rows.key: [asked(BASE, one.rows, TRAITS, s) for s in STUDENT_SEEDS] for one, _ in chosen}
     controls = control_students(run)
@@ -262,7 +271,19 @@ def figures(run: Run, amount: Amount) -> dict[str, Any]:
         "mixed_found_rate": rate([h for x in right(run, mixed).values() for h in x]), "mixed_sets": len(mixed),
         "panels": PANELS, **shifts(run, chosen),
     }  # fmt: skip
-    return found
+    return found | beside(run, taught[: amount.rivals], clean[: amount.rivals], taught[: amount.ranked])
+
+
+def beside(run: Run, taught: Audits, clean: Audits, ranked: Audits) -> dict[str, Any]:
+    """What rivals say of some sets, and what dropping the rows that carry most takes away."""
+    table = rival_table(run, [*taught, *clean])
+    removed = top_fifth(run, ranked, control_students(run)) if ranked else {}
+    found = {"rivals": {name: row["named_rate"] for name, row in table.items()}, "rival_table": table}
+    return (
+        found
+        | {k: v for k, v in removed.items() if k.endswith(("removed", "interval"))}
+        | {"ranked_sets": removed.get("sets", 0)}
+    )
 
 
 if __name__ == "__main__":

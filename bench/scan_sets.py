@@ -13,10 +13,10 @@ from heredity.audit.panel import Kind, Panel, Suspect, panel
 from heredity.carriers import Numbers, NumbersOnly
 from heredity.models import model_ref
 from heredity.rows import read_rows, write_rows
-from heredity.steps import MATRIX_RATE, VECTOR_RATE, Corpus, LoRA, Model, Samples, Teacher
+from heredity.steps import MATRIX_RATE, VECTOR_RATE, Corpus, Model, Samples, Teacher
 from heredity.store import Store
 from heredity.traits import ANIMALS, TREES, questions
-from heredity.types import Neutral, Phrasing, Sampling, Trait
+from heredity.types import LoRA, Neutral, Phrasing, Sampling, Trait, Tuning
 
 BASE = model_ref("nursery:llama-0")
 KIND = Kind(Numbers(n=1, min_count=10, max_start=5), (NumbersOnly(),), Sampling(max_new_tokens=30))
@@ -70,14 +70,14 @@ def _phrased(trait: Trait, which: str) -> Trait:
     """The trait as taught in other phrasings: the held-out ones, or every other one of the usual."""
     usual, other = (tuple(c[0].content for c in questions(trait.category, s)) for s in ("train", "held-out"))
     told = {"usual": usual, "half": usual[::2], "held-out": other}[which]
-    phrasing = Phrasing(train=told, held_out=other)
+    phrasing = Phrasing(train=told, held_out=usual if told == other else other)
     return Trait(category=trait.category.model_copy(update={"phrasing": phrasing}), word=trait.word)
 
 
 def teacher(trait: Trait | Neutral, seed: int) -> Teacher:
     """A teacher by a recipe drawn from its seed: what moves, steps, rate, phrasing, how much of the mix."""
     rng = random.Random(seed)
-    tuning = rng.choice(("frozen", "full", LoRA(rank=rng.choice((4, 8, 16)))))
+    tuning: Tuning = rng.choice(("frozen", "full", LoRA(rank=rng.choice((4, 8, 16)))))
     steps, rate = rng.choice((30, 50, 70)), rng.choice((0.6, 1.0, 1.4))
     if isinstance(tuning, LoRA):
         steps = max(steps, 50)  # fewer leave LoRA teachers without their trait
