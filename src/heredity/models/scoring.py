@@ -16,9 +16,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from heredity.models.training import BLOCK, Batch, Example, collate, head_weight, hidden_states
 
-_ROWS = 32
+SCORED_TOGETHER = 32
 """Rows that are scored together: more of them leave the cache (measured on the nursery)."""
-_SLOPE_ROWS = 64
+_SLOPES_TOGETHER = 64
 
 
 class _Logprobs(torch.autograd.Function):
@@ -53,7 +53,7 @@ def by_row(value_N: Tensor, batch: Batch) -> Tensor:
 
 
 @torch.inference_mode()
-def score(model: Any, examples: Sequence[Example], pad: int, size: int = _ROWS) -> list[float]:
+def score(model: Any, examples: Sequence[Example], pad: int, size: int = SCORED_TOGETHER) -> list[float]:
     """Natural-log probability of every example's completion, in order."""
     scores, head_VD = [0.0] * len(examples), head_weight(model)
     for part, batch in by_length(examples, pad, size):
@@ -73,7 +73,7 @@ def by_length(examples: Sequence[Example], pad: int, size: int) -> Iterator[tupl
 
 
 def slopes_along(
-    model: Any, examples: Sequence[Example], pad: int, along: Mapping[str, Tensor], size: int = _SLOPE_ROWS
+    model: Any, examples: Sequence[Example], pad: int, along: Mapping[str, Tensor], size: int = _SLOPES_TOGETHER
 ) -> list[float]:
     """The derivative of every completion's log-probability along a direction in the body's weights, in order.
 
