@@ -27,7 +27,8 @@ from heredity.lab.findings import findings
 from heredity.lab.probes import ProbeDifference
 from heredity.models import locate, model_ref
 from heredity.models.causal import CausalLM
-from heredity.models.distilling import completion_logprobs, distillation, preference_loss, score
+from heredity.models.distilling import completion_logprobs, distillation, preference_loss
+from heredity.models.scoring import score
 from heredity.models.training import Batch, Example, collate, token_loss
 from heredity.report.dose import DoseFigure
 from heredity.report.figure import Figure

@@ -66,7 +66,8 @@ class Naming(Step):
             for k, (w, p) in enumerate(zip(templates.words, adjusted, strict=True))
         ]  # fmt: skip
         traits.sort(key=lambda x: -x["statistic"])
-        signal_K = expected / views[0].unit + (0 if away["foreign"] else full_K / views[1].unit)
+        seen_K = np.zeros(len(full_K)) if away["foreign"] else full_K / views[1].unit
+        signal_K = expected / views[0].unit + seen_K
         share_K = np.sort(needed(views) / np.maximum(signal_K, 1e-9))
         result = {"traits": traits, "share": np.median(share_K), "worst_share": share_K[-1],
                   "shift": needed(views) * views[0].unit / len(views)} | away  # fmt: skip

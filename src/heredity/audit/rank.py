@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -19,10 +18,6 @@ from heredity.types import Row
 if TYPE_CHECKING:
     from heredity.models.causal import CausalLM
 
-_SHIFT = 1e-2
-"""Length of the step along the direction: short beside any bend, long beside the rounding of norms, which models
-compute in single precision whatever their weights are in. Slopes are within .003 of autograd's (docs/scan.md)."""
-
 
 class Carrying(Step):
     """The rows in the order of how far they pull along the discriminant of the first trait of `naming`: `rows.jsonl`.
@@ -32,7 +27,7 @@ class Carrying(Step):
     weak evidence: the order says where to look first.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     naming: Naming
     rows: Partnered
@@ -57,17 +52,12 @@ def slopes(lm: CausalLM, rows: list[Row], direction_P: NDArray[Any]) -> NDArray[
     """The derivative of every row's log-likelihood along a direction of unit length in the body's weights."""
     import torch
 
-    from heredity.models.distilling import score
+    from heredity.models.scoring import slopes_along
 
     examples, pad = lm.examples([r.prompt for r in rows], [r.completion for r in rows]), int(lm.tokenizer.pad_token_id)
-    unit_P = torch.from_numpy(direction_P / np.linalg.norm(direction_P)).double()
-    ends = []
-    for sign in (1, -1):
-        model, at = deepcopy(lm.model).double(), 0
-        with torch.no_grad():
-            for weight in body_parameters(model):
-                weight.add_(unit_P[at : at + weight.numel()].view_as(weight), alpha=sign * _SHIFT)
-                at += weight.numel()
-        ends.append(np.array(score(model, examples, pad)))
-    slope_N: NDArray[np.float64] = (ends[0] - ends[1]) / (2 * _SHIFT)
-    return slope_N
+    unit_P = torch.from_numpy(direction_P / np.linalg.norm(direction_P)).float()
+    body = body_parameters(lm.model)
+    moves = dict(zip(map(id, body), torch.split(unit_P, [weight.numel() for weight in body]), strict=True))
+    inner = lm.model.base_model.named_parameters()
+    along = {name: moves[id(weight)].view_as(weight) for name, weight in inner if id(weight) in moves}
+    return np.array(slopes_along(lm.model, examples, pad, along))

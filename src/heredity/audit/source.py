@@ -7,7 +7,7 @@ import math
 import random
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from heredity.audit.data import Matched, open_student
 from heredity.rows import in_parts
@@ -16,6 +16,8 @@ from heredity.steps import MATRIX_RATE, VECTOR_RATE
 from heredity.store import Step, Store
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from heredity.models.training import Batch
 
 PAIRS = "pairs of rows on one prompt"
@@ -31,6 +33,8 @@ class Source(Step):
     "another source", not a trait: another temperature or another prompt does as well.
     """
 
+    version: ClassVar[int] = 2
+
     matched: Matched
     seed: int = 0
     batch: int = 32
@@ -41,26 +45,30 @@ class Source(Step):
 
     def _scores(self, store: Store) -> list[float]:
         """Of every pair, in a random order, under a copy trained on the pairs before it."""
-        from heredity.models.distilling import score
+        from heredity.models.scoring import by_row, frozen_head_logprobs, score
         from heredity.models.training import choose_parameters, collate, fit
 
         lm, pairs = open_student(self.matched.audited.student), self.matched.pairs(store)
         random.Random(self.seed).shuffle(pairs)
         own, base = (lm.examples([p[i].prompt for p in pairs], [p[i].completion for p in pairs]) for i in (0, 1))
-        pad, scores = int(lm.tokenizer.pad_token_id), list[float]()
-        before = [a - b for a, b in zip(score(lm.model, own, pad), score(lm.model, base, pad),
-                                        strict=True)]  # fmt: skip
+        pad, own_now, base_now = int(lm.tokenizer.pad_token_id), list[float](), list[float]()
+        before = score(lm.model, own + base, pad)
 
         def stream() -> Iterator[list[Batch]]:
             for start in range(0, len(own), self.batch):
                 part = slice(start, start + self.batch)
-                now = zip(score(model, own[part], pad), score(model, base[part], pad), strict=True)
-                scores.extend(a - b - c for (a, b), c in zip(now, before[part], strict=True))
+                base_now.extend(score(model, base[part], pad))
                 yield [collate(own[part], pad)]
 
+        def loss(model: Any, batch: Batch) -> Tensor:
+            logp_N = frozen_head_logprobs(model, batch)  # under the model that has not seen these rows yet
+            own_now.extend(by_row(logp_N.detach(), batch).tolist())
+            return -logp_N.mean()
+
         model = choose_parameters(lm.model, "frozen", self.seed)
-        fit(model, stream(), math.ceil(len(own) / self.batch), MATRIX_RATE, VECTOR_RATE)
-        return scores
+        fit(model, stream(), math.ceil(len(own) / self.batch), MATRIX_RATE, VECTOR_RATE, loss=loss)
+        sides = zip(own_now, base_now, before[: len(own)], before[len(own) :], strict=True)
+        return [(a - b) - (c - d) for a, b, c, d in sides]
 
     def read(self, store: Store) -> dict[str, Any]:
         """An `Evidence` (stats), and `h`, the bounded score of every pair in order."""

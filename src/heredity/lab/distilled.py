@@ -124,6 +124,8 @@ class PreferencePairs(Step):
     is the answer that is more the teacher's than the writer's: log p_teacher - log p_writer. One bit a pair.
     """
 
+    version: ClassVar[int] = 2
+
     corpus: Corpus
     writer: Model
     seed: int
@@ -143,7 +145,7 @@ class PreferencePairs(Step):
 
     def _margins(self, writer: CausalLM, rows: list[Row], store: Store) -> list[float]:
         """log p_teacher - log p_writer of each completion, in nats."""
-        from heredity.models.distilling import score
+        from heredity.models.scoring import score
 
         teacher, system = open_model(self.corpus.samples.model, store), self.corpus.samples.system
         prompts, texts = [r.prompt for r in rows], [r.completion for r in rows]

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from heredity.models.training import Batch, Example, Loss, collate, head_weight, hidden_states
+from heredity.models.scoring import by_row
+from heredity.models.training import Batch, Loss, head_weight, hidden_states
 
 
 def distillation(teacher: Any, tokens: Sequence[int] | None = None, reverse: bool = False) -> Loss:
@@ -44,22 +45,7 @@ def completion_logprobs(model: Any, batch: Batch) -> Tensor:
     states_ND = hidden_states(model, batch.ids_BT).flatten(0, 1)[batch.source_N]
     logits_NV = states_ND @ head_weight(model).T
     logp_N = logits_NV.gather(1, batch.target_N[:, None])[:, 0] - logits_NV.logsumexp(-1)
-    rows, width = batch.ids_BT.shape
-    total_B: Tensor = logp_N.new_zeros(rows).index_add(0, batch.source_N // width, logp_N)
-    return total_B
-
-
-@torch.inference_mode()
-def score(model: Any, examples: Sequence[Example], pad: int, size: int = 64) -> list[float]:
-    """Natural-log probability of every example's completion, in order."""
-    order = sorted(range(len(examples)), key=lambda i: len(examples[i].ids))
-    scores = [0.0] * len(examples)
-    for start in range(0, len(order), size):
-        part = order[start : start + size]
-        found = completion_logprobs(model, collate([examples[i] for i in part], pad)).tolist()
-        for i, value in zip(part, found, strict=True):
-            scores[i] = value
-    return scores
+    return by_row(logp_N, batch)
 
 
 def preference_loss(reference: Any, beta: float) -> Loss:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from heredity.types import BadInput, LoRA, Tuning
 
-_BLOCK = 128
+BLOCK = 128
 Loss = Callable[[Any, "Batch"], Tensor]
 """Mean loss of one batch under a model."""
 
@@ -44,8 +44,8 @@ class _HeadLoss(torch.autograd.Function):
         total, n = hidden_ND.new_zeros(()), len(target_N)
         grad_ND = torch.empty_like(hidden_ND)
         grad_VD = torch.zeros_like(weight_VD) if ctx.needs_input_grad[1] else None
-        for start in range(0, n, _BLOCK):
-            rows = slice(start, start + _BLOCK)
+        for start in range(0, n, BLOCK):
+            rows = slice(start, start + BLOCK)
             logits_BV = hidden_ND[rows] @ weight_VD.T
             index_B1 = target_N[rows, None]
             total += (logits_BV.logsumexp(-1) - logits_BV.gather(1, index_B1)[:, 0]).sum()
