@@ -17,8 +17,8 @@ from heredity.audit.source import Source
 from heredity.models import locate, model_ref
 from heredity.models.causal import CausalLM
 from heredity.models.scoring import by_row, frozen_head_logprobs, head_logprobs, score
-from heredity.models.training import Batch, Example, collate, fit, hidden_states
-from heredity.steps import MATRIX_RATE, VECTOR_RATE, tuned
+from heredity.models.training import Batch, Example, choose_parameters, collate, fit, hidden_states
+from heredity.steps import MATRIX_RATE, VECTOR_RATE
 from heredity.types import Chat, Message, Row
 
 
@@ -115,7 +115,7 @@ def test_the_source_is_scored_under_the_copy_that_has_not_seen_the_pair() -> Non
                 expected.append(now - before)
             yield [collate(own[start : start + 10], int(lm.tokenizer.pad_token_id))]
 
-    fit(tuned(copy.model, "frozen", 3), stream(), 3, MATRIX_RATE, VECTOR_RATE)
+    fit(choose_parameters(copy.model, "frozen", 3), stream(), 3, MATRIX_RATE, VECTOR_RATE)
     assert max(map(abs, expected[:10])) < 1e-4  # the copy is the base still
     assert max(map(abs, expected[10:])) > 0.05
     assert found == pytest.approx(expected, rel=1e-3, abs=1e-3)
