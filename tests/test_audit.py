@@ -17,7 +17,7 @@ from heredity.audit.data import Audited, Control, Matched, Partnered, data_file,
 from heredity.audit.data_only import two_sample
 from heredity.audit.discovery import moved
 from heredity.audit.gradient import Gradient, body_parameters
-from heredity.audit.naming import View, calibrated, needed, stand_out, together
+from heredity.audit.naming import View, calibrated, needed, shares, stand_out, together
 from heredity.audit.panel import Kind, Panel, discriminants, panel, prior
 from heredity.audit.rank import slopes
 from heredity.audit.scan import Scan, decide, scan
@@ -224,6 +224,19 @@ def test_a_sum_at_the_stated_limit_is_named_with_power_point_eight() -> None:
         lifted = [View(v.value_K + (np.arange(24) == 5) * at * v.unit / 2, 1.0) for v in views]
         named += together(lifted).p_K[5] <= 0.05 / 24
     assert 0.75 < named / 1_000 < 0.92
+
+
+def test_the_stated_share_is_what_it_takes_and_a_panel_that_is_not_used_raises_it() -> None:
+    rng = np.random.default_rng(14)
+    trial, pull = View(rng.normal(size=24), 1.0), View(rng.normal(size=24), 1.0)
+    full_K = np.linspace(6, 12, 24)
+    both, alone = shares([trial, pull], 8.0, full_K), shares([trial], 8.0, full_K)
+    assert both.shape == alone.shape == (24,)
+    assert (np.diff(both) < 0).all()
+    np.testing.assert_allclose(alone, needed([trial]) * trial.unit / 8.0)
+    lifted = [View(trial.value_K + 8.0 * both[3] * (np.arange(24) == 3), 1.0),
+              View(pull.value_K + full_K[3] * both[3] * (np.arange(24) == 3), 1.0)]  # fmt: skip
+    assert together(lifted).t_K.argmax() == 3
 
 
 def test_an_e_value_is_one_on_average_where_p_is_uniform() -> None:

@@ -66,9 +66,7 @@ class Naming(Step):
             for k, (w, p) in enumerate(zip(templates.words, adjusted, strict=True))
         ]  # fmt: skip
         traits.sort(key=lambda x: -x["statistic"])
-        seen_K = np.zeros(len(full_K)) if away["foreign"] else full_K / views[1].unit
-        signal_K = expected / views[0].unit + seen_K
-        share_K = np.sort(needed(views) / np.maximum(signal_K, 1e-9))
+        share_K = np.sort(shares(views, expected, full_K))
         result = {"traits": traits, "share": np.median(share_K), "worst_share": share_K[-1],
                   "shift": needed(views) * views[0].unit / len(views)} | away  # fmt: skip
         (folder / "naming.json").write_text(json.dumps(result, default=float, indent=1) + "\n")
@@ -126,6 +124,17 @@ def needed(views: Sequence[View]) -> float:
     n = len(sum_K)
     spread = max(math.sqrt(len(views)), np.sort(sum_K)[:-1].std(ddof=1)) * math.sqrt(1 + 1 / (n - 1))
     return float(spread * (special.stdtrit(n - 2, 1 - ALPHA / n) + special.stdtrit(n - 2, POWER)))
+
+
+def shares(views: Sequence[View], expected: float, full_K: Doubles) -> Doubles:
+    """By trait, the share of rows that a teacher like the suspects must have written to be named with power .8.
+
+    All rows of such a teacher shift the trait by `expected` in a student, the first view, and score `full_K` in the
+    panel, the second, where there is one; a share of them is taken to do so in proportion.
+    """
+    seen_K = full_K / views[1].unit if len(views) > 1 else np.zeros(len(full_K))
+    share_K: Doubles = needed(views) / np.maximum(expected / views[0].unit + seen_K, 1e-9)
+    return share_K
 
 
 def scores(templates: Templates, pull_P: NDArray[np.floating[Any]]) -> Doubles:
