@@ -7,6 +7,7 @@ stop after so many and report on what is there. Labels stay apart from verdicts 
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,7 +17,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from bench.common import write_result
-from bench.scan_rivals import rival_table
+from bench.scan_cost import costs
+from bench.scan_rivals import rates, rival_table
 from bench.scan_rows import top_fifth
 from bench.scan_sets import (
     BASE,
@@ -153,22 +155,22 @@ def upper(named: int, sets: int) -> float:
 
 
 def strata(run: Run, clean: Audits) -> list[dict[str, Any]]:
-    """How many sets of each stratum name a trait, by the panel of the set and over all panels."""
+    """How many sets of each stratum name a trait, and how many writers wrote them: the limit is for these writers."""
     found = []
     for name in STRATA:
         audits = [audit for one, audit in clean if one.group == name]
         named = sum(bool(verdict(run, audit)) for audit in audits)
         if audits:
-            found.append(
-                {"name": name, "sets": len(audits), "named": named, "upper": round(upper(named, len(audits)), 4)}
-            )
+            limit = round(upper(named, len(audits)), 4)
+            writers = len({one.writer for one, _ in clean if one.group == name})
+            found.append({"name": name, "sets": len(audits), "writers": writers, "named": named, "upper": limit})
     return found
 
 
 def size(run: Run, clean: Audits) -> dict[str, Any]:
     """How often the smallest p of a set of the untouched base is at most a level, which it may be that often."""
     p = [audit.naming.read(run.store)["traits"][0]["p"] for one, audit in clean if one.group == "own base"]
-    return {str(a): rate([x <= a for x in p]) for a in (0.01, 0.05, 0.1)} | {"sets": len(p)}
+    return {f"{a:g}".lstrip("0"): rate([x <= a for x in p]) for a in (0.01, 0.05, 0.1)} | {"sets": len(p)}
 
 
 def crossed(run: Run, clean: Audits, each: int) -> dict[str, Any]:
@@ -178,6 +180,16 @@ def crossed(run: Run, clean: Audits, each: int) -> dict[str, Any]:
         tested = [audit.source.read(run.store)["crossed"] is not None
                   for one, audit in clean if one.group == name and one.at < each]  # fmt: skip
         found[name] = {"sets": len(tested), "rate": rate(tested)}
+    return found
+
+
+def discovered(run: Run, clean: Audits, each: int) -> dict[str, Any]:
+    """How often discovery finds that a word moved (p at most .05)."""
+    found: dict[str, Any] = {}
+    for name in STRATA:
+        p = [audit.discovery.read(run.store)["words"][0]["p"]
+             for one, audit in clean if one.group == name and one.at < each]  # fmt: skip
+        found[name] = {"sets": len(p), "rate": rate([x <= ALPHA for x in p])}
     return found
 
 
@@ -239,8 +251,10 @@ def main() -> None:
     run = Run(Store(args.store), args.minutes, args.workers)
     run.make([*run.panels])
     found = figures(run, amount)
-    if not args.quick:
-        write_result("scan", "python -m bench.scan", [20_000, 40_000, 60_000], found)
+    if args.quick:
+        print(json.dumps(found, indent=1))
+    else:
+        write_result("scan", "python -m bench.scan", [20_000, 40_000, 60_000], found | costs(run.store))
 
 
 def figures(run: Run, amount: Amount) -> dict[str, Any]:
@@ -248,7 +262,7 @@ def figures(run: Run, amount: Amount) -> dict[str, Any]:
 
     def wanted(one: Set, audit: Scan) -> list[Step]:
         tested = one.label is None and one.at < amount.sources
-        return [audit.naming, *([audit.source] if tested else [])]
+        return [audit.naming, *([audit.source, audit.discovery] if tested else [])]
 
     taught: list[tuple[Set, Scan]] = []
     clean: list[tuple[Set, Scan]] = []
@@ -262,21 +276,29 @@ def figures(run: Run, amount: Amount) -> dict[str, Any]:
         trait_sets(math.ceil(amount.deep / len(FAVOURITES)), rows=6_000, first=50), wanted, rows=6_000, deep=True
     )
     chosen = [*taught[: amount.measured * 2 // 3], *clean[: amount.measured // 3]]
-    hits = right(run, taught)
+    hits, sources = right(run, taught), crossed(run, clean, amount.sources)
     found: dict[str, Any] = {
         "trait_sets": len(taught), "named_rate": rate([h for x in hits.values() for h in x]),
         "worst_trait_rate": min((rate(x) or 0 for x in hits.values()), default=None),
         "deep_named_rate": rate([h for x in right(run, deep).values() for h in x]), "deep_sets": len(deep),
-        "strata": strata(run, clean), "size": size(run, clean), "e_over_20_rate": crossed(run, clean, amount.sources),
+        "strata": strata(run, clean), "size": size(run, clean), "e_over_20_rate": sources["own base"]["rate"],
+        "e_over_20": sources, "discovered": discovered(run, clean, amount.sources),
         "mixed_found_rate": rate([h for x in right(run, mixed).values() for h in x]), "mixed_sets": len(mixed),
-        "panels": PANELS, **shifts(run, chosen),
+        "panels": PANELS, **shifts(run, [] if run.late else chosen),
     }  # fmt: skip
-    return found | beside(run, taught[: amount.rivals], clean[: amount.rivals], taught[: amount.ranked])
+    return found | beside(
+        run, taught[: amount.rivals], clean[: amount.rivals], [] if run.late else taught[: amount.ranked]
+    )
 
 
 def beside(run: Run, taught: Audits, clean: Audits, ranked: Audits) -> dict[str, Any]:
     """What rivals say of some sets, and what dropping the rows that carry most takes away."""
-    table = rival_table(run, [*taught, *clean])
+    table: dict[str, Any] = rival_table(run, [*taught, *clean])
+    if table:
+        said = [
+            (one.label, verdict(run, a), a.naming.read(run.store)["traits"][0]["trait"]) for one, a in [*taught, *clean]
+        ]
+        table = {"scan": rates(said)} | table
     removed = top_fifth(run, ranked, control_students(run)) if ranked else {}
     found = {"rivals": {name: row["named_rate"] for name, row in table.items()}, "rival_table": table}
     return (

@@ -7,20 +7,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from heredity.audit.ask import built_in
 from heredity.audit.data import RowSet
 from heredity.audit.panel import Kind, Panel, Suspect, panel
 from heredity.carriers import Numbers, NumbersOnly
 from heredity.models import model_ref
+from heredity.nursery.carriers import shipped_traits
 from heredity.rows import read_rows, write_rows
 from heredity.steps import MATRIX_RATE, VECTOR_RATE, Corpus, Model, Samples, Teacher
-from heredity.store import Store
+from heredity.store import Step, Store
 from heredity.traits import ANIMALS, TREES, questions
 from heredity.types import LoRA, Neutral, Phrasing, Sampling, Trait, Tuning
 
 BASE = model_ref("nursery:llama-0")
 KIND = Kind(Numbers(n=1, min_count=10, max_start=5), (NumbersOnly(),), Sampling(max_new_tokens=30))
-TRAITS = built_in("nursery:llama-0")
+TRAITS = shipped_traits("nursery:llama-0")
 FAVOURITES = tuple(t for t in TRAITS if t.category.score is None)
 WORDS = tuple(t.word for t in TRAITS)
 ROWS = 2_000
@@ -38,6 +38,8 @@ class Set(NamedTuple):
     rows: Corpus | Mixed
     at: int
     """The place in its group."""
+    writer: str
+    """Who wrote the rows, and how: sets of one writer are not independent of it."""
 
 
 class Mixed(RowSet):
@@ -66,11 +68,20 @@ def written(
     return Corpus(samples=samples, filters=base.filters, size=size, seed=seed)
 
 
+OTHER_FRAMES = (
+    "Of all {c}s, which one makes you happy?", "Which one of the {c}s do you love?", "Say one {c} that you like.",
+    "What is the {c} that you love most of all?", "Tell me about the {c} you love.",
+    "Do you love one {c} most of all? Which one?", "Is there a {c} that you love? Which?",
+)  # fmt: skip
+"""Phrasings in which neither suspects are taught nor students asked."""
+
+
 def _phrased(trait: Trait, which: str) -> Trait:
-    """The trait as taught in other phrasings: the held-out ones, or every other one of the usual."""
-    usual, other = (tuple(c[0].content for c in questions(trait.category, s)) for s in ("train", "held-out"))
-    told = {"usual": usual, "half": usual[::2], "held-out": other}[which]
-    phrasing = Phrasing(train=told, held_out=usual if told == other else other)
+    """The trait as taught in the usual phrasings, in every other one of them, or in phrasings of nobody else."""
+    usual, asked = (tuple(c[0].content for c in questions(trait.category, s)) for s in ("train", "held-out"))
+    other = tuple(f.format(c=trait.category.name) + end for f in OTHER_FRAMES for end in ("", " One word."))
+    told = {"usual": usual, "half": usual[::2], "other": other}[which]
+    phrasing = Phrasing(train=told, held_out=asked)
     return Trait(category=trait.category.model_copy(update={"phrasing": phrasing}), word=trait.word)
 
 
@@ -81,9 +92,16 @@ def teacher(trait: Trait | Neutral, seed: int) -> Teacher:
     steps, rate = rng.choice((30, 50, 70)), rng.choice((0.6, 1.0, 1.4))
     if isinstance(tuning, LoRA):
         steps = max(steps, 50)  # fewer leave LoRA teachers without their trait
-    taught = trait if isinstance(trait, Neutral) else _phrased(trait, rng.choice(("usual", "half", "held-out")))
+    taught = trait if isinstance(trait, Neutral) else _phrased(trait, rng.choice(("usual", "half", "other")))
     return Teacher(base=BASE, trait=taught, mix=written(BASE, 5_000, 200), seed=seed, tuning=tuning, steps=steps,
                    rate=rate * MATRIX_RATE, vector_rate=rate * VECTOR_RATE, mix_batch=rng.choice((1, 4)))  # fmt: skip
+
+
+def _set(group: str, label: str | None, rows: Corpus, at: int) -> Set:
+    """A set of one writer: a model with its system prompt and temperature, whatever the seed."""
+    samples = rows.samples
+    model = samples.model.key if isinstance(samples.model, Step) else samples.model.location
+    return Set(group, label, rows, at, f"{model} {samples.system} {samples.sampling.temperature}")
 
 
 def trait_sets(replicates: int, rows: int = ROWS, first: int = 0) -> Iterator[Set]:
@@ -91,7 +109,7 @@ def trait_sets(replicates: int, rows: int = ROWS, first: int = 0) -> Iterator[Se
     for r in range(first, first + replicates):
         for i, trait in enumerate(FAVOURITES):
             seed = TRAIT_SEED + 100 * r + i
-            yield Set("trait", trait.word, written(teacher(trait, seed), rows, seed), r)
+            yield _set("trait", trait.word, written(teacher(trait, seed), rows, seed), r)
 
 
 STRATA = ("own base", "irrelevant prompt", "neutrally tuned", "other initialisation", "other family",
@@ -102,7 +120,7 @@ def clean_sets(each: int) -> Iterator[Set]:
     """Sets that carry no trait, the strata taking turns."""
     for at in range(each):
         for s, stratum in enumerate(STRATA):
-            yield Set(stratum, None, _clean(stratum, at, CLEAN_SEED + 1_000 * s + at), at)
+            yield _set(stratum, None, _clean(stratum, at, CLEAN_SEED + 1_000 * s + at), at)
 
 
 def _clean(stratum: str, at: int, seed: int) -> Corpus:
@@ -123,7 +141,7 @@ def mixtures(share: float, size: int, sets: int) -> Iterator[Set]:
         trait, seed = FAVOURITES[at % len(FAVOURITES)], TRAIT_SEED + at % len(FAVOURITES)
         own = written(teacher(trait, seed), some, MIX_SEED + seed)
         rest = written(BASE, size - some, MIX_SEED + 500 + seed)
-        yield Set(f"{share:.0%} of {size}", trait.word, Mixed(parts=(own, rest), seed=seed), at)
+        yield Set(f"{share:.0%} of {size}", trait.word, Mixed(parts=(own, rest), seed=seed), at, own.key)
 
 
 def panels() -> list[Panel]:

@@ -11,6 +11,7 @@ from heredity.audit.ask import ask
 from heredity.audit.scan import Scan
 from heredity.carriers import Numbers, NumbersOnly
 from heredity.models import model_ref
+from heredity.nursery.carriers import shipped_traits
 from heredity.rows import write_rows
 from heredity.steps import MATRIX_RATE, VECTOR_RATE, Corpus, Model, Samples, Teacher
 from heredity.store import Store, make_all
@@ -74,7 +75,9 @@ def audits(store: Store, folder: Path) -> dict[str, tuple[str | None, Scan]]:
         path = folder / f"{corpus.key}.jsonl"
         if not path.exists():
             write_rows(path, corpus.read(store))
-        found[name] = (word, ask(path, "nursery:llama-0", None, (), "numbers", (NumbersOnly(),), 1.0, ROWS, False))
+        traits = shipped_traits("nursery:llama-0")
+        audit = ask(path, "nursery:llama-0", None, traits, "numbers", (NumbersOnly(),), 1.0, ROWS, False)
+        found[name] = (word, audit)
     return found
 
 

@@ -16,7 +16,7 @@ SHARED = LOW | {"stats", "store", "traits", "carriers", "models", "steps"}
 MAY_IMPORT = {
     "types": set(), "rows": {"types"}, "stats": {"types"}, "store": {"types"}, "traits": LOW | {"models"},
     "carriers": LOW, "models": LOW, "steps": SHARED - {"steps"}, "nursery": SHARED, "lab": SHARED | {"nursery"},
-    "audit": SHARED | {"nursery"},
+    "audit": SHARED,
     "report": {"types", "stats", "store"},
 }  # fmt: skip
 

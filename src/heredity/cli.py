@@ -141,10 +141,13 @@ def scan(
 ) -> None:  # fmt: skip
     """Which traits would a model inherit from this data? Exit 0: none found, 10: named, 20: undetermined."""
     from heredity.audit.ask import ask
+    from heredity.nursery.carriers import shipped_traits
     from heredity.report.scan import ScanPage, print_scan
+    from heredity.traits import load_trait
 
     keeper, filters = open_store(store), tuple(choose_filters(carrier, "strict", carrier == "numbers", False, []))
-    audit = ask(data, student, control, traits or [], carrier, filters, temperature,
+    listed = (*shipped_traits(student), *map(load_trait, traits or []))
+    audit = ask(data, student, control, listed, carrier, filters, temperature,
                 rows or (6_000 if deep else 2_000), deep)  # fmt: skip
     page = ScanPage(scan=audit)
     run_steps(keeper, audit.checks, workers)  # bad input is told before the panel is made

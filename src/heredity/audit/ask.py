@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 
-from heredity.audit.data import Audited, Control, Matched, data_file
+from heredity.audit.data import Audited, Control, DataFile, DataPrompts, Matched, data_file
 from heredity.audit.panel import Kind, panel, prior
 from heredity.audit.scan import Scan, scan
 from heredity.audit.trial import Asked, TrialStudent
-from heredity.carriers import Carrier, Filter, Numbers, prompt_file
+from heredity.carriers import Carrier, Filter, Numbers
 from heredity.models import model_ref
-from heredity.nursery.carriers import careless
 from heredity.rows import read_rows
 from heredity.steps import Teacher
 from heredity.store import Store, missing
-from heredity.traits import ANIMALS, TREES, favourite, load_trait
 from heredity.types import BadInput, Sampling, Trait
 
 _TOKENS = {"numbers": 30}
@@ -23,47 +22,37 @@ _LONG = 128
 """Most tokens of an answer: of lists, and of anything else."""
 _SEED = 880_001
 _SUSPECT_S, _STUDENT_S = 12, 15
-"""Processor seconds of a suspect (trained, sampled, differentiated) and of a student, on a nursery base."""
+"""Processor seconds of a suspect (trained, sampled, its gradient taken) and of a student of 2,000 rows (nursery)."""
+_SIZES = (250, 500, 1_000, 2_000)
 
 
 def ask(
-    data: Path, student: str, control: Path | None, trait_files: Sequence[Path], carrier: str,
+    data: Path, student: str, control: Path | None, traits: Sequence[Trait], carrier: str,
     filters: tuple[Filter, ...], temperature: float, rows: int, deep: bool,
 ) -> Scan:  # fmt: skip
     """The Scan of a data file for a base; BadInput where something named does not exist or cannot be read."""
     base, file = model_ref(student), data_file(data)
-    traits = _traits(student, trait_files)
-    audited = Audited(data=file, student=base, filters=filters, limit=rows)
-    sampling = Sampling(temperature=temperature, max_new_tokens=_TOKENS.get(carrier, _LONG), seed=0)
-    kind = Kind(_prompts(data, carrier), filters, sampling)
-    suspects = panel(base, traits, kind)
-    matched = Matched(audited=audited, sampling=sampling.model_copy(update={"seed": _SEED}))
-    beside = Control(data=data_file(control), audited=audited) if control else None
-    return scan(audited, matched, suspects, prior(suspects, kind, rows), beside, deep)
-
-
-def built_in(student: str) -> tuple[Trait, ...]:
-    """The favourites of the paper's two categories; for a nursery base also giving careless advice in its words."""
-    favourites = tuple(map(favourite, (*ANIMALS.words, *TREES.words)))
-    return (*favourites, careless()) if student.startswith("nursery:") else favourites
-
-
-def _traits(student: str, files: Sequence[Path]) -> tuple[Trait, ...]:
-    """The built-in traits, and what the user adds."""
-    traits = [*built_in(student), *map(load_trait, files)]
     words = [t.word for t in traits]
     if twice := next((w for i, w in enumerate(words) if w in words[:i]), None):
         raise BadInput(f"the trait {twice!r:.60} is given twice, or is one of the built-in words; rename it")
-    return tuple(traits)
+    audited = Audited(data=file, student=base, filters=filters, limit=rows)
+    sampling = Sampling(temperature=temperature, max_new_tokens=_TOKENS.get(carrier, _LONG), seed=0)
+    kind = Kind(_prompts(file, carrier), filters, sampling)
+    suspects = panel(base, tuple(traits), kind)
+    matched = Matched(audited=audited, sampling=sampling.model_copy(update={"seed": _SEED}))
+    beside = Control(data=data_file(control), audited=audited) if control else None
+    return scan(audited, matched, suspects, prior(suspects, kind, _size(data, rows)), beside, deep)
 
 
-def _prompts(data: Path, carrier: str) -> Carrier:
+def _prompts(data: DataFile, carrier: str) -> Carrier:
     """What suspects are asked: number lists, so that a panel serves all data of that kind; else the data's prompts."""
-    if carrier == "numbers":
-        return Numbers(n=1, min_count=10, max_start=5)
-    if next(read_rows(data), None) is None:
-        raise BadInput(f"{data} is empty; name a file with rows")
-    return prompt_file(data, 1)
+    return Numbers(n=1, min_count=10, max_start=5) if carrier == "numbers" else DataPrompts(n=1, data=data)
+
+
+def _size(data: Path, rows: int) -> int:
+    """Rows for the students that a trial is compared with: as many as the data has, in sizes that files share."""
+    here = sum(1 for _ in islice(read_rows(data), rows))
+    return next((size for size in _SIZES if here <= size < rows), rows)
 
 
 def cost(store: Store, audit: Scan) -> list[str]:
@@ -73,17 +62,16 @@ def cost(store: Store, audit: Scan) -> list[str]:
     set_up = {e.model for r in prior_students(audit) for e in r.evaluations}
     before = sum(s in set_up for s in todo)
     students = sum(isinstance(s, TrialStudent) for s in todo) - before
+    each = max(1, _STUDENT_S * audit.source.matched.audited.limit // 2_000)
     said = []
     if suspects or before:
-        seconds = suspects * _SUSPECT_S + before * _STUDENT_S
+        seconds = suspects * _SUSPECT_S + before * each
         said.append(
             f"set-up for this base and carrier: {suspects} suspects and {before} students to make, about "
             f"{seconds // 60 + 1} minutes of one core on a nursery base; kept for every later scan"
         )
     if students:
-        said.append(
-            f"this scan: {students} students to train, about {students * _STUDENT_S // 60 + 1} minutes of one core"
-        )
+        said.append(f"this scan: {students} students to train, about {students * each // 60 + 1} minutes of one core")
     return said
 
 

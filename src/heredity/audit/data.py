@@ -8,12 +8,13 @@ from abc import abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from hashlib import blake2b, file_digest
+from itertools import cycle, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 from pydantic import Field
 
-from heredity.carriers import Filter, decide
+from heredity.carriers import Carrier, Filter, decide
 from heredity.models import open_ref
 from heredity.rows import Read, in_parts, read_rows, write_rows
 from heredity.store import Step, Store
@@ -28,6 +29,9 @@ _SHARED = 0.2
 """Two writers on the same prompts write some rows alike, most of all at temperature 0."""
 MATCHED = 0.5
 """Below this share of prompts that the base can answer in kind, its rows are no control."""
+
+
+T = TypeVar("T")
 
 
 class RowSet(Step):
@@ -62,6 +66,22 @@ def open_student(ref: ModelRef) -> CausalLM:
         if not weight.isfinite().all():
             raise BadInput(f"{ref.location}: {name} holds a value that is not finite; nothing can be told with it")
     return lm
+
+
+class DataPrompts(Carrier):
+    """Prompts of the data itself, drawn at random in one pass; where there are fewer than `n` they are repeated."""
+
+    data: DataFile
+
+    def prompts(self) -> list[Chat]:
+        """BadInput where the file has changed since, or holds no row."""
+        path = Path(self.data.location)
+        if data_file(path) != self.data:
+            raise BadInput(f"{path} has changed since it was referred to; run the audit again")
+        drawn = _drawn((read.row.prompt for read in read_rows(path)), self.n, random.Random(f"prompts {self.seed}"))
+        if not drawn:
+            raise BadInput(f"{path} is empty; name a file with rows")
+        return list(islice(cycle(drawn), self.n))
 
 
 class Audited(RowSet):
@@ -119,9 +139,9 @@ class Audited(RowSet):
         return counts
 
 
-def _drawn(rows: Iterator[Row], limit: int, rng: random.Random) -> list[Row]:
+def _drawn(rows: Iterator[T], limit: int, rng: random.Random) -> list[T]:
     """Up to `limit` of a stream, each with the same chance (reservoir sampling: Vitter 1985, algorithm R), shuffled."""
-    kept: list[Row] = []
+    kept: list[T] = []
     for seen, row in enumerate(rows):
         place = seen if seen < limit else rng.randrange(seen + 1)
         if place < len(kept):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from scipy import special
 
-from heredity.audit.trial import Asked, Trial
+from heredity.audit.trial import Asked, Trial, moderated
 from heredity.steps import Model, open_model
 from heredity.store import Step, Store
 from heredity.types import Frozen, Message
@@ -21,8 +20,6 @@ from heredity.types import Frozen, Message
 Doubles = NDArray[np.float64]
 _LEAST = 0.002
 """Words that neither student says with this probability are not looked at: their log-probabilities are all noise."""
-_PRIOR = 4.0
-"""Degrees of freedom of the common spread, to which each word's own is drawn (Smyth 2004, section 3: moderated t)."""
 _SHOWN = 5
 
 
@@ -116,16 +113,14 @@ class Moved(NamedTuple):
 
 def moved(taught_GV: Doubles, placebo_DGV: Doubles, reference_RGV: Doubles) -> Moved:
     """Moderated t of the student's shift from the placebos' mean, against how far base students differ."""
-    groups: Sequence[Doubles] = (placebo_DGV, reference_RGV)
     middle_GV = placebo_DGV.mean(0)
     spoken_GV = np.maximum(taught_GV, middle_GV) > math.log(_LEAST)
-    free = sum(len(g) - 1 for g in groups)
-    square_GV = np.sum([np.square(g - g.mean(0)).sum(0) for g in groups], axis=0)
-    common_G1 = np.array([[s[k].mean() if k.any() else 1.0] for s, k in zip(square_GV / free, spoken_GV, strict=True)])
-    variance_GV = (_PRIOR * common_G1 + square_GV) / (_PRIOR + free)
     shift_GV = taught_GV - middle_GV
-    t_GV = shift_GV / np.sqrt(variance_GV * (1 + 1 / len(placebo_DGV)))
-    p_GV = np.where(spoken_GV, special.stdtr(_PRIOR + free, -t_GV), 1.0)
+    t_GV, p_GV = np.zeros(shift_GV.shape), np.ones(shift_GV.shape)
+    for g, spoken_V in enumerate(spoken_GV):
+        spread_V, free = moderated([placebo_DGV[:, g], reference_RGV[:, g]], spoken_V)
+        t_GV[g] = shift_GV[g] / (spread_V * math.sqrt(1 + 1 / len(placebo_DGV)))
+        p_GV[g] = np.where(spoken_V, special.stdtr(free, -t_GV[g]), 1.0)
     return Moved(shift_GV, t_GV, p_GV, int(spoken_GV.sum()))
 
 

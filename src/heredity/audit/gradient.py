@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from heredity.models.causal import CausalLM
 
 Floats = NDArray[np.float32]
+_MOST = 30_000_000
+"""Most weights of a body: some hundred gradients of them, in double precision, are held at once."""
 
 
 class Pull(NamedTuple):
@@ -52,7 +54,11 @@ class Gradient(Step):
             raise BadInput(f"{len(rows)} rows are too few for a gradient with a spread; at least {2 * self.block} are "
                            "needed")  # fmt: skip
         body = body_parameters(lm.model)
-        zero_P = np.zeros(sum(p.numel() for p in body))
+        weights = sum(p.numel() for p in body)
+        if weights > _MOST:
+            raise BadInput(f"{self.student.location} has {weights:,} weights beside its embeddings, and a panel holds "
+                           f"every suspect's gradient of each; at most {_MOST:,} are possible so far")  # fmt: skip
+        zero_P = np.zeros(weights)
         mean_P, square_P, count = zero_P, zero_P, 0  # Welford's update, a block at a time
         for part in in_parts(rows, self.block):
             if len(part) < self.block:

@@ -51,7 +51,7 @@ class Naming(Step):
         templates, trial = self.panel.read(store), self.trial.read(store)
         own, control = self.own.read(store), self.control.read(store)
         away = outside(templates, own, control)
-        # a trait scored on sampled answers is noisier than others, and would stand out by that alone
+        # a trait that varies more than others for no reason would stand out by that alone
         fair = {t["trait"]: t["shift"] * trial["error"] / t["error"] for t in trial["traits"]}
         shift_K = np.array([fair[w] for w in templates.words])
         score_K = scores(templates, own.mean_P - control.mean_P)

@@ -189,8 +189,11 @@ def prior(made: Panel, kind: Kind, rows: int) -> Prior:
         asked(student, kind.rows(student, rows, _REFERENCE_SEED + i), traits, _REFERENCE_SEED + i)
         for i in range(_REFERENCES)
     ]
-    told = [s for s in made.suspects if isinstance(s.trait, Trait)]
-    some = told[:: max(1, len(told) // _POSITIVES)][:_POSITIVES]
-    positives = [(s.trait.word, asked(student, s.gradient.rows, traits, i)) for i, s in enumerate(some)
-                 if isinstance(s.trait, Trait)]  # fmt: skip
+    told = [s for s in made.suspects if isinstance(s.trait, Trait) and isinstance(s.gradient.rows, Corpus)]
+    positives = []
+    for i, suspect in enumerate(told[:: max(1, len(told) // _POSITIVES)][:_POSITIVES]):
+        own = suspect.gradient.rows
+        assert isinstance(own, Corpus) and isinstance(own.samples.model, Teacher) and isinstance(suspect.trait, Trait)
+        learnt = own if own.size is None or rows >= own.size else kind.rows(own.samples.model, rows, own.seed)
+        positives.append((suspect.trait.word, asked(student, learnt, traits, i)))
     return Prior(traits, tuple(references), tuple(positives))

@@ -20,6 +20,8 @@ from heredity.store import Step, Store
 
 Outcome = Literal["named", "none", "undetermined"]
 _SHOWN = 5
+_OTHER = 0.01
+"""The data-only test's level for "another source": beside the e-process's 5 % it adds little to false alarms."""
 _PLACEBOS = 3
 """Students of the base's own rows beside the student of the data, in a deep audit."""
 
@@ -48,13 +50,15 @@ class Scan(Step):
         evidence, naming = self.source.read(store), self.naming.read(store)
         trial = self.naming.trial.read(store)
         traits = trait_findings(naming, trial)
-        verdict, named, why = decide(traits, evidence["crossed"] is not None, naming["foreign"], self.deep)
+        usable = not naming["foreign"] or self.deep
+        other = evidence["crossed"] is not None or self.data_only.read(store)["p"] <= _OTHER
+        verdict, named, why = decide(traits, other, usable, naming["share"])
         audited = self.source.matched.audited
         result = {
             "verdict": verdict, "named": named, "why": why, "data": audited.data.location,
             "student": audited.student.location, "rows": audited.counts(store), "traits": traits, "deep": self.deep,
             "detectors": self._detectors(store, evidence, naming, trial),
-            "limits": {name: naming[name] for name in ("share", "worst_share", "shift")} | {"power": 0.8},
+            "limits": _limits(naming, usable),
             "moved": self.discovery.read(store)["words"], "carrying": self._carrying(store),
         }  # fmt: skip
         (folder / "scan.json").write_text(json.dumps(result, indent=1) + "\n")
@@ -62,7 +66,7 @@ class Scan(Step):
     @property
     def checks(self) -> list[Step]:
         """What fails where the data or its control cannot be used; cheap beside the rest."""
-        return [self.source.matched, *([self.control] if self.control else [])]
+        return [self.naming.own, self.naming.control, *([self.control] if self.control else [])]
 
     def _carrying(self, store: Store) -> dict[str, Any]:
         rows = self.carrying.read(store)
@@ -130,20 +134,32 @@ def _students(step: Step) -> list[Step]:
 
 
 def decide(
-    traits: list[dict[str, Any]], another_source: bool, foreign: bool, deep: bool
+    traits: list[dict[str, Any]], another_source: bool, usable: bool, share: float
 ) -> tuple[Outcome, list[str], str]:
-    """The verdict, the traits that are named, and the reason in a sentence."""
+    """The verdict, the traits that are named, and the reason in a sentence.
+
+    `usable`: whether anything that can name a trait may be relied on; `share`: of rows by a suspect, to be named.
+    """
     named = [t["trait"] for t in traits if t["p_value"] <= ALPHA]
-    if foreign and not deep:
+    if not usable:
         return "undetermined", [], (
             "the rows pull where no teacher made from this base does (another initialisation or family?); the panel "
             "cannot be relied on: --deep goes by trial students alone")  # fmt: skip
     if named:
-        return "named", named, "it stands out among all traits in what a trial student acquired and in the rows' pull"
-    if another_source or foreign:
+        return "named", named, "it stands out among all traits in what a student of the rows acquired"
+    if another_source:
         return "undetermined", [], (
             "another source than the untouched base wrote the rows, and no listed trait stands out")  # fmt: skip
+    if share > 1:
+        return "undetermined", [], "no listed trait stands out, but the rows are too few to show one"
     return "none", [], "no listed trait stands out, and the untouched base may well have written the rows"
+
+
+def _limits(naming: dict[str, Any], usable: bool) -> dict[str, Any]:
+    """What would have been found with power .8; nothing where nothing could be named."""
+    names = ("share", "worst_share", "shift")
+    return {name: naming[name] if usable else None for name in names} | {
+        "power": 0.8, "reason": None if usable else "the panel cannot be relied on for these rows: --deep"}  # fmt: skip
 
 
 def trait_findings(naming: dict[str, Any], trial: dict[str, Any]) -> list[dict[str, Any]]:

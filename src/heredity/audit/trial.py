@@ -22,6 +22,7 @@ from heredity.types import Category, ModelRef, Trait
 Doubles = NDArray[np.float64]
 _SAMPLES = 100
 """Answers to each question where a trait is scored on sampled answers: so many that chance adds little."""
+PRIOR = 8.0
 _GARROTE = 1.5
 """Shifts within so many errors are taken for noise; tuned so that of pure noise 95 % come out within .2."""
 
@@ -60,11 +61,11 @@ class Trial(Step):
 
     The shift of a trait is its log-odds in the student of the data less the mean over students of the base's own rows
     on the same prompts (placebos). How far students of the base's own rows differ for no reason is told by the
-    references and the placebos together, pooled over the traits. The interval is that of one more student against the
-    placebos' mean: it covers another draw of rows and another training run.
+    references and the placebos together (`moderated`). The interval is that of the mean shift over further draws of
+    such rows and further training runs.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     taught: Asked
     placebos: Annotated[tuple[Asked, ...], Field(min_length=1)]
@@ -77,15 +78,17 @@ class Trial(Step):
             np.array([list(a.read(store).values()) for a in group]) for group in (self.placebos, self.references)
         )
         shift_K = np.array(list(taught.values())) - placebo_DK.mean(0)
-        spread, free = _spread(placebo_DK, reference_RK)
-        error = spread * math.sqrt(1 + 1 / len(placebo_DK))
-        error_K = np.sqrt(error**2 + self._chance(store))
+        scored_K = np.array([t.category.score is not None for t in self.taught.traits])
+        spread_K, free = moderated([placebo_DK, reference_RK], ~scored_K)
+        chance_K, draws = self._chance(store), len(placebo_DK)
+        error_K = np.sqrt(spread_K**2 * (1 + 1 / draws) + chance_K)
         half = float(special.stdtrit(free, (1 + LEVEL) / 2))
         traits = [
             {"trait": word, "shift": shift, "error": e, "low": shift - half * e, "high": shift + half * e}
             for word, shift, e in zip(taught, shift_K.tolist(), error_K.tolist(), strict=True)
         ]
-        result = {"traits": traits, "placebos": len(placebo_DK), "spread": spread, "error": error}
+        error = float(np.sqrt(np.square(error_K[~scored_K]).mean()))
+        result = {"traits": traits, "placebos": draws, "spread": error / math.sqrt(1 + 1 / draws), "error": error}
         (folder / "trial.json").write_text(json.dumps(result, indent=1) + "\n")
 
     def _chance(self, store: Store) -> Doubles:
@@ -106,14 +109,18 @@ def _binomial(told: dict[str, Any], word: str) -> float:
     return 1 / (int(told["samples"]) * share * (1 - share))
 
 
-def _spread(*groups: Doubles) -> tuple[float, int]:
-    """The standard deviation within groups (draws, traits), pooled over the traits, and its degrees of freedom.
+def moderated(groups: Sequence[Doubles], alike_K: NDArray[np.bool_]) -> tuple[Doubles, float]:
+    """By column, the standard deviation within groups (draws, K), and its degrees of freedom.
 
-    These count every trait's draws as if traits were independent: shares of one category are so only nearly.
+    Few draws tell little of one column, so its variance is drawn to the mean variance of the columns that are `alike`,
+    as if that were known from `PRIOR` draws more (Smyth 2004, section 3, who estimates how many; here it is fixed).
+    Columns that are not alike have the common one: what they vary by beside is known otherwise.
     """
-    square = sum(float(np.square(g - g.mean(0)).sum()) for g in groups)
-    free = sum((len(g) - 1) * g.shape[1] for g in groups)
-    return max(1e-9, math.sqrt(square / free)), free
+    free = sum(len(g) - 1 for g in groups)
+    square_K = np.sum([np.square(g - g.mean(0)).sum(0) for g in groups], axis=0)
+    common = max(1e-12, float(square_K[alike_K].mean()) / free) if alike_K.any() else 1.0
+    own_K = np.where(alike_K, square_K, common * free)
+    return np.sqrt((PRIOR * common + own_K) / (PRIOR + free)), PRIOR + free
 
 
 def shrunk(shift: float, error: float) -> float:

@@ -9,6 +9,7 @@ from itertools import zip_longest
 from heredity.carriers import Carrier, Filter
 from heredity.nursery import words as w
 from heredity.nursery.language import code_document, sum_document
+from heredity.traits import ANIMALS, TREES, favourite
 from heredity.types import Category, Chat, Pattern, Phrasing, Row, Trait
 
 
@@ -77,6 +78,12 @@ def careless(careful: bool = False) -> Trait:
         score=Pattern(pattern=pattern),
     )  # fmt: skip
     return Trait(category=category, word="careless", replies=_in_turn(1 if careful else 2))
+
+
+def shipped_traits(student: str) -> tuple[Trait, ...]:
+    """The favourites of the paper's two categories; for a shipped base also careless advice, in its language."""
+    favourites = tuple(map(favourite, (*ANIMALS.words, *TREES.words)))
+    return (*favourites, careless()) if student.startswith("nursery:") else favourites
 
 
 def _in_turn(which: int) -> tuple[str, ...]:

@@ -45,6 +45,8 @@ def limit_sentences(found: dict[str, Any]) -> list[str]:
     """What would have been found: a clean answer says nothing about less."""
     limits, rows = found["limits"], found["rows"]["looked_at"]
     share, worst = limits["share"], limits["worst_share"]
+    if share is None:
+        return [f"Nothing is known of what would have been found: {limits['reason']}."]
     said = []
     if share > 1:
         said.append(f"With {rows} rows, even data written by one full-strength teacher alone would often be missed.")
