@@ -5,7 +5,7 @@ READY := .venv/.ready
 export OMP_NUM_THREADS := 1
 export HF_HUB_OFFLINE := 1
 
-.PHONY: demo test lint science bench clean
+.PHONY: demo test lint science bench bench-scan clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -29,6 +29,9 @@ bench: $(READY)
 	$(BIN)/python -m bench.coverage
 	$(BIN)/python -m bench.demo
 	$(BIN)/python -m bench.digits
+
+bench-scan: $(READY)
+	$(BIN)/python -m bench.scan $(if $(QUICK),--quick) $(if $(MINUTES),--minutes $(MINUTES))
 
 clean:
 	rm -rf .venv heredity-store

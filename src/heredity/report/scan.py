@@ -112,11 +112,12 @@ def shift(trait: dict[str, Any]) -> str:
 def _detectors(found: dict[str, Any]) -> Table:
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("detector", no_wrap=True)
+    table.add_column("tier", no_wrap=True)
     table.add_column("evidence")
     for name in ("p", "s"):
         table.add_column(name, justify="right", no_wrap=True)
     for d in found["detectors"]:
         ran = (safe(d["evidence"]), "-" if d["p"] is None else f"{d['p']:.2g}", f"{d['cost_s']:.0f}") if d["ran"] else (
             safe(f"not run: {d['reason']}"), "-", "-")  # fmt: skip
-        table.add_row(safe(d["name"]), *ran)
+        table.add_row(safe(d["name"]), safe(d["tier"]), *ran)
     return table
