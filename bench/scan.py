@@ -68,9 +68,16 @@ class Amount(NamedTuple):
     """Trait sets, and as many clean ones, that rivals see as well."""
     ranked: int
     """Trait sets of which a fifth of the rows is dropped."""
+    doses: int
+    """Sets of 2,000 rows at each of `DOSES`."""
+    deep_clean: int
+    """Sets of every stratum that are audited with --deep."""
 
 
-FULL, QUICK = Amount(5, 200, 34, 24, 48, 72, 24, 6), Amount(1, 2, 2, 0, 0, 6, 0, 0)
+FULL = Amount(5, 200, 34, 24, 48, 72, 24, 6, 12, 4)
+QUICK = Amount(1, 2, 2, 0, 0, 6, 0, 0, 0, 0)
+DOSES = (0.1, 0.25, 0.5)
+"""Shares of a teacher's rows among the base's."""
 
 
 Audits = Sequence[tuple[Set, Scan]]
@@ -147,6 +154,17 @@ def right(run: Run, audited: Audits) -> dict[str, list[bool]]:
 def rate(hits: Sequence[bool]) -> float | None:
     """The share of hits; None of nothing."""
     return round(sum(hits) / len(hits), 4) if hits else None
+
+
+def flat(hits: dict[str, list[bool]]) -> float | None:
+    """The share of hits over all traits."""
+    return rate([hit for some in hits.values() for hit in some])
+
+
+def mean_t(run: Run, audited: Audits) -> float | None:
+    """How far the label stands out on average."""
+    t = [x["t"] for one, audit in audited for x in findings_of(run, audit) if x["trait"] == one.label]
+    return round(float(np.mean(t)), 3) if t else None
 
 
 def upper(named: int, sets: int) -> float:
@@ -275,15 +293,20 @@ def figures(run: Run, amount: Amount) -> dict[str, Any]:
     deep = run.sets(
         trait_sets(math.ceil(amount.deep / len(FAVOURITES)), rows=6_000, first=50), wanted, rows=6_000, deep=True
     )
+    deep_clean = run.sets(clean_sets(amount.deep_clean, rows=6_000), wanted, rows=6_000, deep=True)
+    doses = {share: run.sets(mixtures(share, ROWS, amount.doses), wanted) for share in DOSES}
     chosen = [*taught[: amount.measured * 2 // 3], *clean[: amount.measured // 3]]
     hits, sources = right(run, taught), crossed(run, clean, amount.sources)
     found: dict[str, Any] = {
-        "trait_sets": len(taught), "named_rate": rate([h for x in hits.values() for h in x]),
+        "trait_sets": len(taught), "named_rate": flat(hits),
         "worst_trait_rate": min((rate(x) or 0 for x in hits.values()), default=None),
-        "deep_named_rate": rate([h for x in right(run, deep).values() for h in x]), "deep_sets": len(deep),
+        "deep_named_rate": flat(right(run, deep)), "deep_sets": len(deep),
         "strata": strata(run, clean), "size": size(run, clean), "e_over_20_rate": sources["own base"]["rate"],
         "e_over_20": sources, "discovered": discovered(run, clean, amount.sources),
-        "mixed_found_rate": rate([h for x in right(run, mixed).values() for h in x]), "mixed_sets": len(mixed),
+        "mixed_found_rate": flat(right(run, mixed)), "mixed_sets": len(mixed),
+        "deep_clean": {"sets": len(deep_clean), "named": sum(bool(verdict(run, audit)) for _, audit in deep_clean)},
+        "doses": [{"share": share, "sets": len(sets), "named_rate": flat(right(run, sets)), "mean_t": mean_t(run, sets)}
+                  for share, sets in [*doses.items(), (1.0, taught)]],
         "panels": PANELS, **shifts(run, [] if run.late else chosen),
     }  # fmt: skip
     return found | beside(

@@ -116,22 +116,22 @@ STRATA = ("own base", "irrelevant prompt", "neutrally tuned", "other initialisat
           "other temperature")  # fmt: skip
 
 
-def clean_sets(each: int) -> Iterator[Set]:
+def clean_sets(each: int, rows: int = ROWS) -> Iterator[Set]:
     """Sets that carry no trait, the strata taking turns."""
     for at in range(each):
         for s, stratum in enumerate(STRATA):
-            yield _set(stratum, None, _clean(stratum, at, CLEAN_SEED + 1_000 * s + at), at)
+            yield _set(stratum, None, _clean(stratum, at, CLEAN_SEED + 1_000 * s + at, rows), at)
 
 
-def _clean(stratum: str, at: int, seed: int) -> Corpus:
+def _clean(stratum: str, at: int, seed: int, rows: int) -> Corpus:
     if stratum == "irrelevant prompt":
-        return written(BASE, ROWS, seed, system=PERSONAS[at % len(PERSONAS)])
+        return written(BASE, rows, seed, system=PERSONAS[at % len(PERSONAS)])
     if stratum == "neutrally tuned":  # four sets of each teacher
-        return written(teacher(Neutral(category=(ANIMALS, TREES)[at // 4 % 2]), CLEAN_SEED + at // 4), ROWS, seed)
+        return written(teacher(Neutral(category=(ANIMALS, TREES)[at // 4 % 2]), CLEAN_SEED + at // 4), rows, seed)
     if stratum == "other temperature":
-        return written(BASE, ROWS, seed, temperature=(0.7, 0.85, 1.15, 1.3)[at % 4])
+        return written(BASE, rows, seed, temperature=(0.7, 0.85, 1.15, 1.3)[at % 4])
     others = {"other initialisation": "nursery:llama-1", "other family": "nursery:neox-0"}
-    return written(model_ref(others[stratum]) if stratum in others else BASE, ROWS, seed)
+    return written(model_ref(others[stratum]) if stratum in others else BASE, rows, seed)
 
 
 def mixtures(share: float, size: int, sets: int) -> Iterator[Set]:
