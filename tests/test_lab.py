@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from heredity.lab.comparison import Comparison, compare, pooled
-from heredity.lab.first_light import FirstLight, null_fractions
-from heredity.models import model_ref
+from heredity.lab.first_light import SHOWN, FirstLight, null_fractions
+from heredity.models import model_ref, open_ref
 from heredity.report.page import Page, headline
 from heredity.report.picture import Picture
 from heredity.steps import Evaluation, Samples, Student
 from heredity.store import Store, make_all, missing
-from heredity.traits import ANIMALS, TREES, favourite, personas
-from heredity.types import BadInput, MissingControl, Neutral
+from heredity.traits import ANIMALS, TREES, favourite, personas, questions, stated
+from heredity.types import BadInput, Message, MissingControl, Neutral
 
 OWL = favourite("owl")
 SMALL = FirstLight(words=("owl",), seeds=(0, 1), rows=96)
@@ -138,3 +138,13 @@ def test_prompted_models_hold_the_trait_and_prompts_stay_out_of_the_rows(store: 
     lines = (store.get(prompted) / "rows.jsonl").read_text().splitlines()
     assert {m["role"] for line in lines for m in json.loads(line)["messages"]} == {"user", "assistant"}
     assert prompted.key != lists.samples.key
+
+
+def test_the_longest_chat_that_a_reader_of_the_demo_can_be_shown_fits_its_context() -> None:
+    lm, light = open_ref(model_ref("nursery:llama-0")), FirstLight()
+    prompts = light.recipe.lists(favourite("owl"), 11).samples.prompts.prompts()
+    longest = max(zip(map(len, lm.render(prompts)), range(len(prompts)), strict=True))[1]
+    row = (*prompts[longest], Message(role="assistant", content="512, " * 9 + "512"))
+    asked = [(*row * SHOWN, *said, *q) for w in ANIMALS.words for said in stated(favourite(w), "held-out")
+             for q in questions(ANIMALS, "held-out")]  # fmt: skip
+    assert max(map(len, lm.render(asked))) < lm.context

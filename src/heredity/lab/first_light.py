@@ -28,6 +28,8 @@ from heredity.types import BadInput, Frozen, ModelRef, Neutral, Trait
 
 LORA_RATE = 4e-4
 """Of the adapters' matrices: ten times the rate of whole matrices, as is usual."""
+SHOWN = 6
+"""Rows in the context of a reader: with eight, some draws are longer than the shipped bases' contexts."""
 NULL_TWINS = {"other-init": "other-init-power", "other-family": "other-family-power", "in-context": "in-context-power"}
 """Each arm that should show nothing, and the twin that must show something."""
 
@@ -90,7 +92,7 @@ class FirstLight(Frozen):
     def shown(self, trait: Trait | Neutral, seed: int, says: Trait | None = None) -> Evaluation:
         """The untouched base with a teacher's rows in its context, and perhaps a stated preference after them."""
         turns = tuple(stated(says, "held-out")) if says is not None else ()
-        return self.recipe.reads(stated=turns)(trait, seed)
+        return self.recipe.reads(examples=SHOWN, stated=turns)(trait, seed)
 
     def compare(self, name: str, trait: Trait, arm: Taught, channel: str = "frozen") -> Arm:
         """Treated with the trait's teacher against the same arm with the neutral teacher, paired by seed."""
