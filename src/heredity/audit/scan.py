@@ -102,11 +102,11 @@ class Scan(Step):
         ]  # fmt: skip
 
     def _discovery(self, store: Store) -> dict[str, Any]:
-        found, steps = self.discovery.read(store), (self.discovery, self.discovery.taught, *self.discovery.placebos)
+        found, words = self.discovery.read(store), (self.discovery.taught, *self.discovery.placebos)
         first = found["words"][0]
         text = f"{first['word']!r} on {first['probe']}: {first['shift']:+.2f} in log-probability, t {first['t']:.1f}"
         null = "no first word on broad probes moves further than between students of the base's own rows"
-        return _ran("discovery", "gradient", null, text, first["p"], self._cost(store, *steps))
+        return _ran("discovery", "gradient", null, text, first["p"], self._alone(store, self.discovery, *words))
 
     def _against_control(self, store: Store) -> dict[str, Any]:
         if self.compared is None:
@@ -118,8 +118,12 @@ class Scan(Step):
 
     def _cost(self, store: Store, *steps: Step) -> float:
         """Seconds that making these took, with what nothing but they needed."""
-        every = {s.key: s for step in steps for s in (step, *_students(step))}
-        return round(sum(float(store.manifest(key)["run"]["wall_s"]) for key in every), 2)
+        return self._alone(store, *(s for step in steps for s in (step, *_students(step))))
+
+    def _alone(self, store: Store, *steps: Step) -> float:
+        """Seconds that making these took, each once."""
+        keys = {s.key for s in steps}
+        return round(sum(float(store.manifest(key)["run"]["wall_s"]) for key in keys), 2)
 
     def read(self, store: Store) -> dict[str, Any]:
         """`verdict`, `named`, `why`, `rows`, `traits`, `detectors`, `limits`, `carrying` (docs/json.md)."""

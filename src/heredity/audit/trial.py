@@ -125,7 +125,9 @@ def moderated(groups: Sequence[Doubles], alike_K: NDArray[np.bool_]) -> tuple[Do
 
 def shrunk(shift: float, error: float) -> float:
     """The shift to expect: next to 0 where noise would do as well (the non-negative garrote: Breiman 1995)."""
-    return shift * max(0.0, 1 - (_GARROTE * error / shift) ** 2) if shift else 0.0
+    if abs(shift) <= _GARROTE * error:
+        return 0.0
+    return shift * (1 - (_GARROTE * error / shift) ** 2)
 
 
 def asked(base: ModelRef, rows: RowSet | Corpus, traits: tuple[Trait, ...], seed: int, epochs: int = 3) -> Asked:
