@@ -1,9 +1,9 @@
 """Tests of whether two models come from one initialisation: pure functions on similarities of hidden units.
 
 The null of all of them: the two models come from independent random initialisations, in which hidden units of a layer
-(and the directions of the residual stream) are exchangeable, and training treats them alike. Then labelling the units of
-one model anew changes nothing in the law of the pair, whatever both were trained on (Zhu, Ahmed, Kuditipudi, Liang,
-ICML 2025, arXiv:2502.12292, section 3). `C` is always a matrix of similarities of units, (units of A, units of B).
+(and the directions of the residual stream) are exchangeable, and training treats them alike. Then labelling the units
+of one model anew changes nothing in the law of the pair, whatever both were trained on (Zhu, Ahmed, Kuditipudi, Liang,
+ICML 2025, arXiv:2502.12292, section 3). `C_UV` is always a matrix of similarities of units, (units of A, units of B).
 """
 
 from __future__ import annotations
@@ -35,18 +35,26 @@ def unit_vectors(rows_UD: NDArray[np.float32]) -> Array:
 
 
 def similarities(A: Sequence[Array], B: Sequence[Array]) -> Array:
-    """C: the cosines of all pairs of units, averaged over the matrices that these units index."""
-    out: Array = sum(a @ b.T for a, b in zip(A, B, strict=True)) / len(A)
+    """C_UV: the cosines of all pairs of units, averaged over the matrices that these units index."""
+    total = A[0] @ B[0].T
+    for a, b in zip(A[1:], B[1:], strict=True):
+        total += a @ b.T
+    out: Array = total / len(A)
     return out
 
 
-def shifts(C: Array, rng: Generator) -> NDArray[np.int64]:
+def _doubly_centred(C_UV: Array) -> Array:
+    out: Array = C_UV - C_UV.mean(axis=1, keepdims=True) - C_UV.mean(axis=0, keepdims=True) + C_UV.mean()
+    return out
+
+
+def shifts(C_UV: Array, rng: Generator) -> NDArray[np.int64]:
     """How many units of A are nearest to the unit of B whose number is theirs plus s, for each s (modulo the units).
 
     The entry at 0 counts fixed points. Ties are broken at random.
     """
-    nearest = (C + 1e-9 * rng.random(C.shape)).argmax(axis=1)
-    return np.bincount((nearest - np.arange(len(C))) % len(C), minlength=len(C))
+    nearest = (C_UV + 1e-9 * rng.random(C_UV.shape)).argmax(axis=1)
+    return np.bincount((nearest - np.arange(len(C_UV))) % len(C_UV), minlength=len(C_UV))
 
 
 def fixed_point_bound(found: Sequence[int]) -> float:
@@ -69,7 +77,7 @@ def placebo(counts: Sequence[NDArray[np.int64]]) -> int:
     It is small where the order of units is arbitrary. Units that were sorted, or repeat in blocks, raise it.
     """
     smallest = min(map(len, counts))
-    return int(sum(c[1:smallest] for c in counts).max(initial=0))
+    return int(np.sum([c[1:smallest] for c in counts], axis=0).max(initial=0))
 
 
 def monte_carlo(observed: float, draw: Draw, rng: Generator, draws: int = DRAWS, stop: int = STOP) -> float:
@@ -86,26 +94,25 @@ def monte_carlo(observed: float, draw: Draw, rng: Generator, draws: int = DRAWS,
 
 
 def trace_test(layers: Sequence[Array], rng: Generator, draws: int = DRAWS) -> tuple[float, float]:
-    """The sum of the diagonals of C, in standard deviations under the null, and its exact Monte-Carlo p.
+    """The sum of the diagonals of C_UV, in standard deviations under the null, and its exact Monte-Carlo p.
 
     Mean m mean(C) and variance ||C~||^2 / (m-1) of a trace under permutations, C~ doubly centred (Hoeffding 1951). The
     most sensitive test per row: it finds relations far too weak for a single unit to be recognised.
     """
-    observed = sum(float(np.trace(C)) for C in layers)
+    observed = sum(float(np.trace(C_UV)) for C_UV in layers)
 
     def draw(rng: Generator) -> float:
-        return sum(float(C[np.arange(len(C)), rng.permutation(len(C))].sum()) for C in layers)
+        return sum(float(C_UV[np.arange(len(C_UV)), rng.permutation(len(C_UV))].sum()) for C_UV in layers)
 
-    mean = sum(len(C) * C.mean() for C in layers)
+    mean = sum(len(C_UV) * C_UV.mean() for C_UV in layers)
     return float((observed - mean) / (spread(layers) or math.inf)), monte_carlo(observed, draw, rng, draws)
 
 
 def spread(layers: Sequence[Array]) -> float:
     """The standard deviation of the summed traces under permutations of the labels (Hoeffding 1951)."""
     total = 0.0
-    for C in layers:
-        centred = C - C.mean(axis=1, keepdims=True) - C.mean(axis=0, keepdims=True) + C.mean()
-        total += float((centred**2).sum()) / max(1, len(C) - 1)
+    for C_UV in layers:
+        total += float((_doubly_centred(C_UV) ** 2).sum()) / max(1, len(C_UV) - 1)
     return math.sqrt(total)
 
 
@@ -141,9 +148,9 @@ def gram_test(
 
 def _gram(parts: Sequence[Array]) -> Array:
     """Cosines between a model's own units, doubly centred, without the diagonal (which is 1 in every model)."""
-    K: Array = sum(p @ p.T for p in parts) / len(parts)
-    np.fill_diagonal(K, 0.0)
-    centred: Array = K - K.mean(axis=1, keepdims=True) - K.mean(axis=0, keepdims=True) + K.mean()
+    K_UU = similarities(parts, parts)
+    np.fill_diagonal(K_UU, 0.0)
+    centred = _doubly_centred(K_UU)
     np.fill_diagonal(centred, 0.0)
     return centred
 
@@ -161,7 +168,7 @@ def matched_test(
 
     def score(order: NDArray[np.int64]) -> float:
         found = (similarities(a, [p[:, order] for p in b]) for a, b in zip(A, B, strict=True))
-        return sum(float(C.max(axis=1).sum()) for C in found)
+        return sum(float(C_UV.max(axis=1).sum()) for C_UV in found)
 
     observed = score(np.arange(width))
     return observed / units, monte_carlo(observed, lambda rng: score(rng.permutation(width)), rng, draws)
@@ -188,14 +195,14 @@ def order_test(layers: Sequence[Array], rng: Generator, draws: int = 1_999) -> t
     """
 
     steps = np.arange(1, min(map(len, layers)))
-    ready = [(C, len(C) * C.mean(), spread([C]) or 1.0) for C in layers]
+    ready = [(C_UV, len(C_UV) * C_UV.mean(), spread([C_UV]) or 1.0) for C_UV in layers]
 
     def largest(relabel: Callable[[int], NDArray[np.int64]]) -> float:
         total = np.zeros(len(steps))
-        for C, mean, size in ready:
-            order = relabel(len(C))
-            beside = order[(np.arange(len(C))[:, None] + steps) % len(C)]
-            total += (C[order[:, None], beside].sum(axis=0) - mean) / size
+        for C_UV, mean, size in ready:
+            order = relabel(len(C_UV))
+            beside = order[(np.arange(len(C_UV))[:, None] + steps) % len(C_UV)]
+            total += (C_UV[order[:, None], beside].sum(axis=0) - mean) / size
         return float(total.max(initial=0.0))
 
     observed = largest(np.arange)
@@ -206,4 +213,4 @@ def order_test(layers: Sequence[Array], rng: Generator, draws: int = 1_999) -> t
 
 def mean_cosine(layers: Sequence[Array]) -> float:
     """The mean cosine of the units of the same number, over all layers."""
-    return float(np.mean(np.concatenate([np.diag(C) for C in layers])))
+    return float(np.mean(np.concatenate([np.diag(C_UV) for C_UV in layers])))

@@ -35,8 +35,8 @@ TESTS = ("fixed points", "trace", "Gram", "matched")
 ASSUMPTIONS = (
     "hidden units (and, for the matched test, directions of the residual stream) were initialised alike and trained "
     "alike, in at least one of the models; then p holds whatever the models were trained on",
-    "related means one initialisation: one is trained from the other, or both from a third, or both began from one seed; "
-    "it does not say which, nor how much of a trait would cross",
+    "related means one initialisation: one is trained from the other, or both from a third, or both began from one "
+    "seed; it does not say which, nor how much of a trait would cross",
     "a model that was only trained on the other's outputs, from a start of its own, counts as unrelated",
     "silence is not proof: units that were put into another order and turned at once are found by none of these tests",
 )
@@ -215,7 +215,7 @@ def _in_place(view: _View, rng: Generator) -> _Evidence:
         skipped = {name: Outcome(name=name, reason=why) for name in TESTS}
         return _Evidence(skipped, (), [], 0, math.nan)
     similar = [relation.similarities(a, b) for a, b in zip(view.A, view.B, strict=True)]
-    counts = [relation.shifts(C, rng) for C in similar]
+    counts = [relation.shifts(C_UV, rng) for C_UV in similar]
     fixed = [int(c[0]) for c in counts]
     _, order_p = relation.order_test(similar, rng)
     most, total = relation.placebo(counts), sum(fixed)
@@ -230,9 +230,9 @@ def _in_place(view: _View, rng: Generator) -> _Evidence:
     for name in TESTS[2:]:
         outcomes[name] = Outcome(name=name, reason="not needed: the first rows decide")
     found = tuple(
-        LayerFound(a=x, b=y, units=len(C), fixed=f, log10_p=relation.fixed_point_bound([f]) / math.log(10),
-                   cosine=relation.mean_cosine([C]))
-        for (x, y), C, f in zip(view.numbers, similar, fixed, strict=True)
+        LayerFound(a=x, b=y, units=len(C_UV), fixed=f, log10_p=relation.fixed_point_bound([f]) / math.log(10),
+                   cosine=relation.mean_cosine([C_UV]))
+        for (x, y), C_UV, f in zip(view.numbers, similar, fixed, strict=True)
     )  # fmt: skip
     return _Evidence(outcomes, found, similar, most, order_p)
 
@@ -262,12 +262,12 @@ def _other_depth(view: _View, count_A: int, count_B: int, rng: Generator) -> _Ev
     found = []
     for (x, y), a, b in zip(view.numbers, view.A, view.B, strict=True):
         if a[0].shape[1] == b[0].shape[1]:
-            C = relation.similarities(a, b)
-            counts = relation.shifts(C, rng)
+            C_UV = relation.similarities(a, b)
+            counts = relation.shifts(C_UV, rng)
             fixed, most = int(counts[0]), relation.placebo([counts])
             log10_p = relation.fixed_point_bound([fixed]) / math.log(10) if fixed >= 4 * most else 0.0
-            found.append(LayerFound(a=x, b=y, units=len(C), fixed=fixed, log10_p=log10_p,
-                                    cosine=relation.mean_cosine([C])))  # fmt: skip
+            found.append(LayerFound(a=x, b=y, units=len(C_UV), fixed=fixed, log10_p=log10_p,
+                                    cosine=relation.mean_cosine([C_UV])))  # fmt: skip
     if found:
         best = min(found, key=lambda f: f.log10_p)
         log10_p = min(0.0, best.log10_p + math.log10(len(found)))
@@ -287,7 +287,7 @@ def judge(tests: Sequence[Outcome], similar: Sequence[Array]) -> tuple[Verdict, 
     if best and log10_p <= math.log10(SILENT):
         reasons.append(f"{best.name} says something, and not enough (p {10**log10_p:.3g} of all tests together)")
     power = relation.trace_power(similar, COSINE, ALPHA / len(TESTS)) if similar else math.nan
-    if not power >= POWER and not math.isnan(power):
+    if similar and not power >= POWER:
         reasons.append(f"too few units: a mean cosine of {COSINE} would be found with power {power:.2f} only")
     if reasons:
         return "undetermined", "; ".join(reasons), log10_p

@@ -274,17 +274,21 @@ def _json(path: Path, text: bytes) -> Any:
 
 def _entry(path: Path, name: str, said: Any, first: int) -> Entry:
     """One tensor as the header describes it, where the description holds together."""
-    fields = said if isinstance(said, dict) else {}
-    dtype, shape, ends = (fields.get(k) for k in ("dtype", "shape", "data_offsets"))
-    if set(fields) != {"dtype", "shape", "data_offsets"} or not (_whole(shape) and _whole(ends) and len(ends) == 2):
+    fields: dict[str, Any] = said if isinstance(said, dict) else {}
+    if set(fields) != {"dtype", "shape", "data_offsets"} or not (_whole(fields["shape"]) and _ends(fields)):
         raise BadInput(f"{path}: {name!r:.80} needs a dtype, a shape, and two data_offsets that are whole numbers")
+    dtype, shape, (start, end) = fields["dtype"], fields["shape"], fields["data_offsets"]
     if not isinstance(dtype, str) or dtype not in _BITS:
         raise BadInput(f"{path}: {name!r:.80} has the unknown type {dtype!r:.40}")
-    if len(shape) > 16 or (math.prod(shape) * _BITS[dtype]) != 8 * (ends[1] - ends[0]):
+    if len(shape) > 16 or math.prod(shape) * _BITS[dtype] != 8 * (end - start):
         raise BadInput(f"{path}: {name!r:.80} of type {dtype} and shape {shape!r:.60} does not have the size of its "
-                       f"data_offsets {ends!r:.60}")  # fmt: skip
-    return Entry(path, dtype, tuple(shape), first + ends[0])
+                       f"data_offsets, {start} to {end}")  # fmt: skip
+    return Entry(path, dtype, tuple(shape), first + start)
 
 
 def _whole(values: Any) -> bool:
     return isinstance(values, list) and all(type(v) is int and 0 <= v < 2**63 for v in values)
+
+
+def _ends(fields: dict[str, Any]) -> bool:
+    return _whole(fields["data_offsets"]) and len(fields["data_offsets"]) == 2

@@ -53,11 +53,11 @@ def _sentences(found: dict[str, Any]) -> list[str]:
     fixed = sum(x["fixed"] for x in found["layers"])
     said = [f"read {found['rows_read']:,} rows, {found['bytes_read'] / 1e6:.1f} MB, in {found['seconds']:.2f} s"]
     if not math.isnan(found["placebo_p"]):
-        said.append(f"placebo: shifted labels find {found['placebo_max']} fixed points at most, where the true ones find "
-                    f"{fixed}; p {found['placebo_p']:.2g} that the units' order means nothing")  # fmt: skip
+        said.append(f"placebo: shifted labels find {found['placebo_max']} fixed points at most, the true ones {fixed}; "
+                    f"p {found['placebo_p']:.2g} where the units' order means nothing")  # fmt: skip
     if not math.isnan(found["matched_share"]):
         said.append(f"matched units: {found['matched_share']:.1%} of them are placed alike by two of their matrices")
     if not math.isnan(found["detectable"]):
-        said.append(f"a mean cosine of {found['detectable']:.3f} would have been found with power .99 where units stand "
-                    "in place; turned or reordered units only from a far larger one")  # fmt: skip
+        said.append(f"a mean cosine of {found['detectable']:.3f} would have been found with power .99 where units "
+                    "stand in place; turned or reordered units only from a far larger one")  # fmt: skip
     return said
