@@ -134,7 +134,7 @@ def test_exact_p_values_stop_early_and_have_a_least_value() -> None:
 
 
 def test_sorted_units_are_caught() -> None:
-    """Independent models whose units were sorted along a direction that both have: place says much, and means nought."""
+    """Independent models whose units were sorted along a shared direction: place says much and means nothing."""
     rng = np.random.default_rng(5)
     A, B = (
         [relation.unit_vectors((np.sort(rng.normal(size=96))[:, None] * np.ones(64) + rng.normal(size=(96, 64)))
