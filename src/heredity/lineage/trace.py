@@ -217,7 +217,7 @@ def _in_place(view: _View, rng: Generator) -> _Evidence:
     similar = [relation.similarities(a, b) for a, b in zip(view.A, view.B, strict=True)]
     counts = [relation.shifts(C_UV, rng) for C_UV in similar]
     fixed = [int(c[0]) for c in counts]
-    _, order_p = relation.order_test([C_UV[:ROWS, :ROWS] for C_UV in similar], rng)
+    _, order_p = relation.order_test(similar, rng)
     most, total = relation.placebo(counts), sum(fixed)
     void = "units stand in an order that means something (sorted, nested or repeated)" if order_p <= _ORDERED else None
     clear = total >= 20 and total >= 4 * most  # far more than any other shift finds: no mere order does that
@@ -252,8 +252,7 @@ def _every_test(view: _View, rng: Generator) -> _Evidence:
 
 
 def _score(view: _View) -> float:
-    small = view.smaller(ROWS, 4, 3)
-    return relation.matched_share(small.A, small.B) if view.comparable else math.nan
+    return relation.matched_share(view.A, view.B) if view.comparable else math.nan
 
 
 def _other_depth(view: _View, count_A: int, count_B: int, rng: Generator) -> _Evidence:
