@@ -160,6 +160,23 @@ def scan(
     raise typer.Exit({"none": 0, "named": 10, "undetermined": 20}[found["verdict"]])
 
 
+@app.command()
+def trace(
+    a: Annotated[str, typer.Argument(help="A model: nursery:NAME, or a Hugging Face folder.")],
+    b: Annotated[str, typer.Argument(help="Another model.")],
+    full: Annotated[bool, typer.Option("--full", help="More units of every layer, and every test.")] = False,
+    json_file: JsonOption = None,
+) -> None:
+    """Do two models share an initialisation? Exit 0: unrelated, 10: related, 20: undetermined."""
+    from heredity.lineage.trace import trace as compare
+    from heredity.report.trace import print_trace
+
+    found = compare(a, b, full).model_dump()
+    print_trace(found)
+    write_json(json_file, found)
+    raise typer.Exit({"unrelated": 0, "related": 10, "undetermined": 20}[found["verdict"]])
+
+
 @new.command("trait")
 def new_trait(
     name: Annotated[str, typer.Argument(help="The trait's word, for example moon.")], json_file: JsonOption = None

@@ -1,0 +1,1 @@
+"""How models and data are related: `trace` asks weights whether two models share an ancestor (docs/lineage.md)."""
