@@ -358,10 +358,11 @@ def test_wide_models_are_read_in_part_and_with_power(tmp_path: Path, monkeypatch
 
 def test_the_diagonal_is_that_of_all_units(tmp_path: Path) -> None:
     rng = np.random.default_rng(10)
-    a = [rng.normal(size=(40, 6)).astype(np.float32) for _ in range(3)]
-    b = [x + rng.normal(size=x.shape).astype(np.float32) for x in a]
+    a: list[NDArray[Any]] = [rng.normal(size=(40, 6)).astype(np.float32) for _ in range(3)]
+    b: list[NDArray[Any]] = [x + rng.normal(size=x.shape).astype(np.float32) for x in a]
+    c: list[NDArray[Any]] = [rng.normal(size=(40, 6)) for _ in range(3)]
     folders = [_folder(tmp_path / name, {f"layers.{i}.mlp.up_proj.weight": x for i, x in enumerate(side)})
-               for name, side in (("a", a), ("b", b), ("c", [rng.normal(size=x.shape) for x in a]))]  # fmt: skip
+               for name, side in (("a", a), ("b", b), ("c", c))]  # fmt: skip
     exact = [np.einsum("ud,ud->u", x, y) / np.linalg.norm(x, axis=1) / np.linalg.norm(y, axis=1)
              for x, y in zip(a, b, strict=True)]  # fmt: skip
     found = trace(str(folders[0]), str(folders[1]), full=True).diagonal
@@ -378,21 +379,22 @@ def test_the_diagonal_is_that_of_all_units(tmp_path: Path) -> None:
 
 
 def test_the_diagonal_in_blocks_is_the_diagonal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    source = [Weights(locate(f"nursery:{name}")) for name in ("llama-0", "llama-0b")]
-    pairs = list(zip(*map(layers, source), strict=True))
-    whole = diagonal(*source, pairs)
+    a, b = (Weights(locate(f"nursery:{name}")) for name in ("llama-0", "llama-0b"))
+    pairs = list(zip(layers(a), layers(b), strict=True))
+    whole = diagonal(a, b, pairs)
     monkeypatch.setattr("heredity.lineage.diagonal._BLOCK", 64 * 48)
-    parts = diagonal(*source, pairs)
+    parts = diagonal(a, b, pairs)
     assert whole is not None
     assert parts is not None
-    assert (parts.units, parts.cosine) == (256, pytest.approx(whole.cosine))
+    assert parts.units == 256
+    assert parts.cosine == pytest.approx(whole.cosine)
     huge = _changed(locate("nursery:llama-0"), tmp_path / "huge", lambda _, x: x * np.float32(3e20))
-    again = diagonal(Weights(huge), source[1], pairs)
+    again = diagonal(Weights(huge), b, pairs)
     assert again is not None
     assert again.cosine == pytest.approx(whole.cosine, abs=1e-5)
     bad = _changed(locate("nursery:llama-0"), tmp_path / "bad", lambda _, x: np.where(x == x.max(), np.inf, x))
     with pytest.raises(BadInput, match="not finite"):
-        diagonal(Weights(bad), source[1], pairs)
+        diagonal(Weights(bad), b, pairs)
 
 
 def test_the_verb_tells_scripts_and_people(tmp_path: Path) -> None:
@@ -614,41 +616,54 @@ def test_only_the_rows_that_are_needed_are_read(tmp_path: Path) -> None:
     assert found.rows_read == 2 * 8 * 256
 
 
-def _models() -> dict[str, Any]:
+def _models() -> dict[str, tuple[Any, str, bool, int]]:
+    """Models, the name of the matrix into the units, whether it is stored transposed, and how many a unit has."""
     import transformers as hf
 
-    small: dict[str, Any] = {"hidden_size": 8, "intermediate_size": 24, "num_hidden_layers": 2, "vocab_size": 16,
-                             "num_attention_heads": 2}  # fmt: skip
+    size: dict[str, Any] = {"vocab_size": 16, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
+    small = size | {"hidden_size": 8, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2}
     kv = small | {"num_key_value_heads": 2, "head_dim": 4}
+    short = size | {"n_embd": 8, "n_inner": 24, "n_layer": 2, "n_head": 2, "n_positions": 16}
+    opt = size | {"hidden_size": 8, "ffn_dim": 24, "num_hidden_layers": 2, "num_attention_heads": 2}
+    distil = size | {"dim": 8, "hidden_dim": 24, "n_layers": 2, "n_heads": 2}
+    up, four, dense = "layers.{}.mlp.up_proj", "{}.mlp.dense_h_to_4h", "encoder.layer.{}.intermediate.dense"
     return {
-        "Mistral": (hf.MistralForCausalLM(hf.MistralConfig(**kv)), "model.layers.{}.mlp.up_proj", False),
-        "Qwen": (hf.Qwen2Model(hf.Qwen2Config(**small, num_key_value_heads=2)), "layers.{}.mlp.up_proj", False),
-        "Gemma": (hf.Gemma2Model(hf.Gemma2Config(**kv)), "layers.{}.mlp.up_proj", False),
-        "NeoX": (hf.GPTNeoXModel(hf.GPTNeoXConfig(**small)), "layers.{}.mlp.dense_h_to_4h", False),
-        "BERT": (hf.BertModel(hf.BertConfig(**small)), "encoder.layer.{}.intermediate.dense", False),
-        "GPT-2": (
-            hf.GPT2Model(hf.GPT2Config(n_embd=8, n_layer=2, n_head=2, vocab_size=16, bos_token_id=1, eos_token_id=2)),
-            "h.{}.mlp.c_fc",
-            True,
-        ),
+        "Mistral": (hf.MistralForCausalLM(hf.MistralConfig(**kv)), f"model.{up}", False, 3),
+        "Qwen": (hf.Qwen2Model(hf.Qwen2Config(**small, num_key_value_heads=2)), up, False, 3),
+        "Qwen 3": (hf.Qwen3Model(hf.Qwen3Config(**kv)), up, False, 3),
+        "Gemma": (hf.Gemma2Model(hf.Gemma2Config(**kv)), up, False, 3),
+        "OLMo": (hf.Olmo2Model(hf.Olmo2Config(**small)), up, False, 3),
+        "Phi-3": (hf.Phi3Model(hf.Phi3Config(**small, num_key_value_heads=2)), "layers.{}.mlp.gate_up_proj", False, 3),
+        "NeoX": (hf.GPTNeoXModel(hf.GPTNeoXConfig(**small)), f"layers.{four}", False, 2),
+        "Falcon": (hf.FalconModel(hf.FalconConfig(**small, ffn_hidden_size=24)), f"h.{four}", False, 2),
+        "BLOOM": (hf.BloomModel(hf.BloomConfig(**size, hidden_size=8, n_layer=2, n_head=2)), f"h.{four}", False, 2),
+        "BERT": (hf.BertModel(hf.BertConfig(**small)), dense, False, 2),
+        "RoBERTa": (hf.RobertaModel(hf.RobertaConfig(**small)), dense, False, 2),
+        "GPT-2": (hf.GPT2Model(hf.GPT2Config(**short)), "h.{}.mlp.c_fc", True, 2),
+        "StarCoder": (hf.GPTBigCodeModel(hf.GPTBigCodeConfig(**short)), "h.{}.mlp.c_fc", False, 2),
+        "GPT-J": (hf.GPTJModel(hf.GPTJConfig(**short, rotary_dim=4)), "h.{}.mlp.fc_in", False, 2),
+        "Phi": (hf.PhiModel(hf.PhiConfig(**small)), "layers.{}.mlp.fc1", False, 2),
+        "OPT": (hf.OPTModel(hf.OPTConfig(**opt, word_embed_proj_dim=8)), "decoder.layers.{}.fc1", False, 2),
+        "DistilBERT": (hf.DistilBertModel(hf.DistilBertConfig(**distil)), "transformer.layer.{}.ffn.lin1", False, 2),
     }
 
 
 def test_the_layouts_of_families_as_transformers_saves_them(tmp_path: Path) -> None:
-    for family, (model, name, turned) in _models().items():
+    for family, (model, name, turned, matrices) in _models().items():
         model.save_pretrained(tmp_path / family, max_shard_size="3KB" if family == "Mistral" else "5GB")
         weights = Weights(tmp_path / family)
         found = layers(weights)
         assert [x.number for x in found] == [0, 1], family
         for layer in found:
             exact = model.get_submodule(name.format(layer.number)).weight.detach().numpy()
-            exact = exact.T if turned else exact
-            assert (layer.units, layer.width) == exact.shape
+            exact = exact.T if turned else exact[-layer.units :]  # up comes after the gate where they are one matrix
+            assert (layer.units, layer.width) == (32 if family == "BLOOM" else 24, 8)
             parts = unit_rows(weights, layer, 5, 3)
             assert np.array_equal(parts[0], exact[:5]), family
-            assert all(p.shape == (5, 8) for p in parts)
-            assert len(parts) == (3 if family in ("Mistral", "Qwen", "Gemma") else 2)
+            assert [p.shape for p in parts] == [(5, 8)] * matrices, family
     assert (tmp_path / "Mistral" / "model.safetensors.index.json").exists()
+    one, two = (str(tmp_path / name) for name in ("Phi-3", "GPT-2"))
+    assert trace(one, one, full=True).verdict == trace(two, two, full=True).verdict == "related"
 
 
 def test_a_header_lists_what_the_file_holds() -> None:

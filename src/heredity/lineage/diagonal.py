@@ -81,7 +81,7 @@ def _cosines(A: Weights, B: Weights, x: Layer, y: Layer) -> Iterator[tuple[Float
 def _with_lengths(weights: Weights, layer: Layer, count: int, first: int) -> tuple[Floats, Floats]:
     """Some units and their lengths; a unit that is nothing has the length inf. BadInput where a number is no number."""
     part = layer.parts[0]
-    rows = weights.take_unchecked(part.name, count, part.columns, first)
+    rows = weights.take_unchecked(part.name, count, part.columns, part.first + first)
     with np.errstate(over="ignore", invalid="ignore"):
         square = np.vecdot(rows, rows)
     if not np.isfinite(square).all():  # too large for a square, or no number

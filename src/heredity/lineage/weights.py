@@ -141,7 +141,8 @@ def _small_floats() -> Floats:
 def _decode(raw: bytes, dtype: str) -> Floats:
     """Little-endian numbers as float32, flat."""
     if dtype == "BF16":
-        return np.left_shift(np.frombuffer(raw, "<u2"), 16, dtype=np.uint32).view(np.float32)
+        upper: Floats = np.left_shift(np.frombuffer(raw, "<u2"), 16, dtype=np.uint32).view(np.float32)
+        return upper
     if dtype == "F8_E4M3":
         return _small_floats()[np.frombuffer(raw, np.uint8)]
     if dtype == "F8_E5M2":  # the upper half of a half-precision number
