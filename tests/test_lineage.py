@@ -590,6 +590,8 @@ def test_quantised_rows_without_meaning_are_refused(tmp_path: Path) -> None:
         "holds no scales": {NAME: i8, NAME + "_scale": np.ones((5, 5), np.float32)},
         "not finite": {NAME: np.full((4, 4), np.inf, np.float32)},
         "packed": {"layers.0.mlp.up_proj.qweight": i8}, "expected names": {"x.weight": i8},
+        "differ in width": {NAME: zero[:, :1], NAME.replace("0", "1"): np.ones((4, 3), np.float32)},
+        "expected two for each unit": {"layers.0.mlp.gate_up_proj.weight": i8[:3].astype(np.float32)},
         "expected a matrix": {NAME: i8[0]}, "does not fit": {NAME: i8, "layers.0.mlp.down_proj.weight": i8[:3]},
     }  # fmt: skip
     for message, tensors in cases.items():

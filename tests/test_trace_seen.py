@@ -131,6 +131,25 @@ def test_the_page_is_whole_and_safe(tmp_path: Path) -> None:
     assert "this pair" not in unknown
 
 
+def test_the_verb_writes_the_page_or_says_why_not(tmp_path: Path) -> None:
+    page = tmp_path / "t.html"
+    done = _run("trace", "nursery:llama-0", "nursery:llama-1", "--html", str(page))
+    assert done.returncode == 0
+    assert page.read_text().startswith("<!doctype html>")
+    wrong = _run("trace", "nursery:llama-0", "nursery:llama-1", "--html", str(tmp_path / "no" / "t.html"))
+    assert (wrong.returncode, wrong.stderr.count("\n")) == (2, 1)
+
+
+def test_the_relations_that_the_page_draws_are_those_of_the_shipped_bases() -> None:
+    names = {"llama-0", "llama-0b", "llama-1", "neox-0"}
+    drawn = {tuple(sorted((c.student, c.teacher))): c.cosine for c in CROSSED if {c.student, c.teacher} <= names}
+    assert len(drawn) == 4
+    for (a, b), cosine in drawn.items():
+        if a != b:
+            found = trace(f"nursery:{a}", f"nursery:{b}", full=True)
+            assert found.mean_cosine == pytest.approx(cosine, abs=0.001)
+
+
 def test_charts_show_the_numbers() -> None:
     layers = [{"a": i, "b": i, "units": 9, "fixed": 1, "log10_p": -10.0 * i, "cosine": 0.1 * i,
                "placebo_cosine": math.nan if i == 3 else 0.02} for i in range(100)]  # fmt: skip

@@ -57,6 +57,12 @@ def layers(weights: Weights) -> list[Layer]:
         where = next((e.path.parent for e in weights.entries.values()), "the model")
         raise BadInput(f"{where}: no layer's MLP was found; {why if packed else known}")
     most = max(stacks.values(), key=lambda found: (len(found), sum(x.units * x.width for x in found.values())))
+    widths = sorted({layer.width for layer in most.values()})
+    if len(widths) > 1:
+        where = next(iter(weights.entries.values())).path.parent
+        raise BadInput(
+            f"{where}: its layers differ in width ({widths[0]} to {widths[-1]}); expected one residual stream"
+        )
     return [most[number] for number in sorted(most)]
 
 
