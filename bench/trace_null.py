@@ -77,8 +77,8 @@ def _leaning(name: str, x: NDArray[Any]) -> NDArray[Any]:
     direction = np.random.default_rng(1).normal(size=rows.shape[1])
     size = np.linalg.norm(rows, axis=1, keepdims=True)
     place = np.linspace(-1.5, 1.5, len(rows))[:, None]
-    new = (rows + place * size * direction / np.linalg.norm(direction)).astype(np.float32)
-    return new.T if "down" in name else new
+    new: NDArray[Any] = (rows + place * size * direction / np.linalg.norm(direction)).astype(np.float32)
+    return np.transpose(new) if "down" in name else new
 
 
 def _nested(name: str, x: NDArray[Any]) -> NDArray[Any]:
@@ -87,10 +87,10 @@ def _nested(name: str, x: NDArray[Any]) -> NDArray[Any]:
         return x
     rows = x.T if "down" in name else x
     few = np.tile(rows[: len(rows) // 4], (4, 1))
-    new = (few + 0.1 * few.std() * np.random.default_rng([len(rows), *name.encode()]).normal(size=few.shape)).astype(
-        np.float32
-    )
-    return new.T if "down" in name else new
+    new: NDArray[Any] = (
+        few + 0.1 * few.std() * np.random.default_rng([len(rows), *name.encode()]).normal(size=few.shape)
+    ).astype(np.float32)
+    return np.transpose(new) if "down" in name else new
 
 
 def _by_norm(source: Path) -> Change:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from heredity.lineage.diagonal import diagonal
 from heredity.lineage.layouts import layers
-from heredity.lineage.weights import Weights
+from heredity.lineage.weights import Weights, read_header
 
 SHARDS, ROUNDS = 3, 5
 FULL_LAYERS = 4
@@ -96,7 +96,7 @@ def write_model(folder: Path, shape: Shape, seed: int, parent: int | None = None
 def _write_shard(
     path: Path, shard: dict[str, tuple[int, ...]], seed: int, parent: int | None, rows: int | None
 ) -> None:
-    header, at = {}, 0
+    header, at = dict[str, dict[str, Any]](), 0
     for name, size in shard.items():
         header[name] = {"dtype": "BF16", "shape": list(size), "data_offsets": [at, at + 2 * math.prod(size)]}
         at += 2 * math.prod(size)
@@ -119,12 +119,24 @@ def _fill(
     def drawn(of: int) -> NDArray[np.float32]:
         return np.random.default_rng([of, *name.encode()]).standard_normal(shape, dtype=np.float32) * np.float32(0.02)
 
-    values = bf16(drawn(seed) if parent is None else drawn(parent) + drawn(seed) / 2)
+    values = bf16(drawn(seed) if parent is None else drawn(parent) + drawn(seed) * np.float32(0.5))
     if columns:
         for row, part in enumerate(values):
             os.pwrite(file, part.tobytes(), at + row * wide * 2)
     else:
         os.pwrite(file, values.tobytes(), at)
+
+
+def reorder(folder: Path, seed: int) -> None:
+    """Puts the units of every layer of a written model into another order, all matrices alike."""
+    for path in folder.glob("*.safetensors"):
+        for name, entry in read_header(path).items():
+            if ".mlp." in name:
+                columns = "down_proj" in name
+                matrix = np.memmap(path, np.uint16, "r+", entry.start, entry.shape)
+                number = int(name.split(".")[2])
+                order = np.random.default_rng([seed, number]).permutation(entry.shape[1 if columns else 0])
+                matrix[:] = matrix[:, order] if columns else matrix[order]
 
 
 def timed(a: Path, b: Path) -> dict[str, Any]:
@@ -160,7 +172,10 @@ def cpu(work: Callable[[], object]) -> float:
 
 
 def full_read(folder: Path) -> dict[str, Any]:
-    """The rate of a whole diagonal beside that of merely reading and converting the same bytes, in the same blocks."""
+    """The rate of a whole diagonal beside that of merely reading and converting the same bytes, in the same blocks.
+
+    And, as whole matrices are at hand: a trace of the model against itself with all units reordered.
+    """
     shape = SEVEN_B._replace(depth=FULL_LAYERS)
     paths = [write_model(folder / f"full-{seed}", shape, seed, rows=SEVEN_B.hidden) for seed in (0, 1)]
     A, B = (Weights(path) for path in paths)
@@ -173,6 +188,10 @@ def full_read(folder: Path) -> dict[str, Any]:
                 for weights, layer in ((A, x), (B, y)):
                     weights.take_unchecked(layer.parts[0].name, min(step, x.units - first), False, first)
 
+    shutil.copytree(paths[0], folder / "full-reordered")
+    reorder(folder / "full-reordered", 3)
+    paths.append(folder / "full-reordered")
+    found = timed(paths[0], paths[2])
     rounds = [(cpu(merely), cpu(lambda: diagonal(A, B, pairs))) for _ in range(ROUNDS + 1)][1:]
     read = 2 * FULL_LAYERS * SEVEN_B.hidden * SEVEN_B.width * 2
     for path in paths:
@@ -180,6 +199,7 @@ def full_read(folder: Path) -> dict[str, Any]:
     return {
         "full_read_fraction": round(statistics.median(bare / ours for bare, ours in rounds), 3),
         "full_read_mb_per_s": round(read / 1e6 / statistics.median(ours for _, ours in rounds)),
+        "seven_b_wide_reordered": found,
     }
 
 

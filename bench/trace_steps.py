@@ -7,10 +7,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from heredity.models import ModelRef, locate, open_ref
+from heredity.models import locate, open_ref
 from heredity.steps import Model, open_model
 from heredity.store import Step, Store
-from heredity.types import Message, Tuning
+from heredity.types import Message, ModelRef, Tuning
 
 WIDTH, HIDDEN, STEPS, BATCH = 32, 96, 80, 12
 RATE = 4e-3
@@ -122,7 +122,7 @@ class TunedEncoder(Step):
                 for _ in range(2)
             )
             loss = torch.nn.functional.cross_entropy(one_BD @ two_BD.T / 0.05, torch.arange(len(ids_BT)))
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
             optimiser.zero_grad()
         (model.merge_and_unload() if self.lora else model).save_pretrained(folder)

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from bench.trace_fuzz import READERS, fuzz
 from bench.trace_null import clustered
-from bench.trace_pairs import pruned, reordered, rounded, turned
-from bench.trace_shapes import Shape, tensors, write_model
+from bench.trace_pairs import pruned, reordered, rounded, spoke, turned
+from bench.trace_shapes import Shape, reorder, tensors, write_model
 
 from heredity.lineage.layouts import layers
 from heredity.lineage.trace import trace
@@ -41,6 +41,14 @@ def test_written_models_are_models_and_are_related_as_said(tmp_path: Path) -> No
     assert {k: tuple(p.shape) for k, p in named.items()} == {k: v for shard in tensors(SMALL) for k, v in shard.items()}
     up = named["model.layers.3.mlp.up_proj.weight"].detach().float().numpy()
     assert np.array_equal(Weights(one).take("model.layers.3.mlp.up_proj.weight", 160), up)
+
+
+def test_a_reordered_model_is_found_by_its_matched_units(tmp_path: Path) -> None:
+    one, two = (write_model(tmp_path / name, SMALL, 0, rows=None) for name in ("one", "two"))
+    reorder(two, 1)
+    found = trace(str(one), str(two))
+    assert spoke(found) == ["matched"]
+    assert found.matched_share == 1
 
 
 def test_a_written_part_is_the_part_that_a_trace_reads(tmp_path: Path) -> None:
