@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import time
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -87,9 +88,8 @@ def _nested(name: str, x: NDArray[Any]) -> NDArray[Any]:
         return x
     rows = x.T if "down" in name else x
     few = np.tile(rows[: len(rows) // 4], (4, 1))
-    new: NDArray[Any] = (
-        few + 0.1 * few.std() * np.random.default_rng([len(rows), *name.encode()]).normal(size=few.shape)
-    ).astype(np.float32)
+    noise = np.random.default_rng(zlib.crc32(x.tobytes())).normal(size=few.shape)  # of this model alone
+    new: NDArray[Any] = (few + 0.1 * few.std() * noise).astype(np.float32)
     return np.transpose(new) if "down" in name else new
 
 
