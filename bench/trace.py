@@ -20,10 +20,10 @@ from bench.common import ROOT, write_result
 from bench.trace_fuzz import fuzz
 
 from heredity.carriers import Numbers
-from heredity.store import Store, make_all
+from heredity.store import Step, Store, make_all
 
 FUZZ, FUZZ_SEED, PROMPT_SEED = 240_000, 0, 70
-PARTS = ("pairs", "null", "behaviour", "speed", "fuzz")
+PARTS = ("speed", "fuzz", "pairs", "null", "behaviour")
 
 
 def pairs(store: Store, folder: Path, third_party: Path | None) -> dict[str, Any]:
@@ -50,9 +50,10 @@ def main() -> None:
     given = parser.parse_args()
     third_party: Path | None = given.third_party.resolve() if given.third_party else None
     store, last = Store(given.store), ROOT / "bench" / "results" / "trace.json"
-    needed = {"pairs": trace_pairs.trained(third_party), "null": list(trace_null.STRANGERS),
-              "behaviour": trace_pairs.trained(None)}  # fmt: skip
-    make_all(store, [step for part in given.only for step in needed.get(part, [])], workers=given.workers)
+    needed: dict[str, list[Step]] = {
+        "pairs": trace_pairs.trained(third_party), "null": list(trace_null.STRANGERS),
+        "behaviour": [trace_pairs.FULL, trace_pairs.LONG, *trace_pairs.CONTROLS],
+    }  # fmt: skip
     figures: dict[str, Any] = {}
     if set(given.only) != set(PARTS) and last.exists():
         kept = json.loads(last.read_text())
@@ -72,6 +73,7 @@ def main() -> None:
         }  # fmt: skip
         for part in given.only:
             print(f"{part} ...", file=sys.stderr, flush=True)
+            make_all(store, needed.get(part, []), workers=given.workers)
             figures |= run[part]()
             write_result("trace", "make bench-trace", [FUZZ_SEED, PROMPT_SEED, 900, 5_000], figures)
 

@@ -207,7 +207,7 @@ def by_behaviour(store: Store, chats: Any) -> list[dict[str, Any]]:
 
 def trained(third_party: Path | None) -> list[Step]:
     """The Steps behind the pairs."""
-    steps: list[Step] = [FULL, LORA, UNMERGED, LONG, *CONTROLS]
+    steps: list[Step] = [FULL, LORA, UNMERGED, LONG]
     if third_party is not None:
         where: dict[str, Any] = {"folder": str(third_party), "digest": model_ref(str(third_party)).digest}
         steps += [TunedEncoder(**where), TunedEncoder(**where, lora=True), FreshEncoder(**where, seed=1)]
