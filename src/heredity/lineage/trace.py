@@ -165,7 +165,7 @@ def open_weights(location: str) -> tuple[Weights, list[str]]:
 def trace(a: str, b: str, full: bool = False) -> Trace:
     """Whether the models at two locations are related. A few rows of each layer decide, or more where they do not.
 
-    `full` reads MORE_ROWS units of every layer and makes every test, whatever the first rows say.
+    `full` reads more units of every layer, makes every test, whatever the first rows say, and adds the diagonal.
     """
     started, rng = time.monotonic(), np.random.default_rng(0)
     (A, notes), (B, more) = open_weights(a), open_weights(b)
