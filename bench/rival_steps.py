@@ -232,7 +232,7 @@ def diverging(told: Sequence[Tokens]) -> list[Doubles]:
     likeliest_KN = np.stack([t.likeliest_N for t in told])
     flagged_KN = likeliest_KN & ~likeliest_KN.all(0)
     scale = (int(row_N[-1]) + 1) / len(row_N)
-    return [np.bincount(row_N, flagged_N) * scale for flagged_N in flagged_KN]
+    return [(np.bincount(row_N, flagged_N) * scale).astype(np.float64) for flagged_N in flagged_KN]
 
 
 def _less(sides: Iterable[Doubles]) -> Doubles:

@@ -79,8 +79,8 @@ def _made(store: Store, targets: list[Step], _: int | None) -> float:
 
 def _main(folder: Path, *args: str) -> Outcome:
     out, err, code = io.StringIO(), io.StringIO(), 0
-    page = () if "--html" in args else ("--html", str(folder / "scan.html"))
-    asked = ["heredity", "scan", *args, *page, "--store", str(folder / "store"), "--json", str(folder / "scan.json")]
+    shown = () if "--html" in args else ("--html", str(folder / "scan.html"))
+    asked = ["heredity", "scan", *args, *shown, "--store", str(folder / "store"), "--json", str(folder / "scan.json")]
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
         patch.setattr(sys, "argv", asked)
         try:
