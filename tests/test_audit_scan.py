@@ -99,7 +99,7 @@ def verb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Verb]:
         patch.setattr(cli, "run_steps", _made)
         patch.setattr(carriers, "shipped_traits", lambda student: tuple(map(favourite, WORDS)))
         patch.setattr(asking, "panel", partial(panels.panel, rows=100, seed=1, recipes=RECIPES))
-        patch.setattr(asking, "_SIZES", (ROWS,))
+        patch.setattr(asking, "_size", lambda data, rows: ROWS)
         patch.setattr(panels, "_REFERENCES", 2)
         patch.setattr(panels, "_POSITIVES", 1)
         patch.setattr(trial, "_SAMPLES", 6)
