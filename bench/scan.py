@@ -2,7 +2,7 @@
 
 `python -m bench.scan` from the root of a checkout (hours: it resumes), `--quick` for about 20 minutes, `--minutes M` to
 stop after so many and report on what is there. Labels stay apart from verdicts until every verdict is in.
-`--only careless`, `code` or `sums` audits a few sets of another kind (bench/scan_others.py) and reports them apart.
+`--only careless`, `pairs`, `code` or `sums` audits a few sets of another kind (bench/scan_others.py), reported apart.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import numpy as np
 from bench.common import write_result
 from bench.rival_steps import READ
 from bench.scan_cost import costs
-from bench.scan_others import KINDS, ONLY, Only, other_panels, other_sets
+from bench.scan_others import KINDS, ONLY, SEEDS, Only, other_panels, other_sets
 from bench.scan_rivals import rates, rival_table
 from bench.scan_rows import top_fifth
 from bench.scan_sets import (
@@ -43,6 +43,7 @@ from bench.scan_sets import (
 )  # fmt: skip
 from scipy import stats
 
+from heredity.audit.behind import Behind
 from heredity.audit.data import Audited, Matched, data_file
 from heredity.audit.panel import Kind, Panel, prior
 from heredity.audit.scan import Scan, scan, trait_findings
@@ -280,7 +281,8 @@ def main() -> None:
     parser.add_argument("--favourites", type=int, default=24, help="on the panel of --only code or sums")
     args = parser.parse_args()
     if args.only:
-        write_result(f"scan_{args.only}", shlex.join(["python", "-m", "bench.scan", *sys.argv[1:]]), [], others(args))
+        command = shlex.join(["python", "-m", "bench.scan", *sys.argv[1:]])
+        write_result(f"scan_{args.only}", command, [SEEDS[args.only]], others(args))
         return
     amount = (QUICK if args.quick else FULL)._replace(read=args.rival_rows)
     run = Run(Store(args.store), args.minutes, args.workers)
@@ -299,12 +301,14 @@ def others(args: argparse.Namespace) -> dict[str, Any]:
     run = Run(Store(args.store), args.minutes, args.workers, KINDS[only], made)
     traits = tuple(dict.fromkeys(s.trait for s in made[0].suspects if isinstance(s.trait, Trait)))
     run.make(run.panels)
-    audited = run.sets(other_sets(only, traits, args.sets), lambda _, audit: [audit.naming, audit.source])
+    wanted = other_sets(only, traits, args.sets)
+    audited = run.sets(wanted, lambda _, audit: [audit.naming, audit.source, Behind(naming=audit.naming)])
     found = [one_by_one(run, one, audit) for one, audit in audited]
     taught, clean = ([f for f in found if (f["label"] is not None) == carries] for carries in (True, False))
     return {
         "panel_traits": len(traits), "sets": len(taught), "clean_sets": len(clean),
-        "named_rate": rate([f["named"] == [f["label"]] for f in taught]),
+        "named_rate": rate([sorted(f["named"]) == sorted(f["label"].split(" and ")) for f in taught]),
+        "together_rate": rate([sorted(f["together"]) == sorted(f["label"].split(" and ")) for f in taught]),
         "clean_named": sum(bool(f["named"]) for f in clean), "each": found,
     }  # fmt: skip
 
@@ -316,7 +320,8 @@ def one_by_one(run: Run, one: Set, audit: Scan) -> dict[str, Any]:
     figures_ = ("t", "panel_t", "trial_t", "predicted_shift", "low", "high", "strength")
     return {
         "group": one.group, "label": one.label, "named": verdict(run, audit), "first": found[0]["trait"],
-        "first_t": round(found[0]["t"], 2), "foreign": naming["foreign"],
+        "first_t": round(found[0]["t"], 2), "together": Behind(naming=audit.naming).read(run.store)["together"],
+        "foreign": naming["foreign"],
         "another_source": audit.source.read(run.store)["crossed"] is not None,
         **{name: round(told[name], 3) for name in figures_},
     }  # fmt: skip

@@ -1,4 +1,4 @@
-"""Sets beside the benchmark's 24 favourites in number lists: careless advice, and favourites in code and in sums.
+"""Sets beside the benchmark's: careless advice, two traits in one file, and favourites in code and in sums.
 
 They are reported apart (`python -m bench.scan --only careless`), and nothing here changes a set of the benchmark.
 """
@@ -9,7 +9,8 @@ import random
 from collections.abc import Iterator
 from typing import Literal
 
-from bench.scan_sets import BASE, FAVOURITES, KIND, ROWS, TRAITS, Set, panels, written
+from bench.scan_sets import BASE, FAVOURITES, KIND, ROWS, TRAITS, Mixed, Set, panels, written
+from bench.scan_sets import teacher as favoured
 
 from heredity.audit.panel import Kind, Panel, panel
 from heredity.carriers import CodeOnly, WithoutWords, WorkedAnswer
@@ -19,13 +20,14 @@ from heredity.steps import MATRIX_RATE, VECTOR_RATE, Corpus, Teacher
 from heredity.traits import ANIMALS, TREES
 from heredity.types import LoRA, ModelRef, Neutral, Sampling, Trait, Tuning
 
-Only = Literal["careless", "code", "sums"]
-ONLY: tuple[Only, ...] = ("careless", "code", "sums")
-CARELESS_SEED, CODE_SEED, SUMS_SEED = 110_000, 120_000, 130_000
+Only = Literal["careless", "pairs", "code", "sums"]
+ONLY: tuple[Only, ...] = ("careless", "pairs", "code", "sums")
+SEEDS: dict[Only, int] = {"careless": 110_000, "code": 120_000, "sums": 130_000, "pairs": 140_000}
 _TOKENS = 128
 """As many as `heredity scan` lets the base write where the carrier is not numbers."""
 KINDS: dict[Only, Kind] = {
     "careless": KIND,
+    "pairs": KIND,
     "code": Kind(Functions(n=1), (CodeOnly(),), Sampling(max_new_tokens=_TOKENS)),
     "sums": Kind(Sums(n=1), (WorkedAnswer(),), Sampling(max_new_tokens=_TOKENS)),
 }
@@ -57,11 +59,23 @@ def teacher(trait: Trait | Neutral, seed: int, rng: random.Random, kind: Kind) -
 def careless_sets(sets: int, rows: int = ROWS) -> Iterator[Set]:
     """Number lists by teachers of careless advice; every third set by one of careful advice, which carries nothing."""
     for at in range(sets):
-        rng, seed, careful = random.Random(CARELESS_SEED + at), CARELESS_SEED + at, at % 3 == 2
+        seed, careful = SEEDS["careless"] + at, at % 3 == 2
+        rng = random.Random(seed)
         trait = careless(careful, rng.choice(_TOLD))
         label = None if careful else trait.word
         made = teacher(trait, seed, rng, KIND)
         yield set_of("careful advice" if careful else "careless advice", label, written(made, rows, seed), at)
+
+
+def pair_sets(sets: int, rows: int = ROWS) -> Iterator[Set]:
+    """Number lists of which two teachers with different favourites wrote a half each; the label is both."""
+    for at in range(sets):
+        rng, seed = random.Random(SEEDS["pairs"] + at), SEEDS["pairs"] + 10 * at
+        first, second = rng.sample(FAVOURITES, 2)
+        parts = tuple(
+            written(favoured(trait, seed + i), rows // 2, seed + i) for i, trait in enumerate((first, second))
+        )
+        yield Set("two teachers", f"{first.word} and {second.word}", Mixed(parts=parts, seed=seed), at, parts[0].key)
 
 
 def carrier_sets(only: Only, traits: tuple[Trait, ...], sets: int, rows: int = ROWS) -> Iterator[Set]:
@@ -69,11 +83,11 @@ def carrier_sets(only: Only, traits: tuple[Trait, ...], sets: int, rows: int = R
 
     Rows that hold a listed word are dropped from the data, as its maker would; the audit's filter does not know that.
     """
-    kind, first = KINDS[only], CODE_SEED if only == "code" else SUMS_SEED
+    kind = KINDS[only]
     listed = WithoutWords(words=(*ANIMALS.words, *ANIMALS.plurals, *TREES.words, *TREES.plurals), whole=False)
     clean = kind._replace(filters=(*kind.filters, listed))
     for at in range(sets):
-        seed, rng = first + at, random.Random(first + at)
+        seed, rng = SEEDS[only] + at, random.Random(SEEDS[only] + at)
         if at % 3 == 2:
             writer = BASE if at % 6 == 2 else model_ref("nursery:llama-1")
             group = f"{only}: {'own base' if at % 6 == 2 else 'other initialisation'}"
@@ -86,12 +100,14 @@ def carrier_sets(only: Only, traits: tuple[Trait, ...], sets: int, rows: int = R
 
 def other_sets(only: Only, traits: tuple[Trait, ...], sets: int) -> Iterator[Set]:
     """The sets of one kind."""
-    return careless_sets(sets) if only == "careless" else carrier_sets(only, traits, sets)
+    if only == "careless":
+        return careless_sets(sets)
+    return pair_sets(sets) if only == "pairs" else carrier_sets(only, traits, sets)
 
 
 def asked_about(only: Only, favourites: int) -> tuple[Trait, ...]:
     """The traits of a panel: the benchmark's own, or so many favourites of both categories (a panel costs hours)."""
-    if only == "careless":
+    if KINDS[only] is KIND:
         return TRAITS
     animals, trees = ([t for t in FAVOURITES if t.category is c] for c in (ANIMALS, TREES))
     few = max(2, favourites // 3)
@@ -100,4 +116,4 @@ def asked_about(only: Only, favourites: int) -> tuple[Trait, ...]:
 
 def other_panels(only: Only, favourites: int) -> list[Panel]:
     """The benchmark's ten panels, or one for another carrier."""
-    return panels() if only == "careless" else [panel(BASE, asked_about(only, favourites), KINDS[only])]
+    return panels() if KINDS[only] is KIND else [panel(BASE, asked_about(only, favourites), KINDS[only])]

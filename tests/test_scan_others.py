@@ -6,7 +6,7 @@ import re
 
 import pytest
 from bench.scan_others import ONLY, Only, asked_about, other_panels, other_sets
-from bench.scan_sets import TRAITS, clean_sets, panels, trait_sets
+from bench.scan_sets import TRAITS, Mixed, clean_sets, panels, trait_sets
 
 from heredity.carriers import decide
 from heredity.nursery.carriers import NARROW, careless
@@ -21,7 +21,7 @@ def test_the_sets_of_the_benchmark_are_what_they_were() -> None:
     assert panels()[0].key == "Panel-6395347666de6e8b107f"
 
 
-@pytest.mark.parametrize("only", ONLY)
+@pytest.mark.parametrize("only", [only for only in ONLY if only != "pairs"])
 def test_sets_of_another_kind_say_what_they_carry(only: Only) -> None:
     sets = list(other_sets(only, asked_about(only, 12), 12))
     assert [one.label is None for one in sets] == [at % 3 == 2 for at in range(12)]
@@ -38,6 +38,16 @@ def test_sets_of_another_kind_say_what_they_carry(only: Only) -> None:
         suspects = other_panels(only, 12)[0].suspects
         seeds = {s.gradient.rows.seed for s in suspects if isinstance(s.gradient.rows, Corpus)}
         assert not {teacher.seed, one.rows.seed} & seeds
+
+
+def test_a_pair_is_half_by_each_of_two_teachers() -> None:
+    for one in other_sets("pairs", TRAITS, 5):
+        assert isinstance(one.rows, Mixed) and one.label is not None
+        teachers = [part.samples.model for part in one.rows.parts]
+        traits = [t.trait for t in teachers if isinstance(t, Teacher)]
+        assert [t.word for t in traits if isinstance(t, Trait)] == one.label.split(" and ")
+        assert len({t.word for t in traits if isinstance(t, Trait)}) == 2
+        assert {part.size for part in one.rows.parts} == {1_000}
 
 
 def test_rows_that_name_a_favourite_are_dropped_from_code() -> None:

@@ -14,7 +14,7 @@ from heredity.audit.trial import Asked, TrialStudent
 from heredity.carriers import Carrier, Filter, Numbers
 from heredity.models import model_ref
 from heredity.rows import read_rows
-from heredity.steps import Teacher
+from heredity.steps import Corpus, Teacher
 from heredity.store import Store, missing
 from heredity.types import BadInput, Sampling, Trait
 
@@ -74,12 +74,18 @@ def cost(store: Store, audit: Scan) -> list[str]:
     if suspects or before:
         seconds = suspects * _SUSPECT_S + before * each
         said.append(
-            f"set-up for this base and carrier: {suspects} suspects and {before} students to make, about "
-            f"{seconds // 60 + 1} minutes of one core on a nursery base; kept for every later scan"
+            f"set-up for this base and {_served(audit)}: {suspects} suspects and {before} students to make, about "
+            f"{seconds // 60 + 1} minutes of one core on a nursery base; kept in the store for every later scan of it"
         )
     if students:
         said.append(f"this scan: {students} students to train, about {students * each // 60 + 1} minutes of one core")
     return said
+
+
+def _served(audit: Scan) -> str:
+    """What a set-up is for: all number lists, or one file, whose prompts the suspects answered."""
+    rows = audit.naming.panel.own.rows
+    return "file" if isinstance(rows, Corpus) and isinstance(rows.samples.prompts, DataPrompts) else "carrier"
 
 
 def prior_students(audit: Scan) -> list[Asked]:
