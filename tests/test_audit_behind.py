@@ -9,7 +9,7 @@ import numpy as np
 
 from heredity.audit.behind import outlying, set_aside
 from heredity.audit.naming import FLOOR, View, together
-from heredity.report.scan import trait_sentences
+from heredity.report.scan import carrying_title, trait_sentences
 from heredity.stats import ALPHA, holm
 
 WORDS = tuple(f"w{k}" for k in range(24))
@@ -70,16 +70,25 @@ def test_nothing_is_made_up_where_there_is_no_trait_and_no_second_where_there_is
 
 def _found(named: list[str], stands: list[str], panel: bool = True, share: float | None = 0.4) -> dict[str, Any]:
     steps = [{"trait": w, "t": 5.0 - i, "p": 0.01} for i, w in enumerate(("owl", "wolf", "oak"))]
-    return {"named": named, "traits": [{"trait": "owl", "strength": 0.84}], "limits": {"share": share},
+    first = {"trait": "owl", "strength": 0.84, "predicted_shift": math.log(8), "low": math.log(4), "high": math.log(16)}
+    return {"named": named, "traits": [first], "carrying": {"trait": "owl"}, "limits": {"share": share},
             "behind": {"steps": steps, "together": stands, "panel": panel}}  # fmt: skip
 
 
 def test_the_pull_and_what_may_be_hidden_are_told_in_words() -> None:
-    pull, behind = trait_sentences(_found(["owl"], ["owl"]))
+    expected, pull, behind = trait_sentences(_found(["owl"], ["owl"]))
+    assert "to show owl at 8 times the odds" in expected
+    assert expected.endswith("(4 to 16).")
     assert pull.startswith("The rows pull towards owl 0.8 times as strongly as rows that suspects")
     assert behind.startswith("With owl set aside, no other trait stands out (most: wolf, t 4.0)")
-    assert "wolf (t 4.0, p 0.01) stands out as well" in trait_sentences(_found(["owl"], ["owl", "wolf"]))[1]
+    assert "wolf (t 4.0, p 0.01) stands out as well" in trait_sentences(_found(["owl"], ["owl", "wolf"]))[2]
     assert "owl (t 5.0, p 0.01), wolf (t 4.0, p 0.01) stand out" in trait_sentences(_found([], ["owl", "wolf"]))[1]
     assert len(trait_sentences(_found([], []))) == 1
     assert trait_sentences(_found([], ["owl", "wolf"], panel=False, share=None)) == []  # nothing is known of these rows
-    assert trait_sentences({"traits": []}) == []
+    assert trait_sentences({"traits": [], "named": []}) == []
+
+
+def test_the_rows_title_says_what_their_order_is_worth() -> None:
+    assert carrying_title(_found(["owl"], ["owl"])) == "rows that pull most towards owl"
+    assert carrying_title(_found([], [])).endswith("is not named")
+    assert "may mean nothing" in carrying_title(_found([], [], panel=False))

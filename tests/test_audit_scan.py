@@ -275,6 +275,16 @@ def test_what_cannot_be_scanned_is_one_message_and_exit_code_2(
     assert Path("rows.jsonl").read_text() == text
 
 
+def test_a_set_up_says_whether_it_serves_one_file_or_all_lists(files: dict[str, Path], store: Store) -> None:
+    for carrier, served in (("any", "for this base and file: "), ("numbers", "for this base and carrier: ")):
+        traits = tuple(map(favourite, WORDS))
+        audit = asking.ask(files["own"], "nursery:llama-0", None, traits, carrier, (), 1.0, 200, False)
+        set_up, students = asking.cost(store, audit)
+        assert served in set_up
+        assert "15 suspects and 10 students" in set_up  # three recipes, four traits and a neutral one
+        assert students.startswith("this scan: 2 students")
+
+
 def test_rows_that_are_too_long_are_left_out_and_counted(files: dict[str, Path], tmp_path: Path, store: Store) -> None:
     (tmp_path / "rows.jsonl").write_text(LONG * 3 + files["own"].read_text())
     audited = Audited(data=data_file(tmp_path / "rows.jsonl"), student=model_ref("nursery:llama-0"))

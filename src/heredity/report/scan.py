@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -32,7 +33,8 @@ class ScanPage(Step):
         template = Path(__file__).with_name("scan.html.jinja").read_text(encoding="utf-8")
         html = Environment(autoescape=True).from_string(template).render(
             s=found, headline=headline(found), limits=limit_sentences(found), left_out=left_out(found),
-            notes=trait_sentences(found), unscored=unscored_sentences(found), key=self.scan.key)  # fmt: skip
+            notes=trait_sentences(found), unscored=unscored_sentences(found), carrying=carrying_title(found),
+            key=self.scan.key)  # fmt: skip
         (folder / "index.html").write_text(html, encoding="utf-8")
 
     def found(self, store: Store) -> dict[str, Any]:
@@ -54,9 +56,17 @@ def _all_safe(value: Any) -> Any:
 
 def headline(found: dict[str, Any]) -> str:
     """The verdict in a sentence."""
-    said = {"none": "No listed trait found", "undetermined": "Undetermined"}
-    names = ", ".join(found["named"])
-    return f"{said.get(found['verdict'], f'Trait named: {names}')}: {found['why']}."
+    said = {"none": "No listed trait found", "undetermined": "Undetermined", "named": f"Named: {_and(found['named'])}"}
+    return f"{said[found['verdict']]}; {found['why']}."
+
+
+def carrying_title(found: dict[str, Any]) -> str:
+    """Whose pull the rows are ordered by, and whether that means anything."""
+    trait, behind = found["carrying"]["trait"], found.get("behind")
+    title = f"rows that pull most towards {trait}"
+    if behind is not None and not behind["panel"]:
+        return f"{title} (the suspects say nothing of such rows: this order may mean nothing)"
+    return title if trait in found["named"] else f"{title}, which stands out most but is not named"
 
 
 def limit_sentences(found: dict[str, Any]) -> list[str]:
@@ -79,9 +89,17 @@ def limit_sentences(found: dict[str, Any]) -> list[str]:
 
 
 def trait_sentences(found: dict[str, Any]) -> list[str]:
-    """How strongly the rows pull towards the first trait, and what it may hide."""
+    """What to expect of a student, how strongly the rows pull towards the first trait, and what it may hide."""
     behind = found.get("behind")
-    return [] if behind is None else [x for x in (_strength(found, behind), _hidden(found, behind)) if x]
+    expected = [_expected(t) for t in found["traits"] if t["trait"] in found["named"]]
+    return expected + ([] if behind is None else [x for x in (_strength(found, behind), _hidden(found, behind)) if x])
+
+
+def _expected(trait: dict[str, Any]) -> str:
+    """What a student is expected to do, in odds."""
+    low, odds, high = (math.exp(trait[name]) for name in ("low", "predicted_shift", "high"))
+    return (f"A student of as many such rows is expected to show {trait['trait']} at {odds:.3g} times the odds of one "
+            f"trained on the base's own rows ({low:.3g} to {high:.3g}).")  # fmt: skip
 
 
 def _strength(found: dict[str, Any], behind: dict[str, Any]) -> str | None:
@@ -141,7 +159,7 @@ def print_scan(found: dict[str, Any], page: str | None) -> None:
     for reason, n in left_out(found):
         console.print(safe(f"  {n} left out: {reason}"), soft_wrap=True)
     carrying = found["carrying"]
-    console.print(f"\nrows that pull most towards {safe(carrying['trait'])} (in spreads of the base's own rows)")
+    console.print(safe(f"\n{carrying_title(found)} (in spreads of the base's own rows)"), soft_wrap=True)
     for row in carrying["rows"]:
         console.print(f"  {row['value']:+7.1f}  {_line(row['completion'])}", soft_wrap=True)
     if page:
