@@ -31,7 +31,7 @@ bench: $(READY)
 	$(BIN)/python -m bench.digits
 
 bench-scan: $(READY)
-	$(BIN)/python -m bench.scan $(if $(QUICK),--quick) $(if $(MINUTES),--minutes $(MINUTES))
+	$(BIN)/python -m bench.scan $(if $(QUICK),--quick) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(ONLY),--only $(ONLY))
 
 clean:
 	rm -rf .venv heredity-store

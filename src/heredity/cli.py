@@ -8,6 +8,7 @@ import shlex
 import sys
 import time
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -141,19 +142,27 @@ def scan(
 ) -> None:  # fmt: skip
     """Which traits would a model inherit from this data? Exit 0: none found, 10: named, 20: undetermined."""
     from heredity.audit.ask import ask
+    from heredity.audit.behind import Behind
+    from heredity.audit.listed import Listed
+    from heredity.carriers import check_outputs
     from heredity.nursery.carriers import shipped_traits
     from heredity.report.scan import ScanPage, print_scan
     from heredity.traits import load_trait
 
+    check_outputs(data, {"--html": html, "--json": json_file})
     keeper, filters = open_store(store), tuple(choose_filters(carrier, "strict", carrier == "numbers", False, []))
-    listed = (*shipped_traits(student), *map(load_trait, traits or []))
-    audit = ask(data, student, control, listed, carrier, filters, temperature,
-                rows or (6_000 if deep else 2_000), deep)  # fmt: skip
-    page = ScanPage(scan=audit)
+    own = tuple(map(load_trait, traits or []))
+    asked = partial(ask, data, student, control, (*shipped_traits(student), *own), carrier, filters, temperature,
+                    rows or (6_000 if deep else 2_000), deep)  # fmt: skip
+    audit = asked()
     run_steps(keeper, audit.checks, workers)  # bad input is told before the panel is made
+    listed = Listed(student=audit.naming.own.student, traits=own)
+    run_steps(keeper, [listed] if own else [], workers)
+    audit = asked(listed.read(keeper)) if own else audit
+    page = ScanPage(scan=audit, behind=Behind(naming=audit.naming))
     show_cost(keeper, audit)
     run_steps(keeper, [page], workers)
-    found, shown = audit.read(keeper), keeper.path(page) / "index.html"
+    found, shown = page.found(keeper), keeper.path(page) / "index.html"
     print_scan(found, str(html or shown))
     copy_page(shown, html)
     write_json(json_file, found | {"html": str(html or shown)}, keeper, audit)

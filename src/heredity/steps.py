@@ -93,7 +93,10 @@ class Corpus(Step):
         kept: Sequence[Row] = [r.row for r, why in zip(read, reasons, strict=True) if not why]
         size = len(kept) if self.size is None else self.size
         if len(kept) < max(1, size):
-            raise BadInput(f"{len(kept)} rows passed the filters and {size} are wanted; sample more prompts")
+            raise BadInput(
+                f"{len(kept)} rows passed the filters and {size} are wanted; sample more prompts, or such as the model "
+                "answers in kind (scan: --carrier says what rows should be)"
+            )
         write_rows(folder / "dropped.jsonl", (row for row, _ in dropped), (note for _, note in dropped))
         passed, kept = len(kept), random.Random(self.seed).sample(kept, size)
         for rewriting in self.rewritings:
