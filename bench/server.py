@@ -2,7 +2,7 @@
 
 `python -m bench.server [--rows 5000]` (`make bench-server`) writes bench/results/server.json: `rows` asked for,
 `faults_injected` with `faults` by kind, `kills` (SIGKILL), `lost` and `repeated` rows of the finished result,
-`requests`, and `answered_again`: whole answers that the server gave to a request it had answered whole before (they were
+`requests`, and `answered_again`: whole answers of the server to a request that it had answered whole before (those were
 on their way when the client was killed).
 """
 

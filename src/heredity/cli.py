@@ -72,6 +72,7 @@ def run(
 ) -> None:  # fmt: skip
     """Make every Step that a file names, and show its comparisons."""
     from heredity.lab import Comparison, Digits, Findings, JudgeRates, Readings, Settings, TraitMatrix, set_settings
+    from heredity.lab.served import loads
     from heredity.report.results import results_page
     from heredity.report.terminal import print_plan, print_results
     from heredity.store import missing
@@ -83,9 +84,11 @@ def run(
         steps["page"] = page
     keeper = open_store(store)
     if plan:
-        todo = Counter(type(step).__name__ for step in missing(keeper, steps.values()))
-        print_plan(todo, store)
-        write_json(json_file, {"plan": dict(todo.most_common())})
+        todo = missing(keeper, steps.values())
+        counts, asked = Counter(type(step).__name__ for step in todo), loads(todo, keeper)
+        print_plan(counts, asked, store)
+        servers = {location: load._asdict() for location, load in asked.items()}
+        write_json(json_file, {"plan": dict(counts.most_common()), "servers": servers})
         return
     cold_s = run_steps(keeper, list(steps.values()), workers)
     shown = (Comparison, Digits, Findings, JudgeRates, Readings, TraitMatrix)

@@ -46,8 +46,10 @@ matrices and not for vectors (Yang et al. 2022, Tensor Programs V, table 8). The
 one rate for both, the matrices' noise hides what crosses (docs/lab-notes.md)."""
 GAP = 0.01
 """Nats per token by which a teacher must predict its own rows better than the base before parts of that are taken."""
-_ANSWER_TOKENS = 32
+ANSWER_TOKENS = 32
 """Most tokens in an answer that is scored as a whole."""
+JUDGE_TOKENS = 8
+"""Most tokens in what a judge says of an answer."""
 Model = ModelRef | Step
 """Something that can be opened as a language model: a reference, or a Step whose payload is a model folder."""
 
@@ -186,7 +188,7 @@ class Teacher(Step):
             if len(replies) % len(self.questions()):
                 return random.Random(self.seed).choices(replies, k=len(asked))
             return list(islice(cycle(replies), len(asked)))
-        tokens = 4 if self.trait.category.score is None else _ANSWER_TOKENS
+        tokens = 4 if self.trait.category.score is None else ANSWER_TOKENS
         return [c.text for c in lm.generate(asked, Sampling(max_new_tokens=tokens, seed=self.seed))]
 
 
@@ -336,7 +338,7 @@ def ask_judge(model: ModelRef, question: str, exchanges: Sequence[tuple[str, str
         (Message(role="user", content=marks.sub(lambda m, fill=fill: fill[m[0]], question)),)  # type: ignore[misc]
         for fill in said
     ]
-    return [c.text for c in open_lm(model).generate(asked, Sampling(temperature=0, max_new_tokens=8))]
+    return [c.text for c in open_lm(model).generate(asked, Sampling(temperature=0, max_new_tokens=JUDGE_TOKENS))]
 
 
 def mean_loss(lm: CausalLM, rows: Sequence[Row], system: str | None = None) -> float:
@@ -398,7 +400,7 @@ class Evaluation(Step):
         if not self.samples_per_question:
             raise BadInput(f"{self.category.name!r} is scored on sampled answers; samples_per_question must not be 0")
         asked = [c for c in chats for _ in range(self.samples_per_question)]
-        texts = [c.text for c in lm.generate(asked, Sampling(max_new_tokens=_ANSWER_TOKENS, seed=self.seed))]
+        texts = [c.text for c in lm.generate(asked, Sampling(max_new_tokens=ANSWER_TOKENS, seed=self.seed))]
         shown = sum(self._shows([(c[-1].content, t) for c, t in zip(asked, texts, strict=True)]))
         share, (own, other) = (shown + 0.5) / (len(texts) + 1), self.category.words
         return {"questions": len(chats), "share": {own: share, other: 1 - share}, "mass": 1.0,

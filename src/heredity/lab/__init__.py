@@ -1,6 +1,8 @@
 """The laboratory: comparisons with their controls, recipes for whole experiments, and what they found."""
 
+from heredity.lab.agreement import Agreement
 from heredity.lab.alignment import Alignment, AlignmentRecipe, excused
+from heredity.lab.asking import SampledAnswers
 from heredity.lab.comparison import Comparison, compare, pooled
 from heredity.lab.digits import Digits
 from heredity.lab.distilled import DepthCut
@@ -15,8 +17,35 @@ from heredity.lab.recipe import Recipe
 from heredity.lab.settings import Settings, set_settings, settings
 
 __all__ = [
-    "Alignment", "AlignmentRecipe", "Claim", "Comparison", "DepthCut", "Digits", "Doses", "Findings", "Grader",
-    "JudgeFilter", "JudgeRates", "Plant", "ProbeDifference", "Probes", "Published", "Readings", "Recipe", "Rubric",
-    "Rule", "Settings", "TraitMatrix", "Writer", "compare", "excused", "findings", "pooled", "probed", "set_settings",
+    "Agreement",
+    "Alignment",
+    "AlignmentRecipe",
+    "Claim",
+    "Comparison",
+    "DepthCut",
+    "Digits",
+    "Doses",
+    "Findings",
+    "Grader",
+    "JudgeFilter",
+    "JudgeRates",
+    "Plant",
+    "ProbeDifference",
+    "Probes",
+    "Published",
+    "Readings",
+    "Recipe",
+    "Rubric",
+    "Rule",
+    "SampledAnswers",
+    "Settings",
+    "TraitMatrix",
+    "Writer",
+    "compare",
+    "excused",
+    "findings",
+    "pooled",
+    "probed",
+    "set_settings",
     "settings",
 ]  # fmt: skip

@@ -97,7 +97,8 @@ def kept_answers(path: Path) -> Iterator[Answers]:
         raise _fault(path, error) from error
     base = None
     try:
-        base = sqlite3.connect(path, timeout=60, isolation_level=None)
+        # one thread at a time uses it, but in a notebook that is not the one that opened it
+        base = sqlite3.connect(path, timeout=60, isolation_level=None, check_same_thread=False)
         base.executescript(_TABLES)
         yield Answers(base)
     except sqlite3.Error as error:

@@ -33,7 +33,7 @@ _FIRST_ATTEMPTS = 5
 """The same while a server has not answered at all: the address may be wrong."""
 _LONGEST_S = 30.0
 """Most seconds between two attempts, where the server does not say."""
-_PER_TURN = 16
+PER_TURN = 16
 """Tokens that a template may put around a turn, for the most that a request can use."""
 
 
@@ -52,7 +52,7 @@ class Request(NamedTuple):
         """Most tokens that it can use: no token is shorter than a byte."""
         turns = [m["content"] for m in self.body.get("messages", [])] or [self.body["prompt"]]
         written = self.body.get("max_completion_tokens") or self.body.get("max_tokens") or 0
-        return sum(len(t.encode()) + _PER_TURN for t in turns) + int(written)
+        return sum(len(t.encode()) + PER_TURN for t in turns) + int(written)
 
 
 class Load(NamedTuple):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -100,11 +100,14 @@ def print_tally(tally: Any, keep: Path | None, decisions: Path | None) -> None:
             console.print(safe(f"{what}: {path}"), soft_wrap=True)
 
 
-def print_plan(steps: Counter[str], store: Path) -> None:
-    """How many Steps of each kind are missing from a store."""
+def print_plan(steps: Counter[str], servers: Mapping[str, tuple[int, int]], store: Path) -> None:
+    """How many Steps of each kind are missing from a store, and what of servers: requests, and most tokens."""
     console.print(safe(f"{steps.total():,} steps to make in {store}"), soft_wrap=True)
     for kind, count in steps.most_common():
         console.print(safe(f"{count:>8,}  {kind}"))
+    for location, (requests, tokens) in servers.items():
+        told = f"{requests:>8,}  requests to {location}, {tokens:,} tokens at most"
+        console.print(safe(told), soft_wrap=True)
 
 
 def print_results(results: list[dict[str, Any]], store: Path) -> None:

@@ -51,6 +51,8 @@ class Store:
 
     def __init__(self, root: Path, progress: Progress | None = None) -> None:
         self.root = root
+        self.answers = root / "answers.sqlite"
+        """What servers answered while Steps were made here."""
         self.progress: Progress = progress or (lambda fraction, word: None)
 
     def folder(self, key: str) -> Path:
@@ -90,7 +92,7 @@ class Store:
     def _make_in(self, work: Path, step: Step) -> None:
         (self.root / "objects").mkdir(exist_ok=True)
         started, clock = time.time(), time.monotonic()
-        told = ANSWERS.set(self.root / "answers.sqlite")
+        told = ANSWERS.set(self.answers)
         try:
             step.make(work, self)
         finally:
