@@ -39,7 +39,7 @@ class Agreement(Step):
         counts = {"both": cells[True, True], "first_only": cells[True, False], "second_only": cells[False, True],
                   "neither": cells[False, False]}  # fmt: skip
         same = wilson(counts["both"] + counts["neither"], cells.total(), _ROWS)
-        beyond = kappa(*counts.values(), unit=_ROWS)
+        beyond = kappa(counts["both"], counts["first_only"], counts["second_only"], counts["neither"], _ROWS)
         found |= counts | {"agreement": same.model_dump(), "kappa": beyond.model_dump()}
         (folder / "agreement.json").write_text(json.dumps(found, indent=1) + "\n")
 

@@ -85,14 +85,14 @@ def _take_over(endpoint: Endpoint, path: Path, wanted: dict[str, Request], kept:
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             try:
-                record: Any = json.loads(endpoint.hide(line.decode())) if line.strip() else {}
+                record: Any = json.loads(line) if line.strip() else {}
                 request = wanted.get(str(record.get("custom_id")))
             except (ValueError, AttributeError, RecursionError) as error:
                 raise BadInput(f"{path}:{number}: no line of a batch's output: expected a JSON object with custom_id "
                                "and response") from error  # fmt: skip
             if request is not None:
                 try:
-                    kept.write(request.id, reading(request.scored, json.dumps(record["response"]["body"])))
+                    kept.write(request.id, reading(endpoint, request.scored, json.dumps(record["response"]["body"])))
                 except (KeyError, TypeError, Again):
                     failed += 1
     return failed

@@ -17,10 +17,14 @@ from heredity.types import BadInput, Finish, printable
 
 _AGAIN = {408, 409, 425, 429}
 """Besides all from 500 on."""
-_DECLINED = ('"content_filter"', '"content_policy_violation"')
-_NOTHING = '{"choices": [{"text": "", "finish_reason": "content_filter"}]}'
+_DECLINED = (b'"content_filter"', b'"content_policy_violation"')
+_NOTHING = b'{"choices": [{"text": "", "finish_reason": "content_filter"}]}'
 _LONGEST_WAIT_S = 600.0
 _FINISH: dict[str | None, Finish] = {"stop": "stop", "length": "length", None: "error"}
+
+
+Span = tuple[int, int]
+"""From which character of a prompt, up to which."""
 
 
 class Again(Exception):
@@ -71,8 +75,8 @@ class _Body(_Part):
     model: str | None = None
 
 
-async def call(client: Any, endpoint: Endpoint, path: str, body: dict[str, Any]) -> str:
-    """The text of a good answer. Again where another attempt may bring one, BadInput where none will."""
+async def call(client: Any, endpoint: Endpoint, path: str, body: dict[str, Any]) -> bytes:
+    """A good answer as it came. Again where another attempt may bring one, BadInput where none will."""
     import httpx2
 
     try:
@@ -85,8 +89,8 @@ async def call(client: Any, endpoint: Endpoint, path: str, body: dict[str, Any])
     except httpx2.RequestError as error:
         raise Again(f"the connection broke ({type(error).__name__})") from None
     if response.status_code == 200:
-        return endpoint.hide(response.text)  # whatever a server writes, the key goes nowhere from here
-    if response.status_code == 400 and any(code in response.text for code in _DECLINED):
+        return bytes(response.content)
+    if response.status_code == 400 and any(code in response.content for code in _DECLINED):
         return _NOTHING  # of this one row; the others may do
     raise _failure(endpoint, response.status_code, dict(response.headers), response.text)
 
@@ -131,21 +135,23 @@ def retry_after(headers: dict[str, str]) -> float | None:
     return max(0.0, seconds) if math.isfinite(seconds) else None
 
 
-def reading(scored: int | None, text: str | bytes) -> Answer:
+def reading(endpoint: Endpoint, scored: Span | None, text: str | bytes) -> Answer:
     """What an answer's JSON holds; Again where it is cut, is no JSON, or is not what was asked for.
 
-    `scored`: the characters of the prompt before an answer whose log-probability was asked for.
+    `scored`: where in the prompt an answer stands whose log-probability was asked for. Whatever a server writes, the
+    endpoint's key goes no further than this.
     """
     try:
         body = _Body.model_validate_json(text)
         if len(body.choices) != 1:
             raise ValueError(f"{len(body.choices)} choices")
-        return _scored(body, scored) if scored is not None else _written(body)
+        answer = _scored(body, scored) if scored is not None else _written(body)
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         raise Again(f"an answer that is none ({'.'.join(map(str, first['loc'])) or 'JSON'}: {first['type']})") from None
     except ValueError as error:
         raise Again(f"an answer that is none ({error})") from None
+    return answer._replace(text=endpoint.hide(answer.text), model=answer.model and endpoint.hide(answer.model))
 
 
 def _written(body: _Body) -> Answer:
@@ -170,13 +176,13 @@ def _sum(told: _Logprobs | None) -> float | None:
     return None if values is None or None in values else math.fsum(x for x in values if x is not None)
 
 
-def _scored(body: _Body, prompt: int) -> Answer:
-    """Sums over the tokens between the prompt's end and the echo's; None where the server did not tell them."""
-    told, text = body.choices[0].logprobs, body.choices[0].text or ""
-    total = None
+def _scored(body: _Body, span: Span) -> Answer:
+    """The sum over the answer's own tokens; None where the server did not tell them, or a token crosses its start."""
+    told, (start, end), total = body.choices[0].logprobs, span, None
     if told is not None and told.token_logprobs is not None and told.text_offset is not None:
-        pairs = list(zip(told.text_offset, told.token_logprobs, strict=True))[:-1]  # the last was written, not asked
-        own = [(at, x) for at, x in pairs if at >= prompt]
-        if own and own[0][0] == prompt and all(x is not None for _, x in own):
-            total = math.fsum(x for _, x in own if x is not None)
-    return Answer(text[prompt:], "stop", total, _tokens(body), body.model)
+        pairs = zip(told.text_offset, told.token_logprobs, strict=True)
+        own = [(at, x) for at, x in pairs if start <= at < end]  # what was written stands after the end
+        values = [x for _, x in own if x is not None]
+        if own and own[0][0] == start and len(values) == len(own):
+            total = math.fsum(values)
+    return Answer("", "stop", total, _tokens(body), body.model)

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 from heredity.models.answers import Answer, Answers, kept_answers
 from heredity.models.batches import ask_by_file
-from heredity.models.calls import Again, call, reading
+from heredity.models.calls import Again, Span, call, reading
 from heredity.models.endpoint import Endpoint, find_endpoint, variable
 from heredity.types import ANSWERS, BadInput, Chat, Completion, HeredityError, Sampling, Served
 
@@ -44,8 +44,8 @@ class Request(NamedTuple):
     """blake2b of all that determines the answer."""
     path: str
     body: dict[str, Any]
-    scored: int | None = None
-    """Where an answer is scored, not written: the characters of the prompt that come before it."""
+    scored: Span | None = None
+    """Where an answer is scored, not written: where in the prompt it stands."""
 
     @property
     def tokens(self) -> int:
@@ -81,7 +81,8 @@ class ServerLM:
         asked = {request.id: request for request in self._to_write(chats, sampling)}
         if self.answers.is_file():
             with kept_answers(self.answers) as kept:
-                asked = {i: r for i, r in asked.items() if i not in kept.read(list(asked))}
+                there = kept.read(list(asked))
+            asked = {i: r for i, r in asked.items() if i not in there}
         return Load(len(asked), sum(request.tokens for request in asked.values()))
 
     def logprobs(self, chats: Sequence[Chat], answers: Sequence[str]) -> list[list[float]]:
@@ -96,7 +97,8 @@ class ServerLM:
                 "(SampledAnswers or FreeText in place of Evaluation), or set `template` for the completions endpoint"
             )
         prompts = [_rendered(self.ref.template, chat) for chat in chats]
-        asked = [self._request(self._scoring(p + a), 0, scored=len(p)) for p in prompts for a in answers]
+        pairs = [(p, a) for p in prompts for a in answers]
+        asked = [self._request(self._scoring(p + a), 0, scored=(len(p), len(p + a))) for p, a in pairs]
         found = self._answered(asked)
         flat = [found[request.id].logprob for request in asked]
         if None in flat:
@@ -124,7 +126,7 @@ class ServerLM:
         return {"model": self.ref.model, "prompt": text, "temperature": 0.0, "max_tokens": 1, "echo": True,
                 "logprobs": 1}  # fmt: skip
 
-    def _request(self, sent: dict[str, Any], seed: int, scored: int | None = None) -> Request:
+    def _request(self, sent: dict[str, Any], seed: int, scored: Span | None = None) -> Request:
         body = {k: v for k, v in (sent | json.loads(self.ref.extra)).items() if v is not None}
         path = "/chat/completions" if self.ref.template is None else "/completions"
         what = json.dumps([self.ref.model_dump(), path, body, seed, scored], sort_keys=True)
@@ -218,7 +220,9 @@ class _Asking:
                            f"{variable(name, '_MAX_REQUESTS')} or {variable(name, '_MAX_TOKENS')}")  # fmt: skip
         used = most  # what an answer that is lost on its way did cost
         try:
-            answer = reading(request.scored, await call(client, self.endpoint, request.path, request.body))
+            answer = reading(
+                self.endpoint, request.scored, await call(client, self.endpoint, request.path, request.body)
+            )
             used = most if answer.tokens is None else answer.tokens
         except Again as again:
             used = 0 if again.free else most
