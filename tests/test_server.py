@@ -27,7 +27,7 @@ from bench.server import exercise
 from scipy import stats as scipy_stats
 
 from heredity.carriers import Numbers
-from heredity.lab import Agreement, Grader, JudgeFilter, SampledAnswers
+from heredity.lab import Agreement, Grader, Judged, JudgeFilter, SampledAnswers
 from heredity.lab.judges import grades
 from heredity.lab.served import loads
 from heredity.models import model_ref, open_ref
@@ -37,13 +37,28 @@ from heredity.models.calls import Again, reading, retry_after
 from heredity.models.causal import CausalLM
 from heredity.models.endpoint import find_endpoint
 from heredity.models.server import Load, ServerLM, row_seed
+from heredity.report.terminal import print_results
 from heredity.rows import read_rows
 from heredity.stats import kappa
 from heredity.steps import Corpus, Evaluation, Samples
-from heredity.store import Store, describe
+from heredity.store import Store, describe, make_all
 from heredity.store.step import rebuild
 from heredity.traits import ANIMALS, questions
-from heredity.types import ANSWERS, BadInput, Chat, Completion, Judge, Message, Sampling, Served, StoreError
+from heredity.types import (
+    ANSWERS,
+    BadInput,
+    Category,
+    Chat,
+    Completion,
+    Judge,
+    Message,
+    Pattern,
+    Phrasing,
+    Sampling,
+    Served,
+    StoreError,
+    Waiting,
+)
 
 KEY = "sk-9f3c-not-a-real-key"
 LAB = find_endpoint("lab", {"HEREDITY_SERVER_LAB": "http://127.0.0.1:8000/v1", "HEREDITY_SERVER_LAB_KEY": KEY})
@@ -473,6 +488,23 @@ def test_batch_files_bring_the_same_rows_without_a_request(
     assert len(server.bodies) == 12
 
 
+def test_steps_that_wait_for_a_batch_stop_only_what_needs_them(
+    server: Server, store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HEREDITY_SERVER_LAB_BATCHES", str(tmp_path / "batches"))
+    one, other = (Samples(model=ECHO, prompts=Numbers(n=3, seed=1), sampling=Sampling(seed=s)) for s in (1, 2))
+    local = Samples(model=model_ref("nursery:llama-0"), prompts=Numbers(n=3, seed=1), sampling=Sampling())
+    steps = [Corpus(samples=s, filters=(), size=None, seed=0) for s in (one, other, local)]
+    with pytest.raises(Waiting, match=r"^2 steps wait"):
+        make_all(store, steps, workers=1)
+    assert [store.has(step) for step in steps] == [False, False, True]
+    files = [*(tmp_path / "batches").iterdir()]
+    assert len(files) == 2
+    out = "".join(_batch_line(json.loads(line)) + "\n" for f in files for line in f.read_text().splitlines())
+    (tmp_path / "batches" / "out.jsonl").write_text(out)
+    assert make_all(store, steps, workers=1) == 4
+
+
 def _batch_line(asked: dict[str, Any]) -> str:
     reply = json.loads(echo(asked["body"])[2])
     return json.dumps({"custom_id": asked["custom_id"], "response": {"status_code": 200, "body": reply}, "error": None})
@@ -539,7 +571,9 @@ def test_grades_of_a_server_are_numbers_or_none(server: Server) -> None:
     assert Counter(found) == {85.0: 2, None: 2}
 
 
-def test_two_judges_agreement_counts_what_either_left_open(server: Server, store: Store) -> None:
+def test_two_judges_agreement_counts_what_either_left_open(
+    server: Server, store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
     said = {"one": "yes yes yes no no no no ? yes no".split(), "two": "yes no yes no no no no no ? yes".split()}
 
     def answer(body: dict[str, Any]) -> Reply:
@@ -562,6 +596,29 @@ def test_two_judges_agreement_counts_what_either_left_open(server: Server, store
     assert found["agreement"]["mean"] == 6 / 8
     assert found["kappa"]["mean"] == pytest.approx((0.75 - 34 / 64) / (1 - 34 / 64))
     assert found["kappa"]["n"] == 8
+    print_results([found | {"key": step.key}], store.root)
+    assert "agreement 0.75 (0.41 to 0.93), kappa 0.47" in capsys.readouterr().out
+
+
+def test_a_judge_that_says_neither_yes_nor_no_is_counted(server: Server, store: Store) -> None:
+    judge = Judge(model=Served(location="server:lab/judge"), question="Bad? {answer}", yes="yes")
+    asked = ("Who are you?", "What next?", "Why?", "How?")
+    phrasing = Phrasing(train=("What?",), held_out=asked)
+    how = Category(name="mood", words=("bad", "other"), plurals=("bad", "other"), phrasing=phrasing, score=judge)
+    replies = dict(zip(asked, ("Yes", "No.", "Perhaps", "yes!"), strict=True))
+    server.answer = lambda b: good(replies.get(b["messages"][0]["content"].removeprefix("Bad? "), "") if
+                                   b["model"] == "judge" else b["messages"][0]["content"])  # fmt: skip
+    step = Judged(model=ECHO, category=how, samples_per_question=1)
+    store.get(step)
+    found = step.read(store)
+    assert (found["unparsed"], found["named"], found["mass"]) == (1, {"bad": 2, "other": 1}, 0.75)
+    assert found["share"]["bad"] == 2.5 / 4
+    assert loads([step], Store(store.root / "new")) == {
+        "server:lab/echo": Load(4, 4 * (len(asked[0]) + 16 + 32)),
+        "server:lab/judge": Load(4, 4 * (len("Bad? {answer}") + len(asked[0]) + 16 + 32 + 8)),
+    }
+    with pytest.raises(BadInput, match="must be a Judge"):
+        store.get(Judged(model=ECHO, category=how.model_copy(update={"score": Pattern(pattern="a")})))
 
 
 def test_kappa_holds_what_it_should() -> None:

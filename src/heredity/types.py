@@ -28,6 +28,10 @@ class BadInput(HeredityError):
     """What was given cannot be used: says what was found, what was expected, and what to try."""
 
 
+class Waiting(BadInput):
+    """A Step cannot be made until something comes from outside; those that do not need it can."""
+
+
 class MissingControl(BadInput):
     """A comparison was asked for without the control that would give it meaning."""
 

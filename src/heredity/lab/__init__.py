@@ -8,6 +8,7 @@ from heredity.lab.digits import Digits
 from heredity.lab.distilled import DepthCut
 from heredity.lab.dose import Doses
 from heredity.lab.findings import Claim, Findings, Published, Writer, findings
+from heredity.lab.judged import Judged
 from heredity.lab.judges import Grader, JudgeFilter, Rubric, Rule
 from heredity.lab.matrix import TraitMatrix
 from heredity.lab.planting import JudgeRates, Plant
@@ -28,7 +29,7 @@ __all__ = [
     "Findings",
     "Grader",
     "JudgeFilter",
-    "JudgeRates",
+    "JudgeRates", "Judged",
     "Plant",
     "ProbeDifference",
     "Probes",

@@ -1,7 +1,7 @@
-"""Batch files (`/v1/batches`): requests that are handed in as a file and answered within a day, at half the price.
+"""Batch files (`/v1/batches`): requests that are handed in as a file and answered within a day, mostly for less.
 
-Nothing is sent: a run writes the requests that have no answer to files and stops; the user hands them in, puts what
-comes back into the same folder, and runs the same command again.
+Nothing is sent: a run writes the requests that have no answer to files, and goes on with what does not need them. The
+user hands them in, puts what comes back into the same folder, and runs the same command again.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from heredity.models.answers import Answers
 from heredity.models.calls import Again, reading
 from heredity.models.endpoint import Endpoint
-from heredity.types import BadInput
+from heredity.types import BadInput, Waiting
 
 if TYPE_CHECKING:
     from heredity.models.server import Request
@@ -26,7 +26,7 @@ _MOST_LINES, _MOST_BYTES = 50_000, 190 * 2**20
 
 
 def ask_by_file(endpoint: Endpoint, missing: Sequence[Request], kept: Answers) -> None:
-    """Takes over answers from the folder's files; BadInput, after the rest was written to files, where any is missing.
+    """Takes over answers from the folder's files; Waiting, after the rest was written to files, where any is missing.
 
     Files of requests end in `.input.jsonl`; every other `.jsonl` there is taken for a batch's output.
     """
@@ -42,7 +42,7 @@ def ask_by_file(endpoint: Endpoint, missing: Sequence[Request], kept: Answers) -
     if rest:
         files = write_batches(endpoint, folder, rest)
         again = f" ({failed} answers in the folder are errors or damaged)" if failed else ""
-        raise BadInput(
+        raise Waiting(
             f"{len(rest)} requests for the server {endpoint.name!r} are in {', '.join(map(str, files))}{again}: hand "
             f"them in as batches, put the output files into {folder}, and run the same command again"
         )
