@@ -1,8 +1,8 @@
 """A language model behind an OpenAI-compatible server (vLLM, SGLang, llama.cpp, `transformers serve`, hosted ones).
 
 HTTP is httpx2's: huggingface_hub already brings it, so it is no further dependency. The `openai` package was weighed:
-its own retries see neither an answer that is cut or is no JSON, nor what a restart would repeat, so that our loop would
-stand around its loop; its headers tell about the machine; and batch files are files. `tenacity` would take the place of
+its own retries see neither an answer that is cut or is no JSON (3.57 raises at once), nor what a restart would repeat,
+so that our loop would stand around its loop; its headers tell about the machine; and batch files are files. `tenacity` would take the place of
 the six lines in `_persist`.
 
 Every answer is kept at once (`answers`), under a hash of all that determines it: the model, the whole request, and the
