@@ -5,7 +5,7 @@ READY := .venv/.ready
 export OMP_NUM_THREADS := 1
 export HF_HUB_OFFLINE := 1
 
-.PHONY: demo test lint science bench bench-scan clean
+.PHONY: demo test lint science bench bench-scan bench-server clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -32,6 +32,9 @@ bench: $(READY)
 
 bench-scan: $(READY)
 	$(BIN)/python -m bench.scan $(if $(QUICK),--quick) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(ONLY),--only $(ONLY))
+
+bench-server: $(READY)
+	$(BIN)/python -m bench.server
 
 clean:
 	rm -rf .venv heredity-store
