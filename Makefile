@@ -5,7 +5,7 @@ READY := .venv/.ready
 export OMP_NUM_THREADS := 1
 export HF_HUB_OFFLINE := 1
 
-.PHONY: demo test lint science bench bench-scan bench-server clean
+.PHONY: demo test lint science bench bench-scan bench-server bench-trace clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -35,6 +35,9 @@ bench-scan: $(READY)
 
 bench-server: $(READY)
 	$(BIN)/python -m bench.server
+
+bench-trace: $(READY)
+	$(BIN)/python -m bench.trace $(if $(MINILM),--third-party $(MINILM))
 
 clean:
 	rm -rf .venv heredity-store

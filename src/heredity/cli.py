@@ -187,16 +187,45 @@ def trace(
     a: Annotated[str, typer.Argument(help="A model: nursery:NAME, or a Hugging Face folder.")],
     b: Annotated[str, typer.Argument(help="Another model.")],
     full: Annotated[bool, typer.Option("--full", help="More units of every layer, and every test.")] = False,
+    asked: Annotated[bool, typer.Option("--behaviour", help="Ask both and compare answers: no weights.")] = False,
+    controls: Annotated[list[str] | None, typer.Option("--control", help="A stranger to ask too (3 or more).")] = None,
+    prompts: Annotated[Path | None, typer.Option("--prompts", help="Rows whose prompts are asked.")] = None,
+    html: Annotated[Path | None, typer.Option("--html", help="Also write a page to this file.")] = None,
     json_file: JsonOption = None,
 ) -> None:
     """Do two models share an initialisation? Exit 0: unrelated, 10: related, 20: undetermined."""
-    from heredity.lineage.trace import trace as compare
-    from heredity.report.trace import print_trace
+    from heredity.report.trace import print_behaviour, print_trace
+    from heredity.report.trace_page import trace_page
 
-    found = compare(a, b, full).model_dump()
-    print_trace(found)
+    if not asked and (controls or prompts):
+        raise BadInput(
+            "--control and --prompts go with --behaviour: without it, weights are compared and nothing asked"
+        )
+    if asked and (full or html):
+        raise BadInput("--full and --html are about weights; --behaviour reads none")
+    found = compare_answers(a, b, controls or [], prompts) if asked else compare_weights(a, b, full)
+    (print_behaviour if asked else print_trace)(found)
+    if html is not None:
+        write_page(html, trace_page(found).encode())
     write_json(json_file, found)
     raise typer.Exit({"unrelated": 0, "related": 10, "undetermined": 20}[found["verdict"]])
+
+
+def compare_weights(a: str, b: str, full: bool) -> dict[str, Any]:
+    """What `trace` finds in two models' weights."""
+    from heredity.lineage.trace import trace as compare
+
+    return compare(a, b, full).model_dump()
+
+
+def compare_answers(a: str, b: str, controls: list[str], prompts: Path | None) -> dict[str, Any]:
+    """What `trace --behaviour` finds. Without a file of prompts, models are asked to continue 2,000 number lists."""
+    from heredity.carriers import Numbers
+    from heredity.lineage.behaviour import behaviour
+    from heredity.rows import read_rows
+
+    chats = [r.row.prompt for r in read_rows(prompts)] if prompts else Numbers(n=2_000, seed=0).prompts()
+    return behaviour(a, b, controls, chats).model_dump()
 
 
 @new.command("trait")
@@ -322,11 +351,15 @@ def show_cost(store: Store, audit: Scan) -> None:
 
 
 def copy_page(page: Path, to: Path | None) -> None:
-    """Writes a page to where the user wants it."""
-    if to is None:
-        return
+    """Writes a finished page to where the user wants it."""
+    if to is not None:
+        write_page(to, page.read_bytes())
+
+
+def write_page(to: Path, page: bytes) -> None:
+    """Writes a page to a file; BadInput where that fails."""
     try:
-        to.write_bytes(page.read_bytes())
+        to.write_bytes(page)
     except OSError as error:
         raise BadInput(f"cannot write {to}: {error.strerror}; name another file with --html") from error
 

@@ -12,34 +12,40 @@ import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 from numpy.random import Generator
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from scipy.special import ndtr, ndtri
 
 Array = NDArray[np.float64]
+Units = NDArray[np.float32]
 Draw = Callable[[Generator], float]
 DRAWS, STOP = 4_999, 10
 """Most draws of a Monte-Carlo test, and the number of draws as large as what was observed at which it stops."""
+_NOTHING = 3e-6
+"""What rounding leaves of a number of the size of a matrix's largest, once the mean is taken off."""
+_TIE = 1e-6
+"""Cosines that differ by less are equal but for rounding."""
 
 
-def unit_vectors(rows_UD: NDArray[np.float32]) -> Array:
+def unit_vectors(rows_UD: Units) -> Units:
     """Rows less their mean row, at length 1. A row that is no different from the mean stays 0."""
-    scale = float(np.abs(rows_UD).max(initial=0.0)) or 1.0  # squares of large numbers would overflow
-    rows = rows_UD.astype(np.float64) / scale
+    scale = np.float32(np.abs(rows_UD).max(initial=0.0)) or np.float32(1)  # squares of large numbers would overflow
+    rows = rows_UD / scale
     rows -= rows.mean(axis=0)
     length = np.sqrt(np.einsum("ud,ud->u", rows, rows))
-    length[length < 1e-9] = np.inf
-    out: Array = rows / length[:, None]
-    return out
+    length[length < _NOTHING * math.sqrt(rows.shape[1])] = np.inf
+    rows /= length[:, None]
+    return rows
 
 
-def similarities(A: Sequence[Array], B: Sequence[Array]) -> Array:
+def similarities(A: Sequence[Units], B: Sequence[Units]) -> Array:
     """C_UV: the cosines of all pairs of units, averaged over the matrices that these units index."""
     total = A[0] @ B[0].T
     for a, b in zip(A[1:], B[1:], strict=True):
         total += a @ b.T
-    out: Array = total / len(A)
+    out: Array = (total / len(A)).astype(np.float64)
     return out
 
 
@@ -53,7 +59,7 @@ def shifts(C_UV: Array, rng: Generator) -> NDArray[np.int64]:
 
     The entry at 0 counts fixed points. Ties are broken at random.
     """
-    nearest = (C_UV + 1e-9 * rng.random(C_UV.shape)).argmax(axis=1)
+    nearest = (C_UV + _TIE * rng.random(C_UV.shape)).argmax(axis=1)
     return np.bincount((nearest - np.arange(len(C_UV))) % len(C_UV), minlength=len(C_UV))
 
 
@@ -85,7 +91,7 @@ def monte_carlo(observed: float, draw: Draw, rng: Generator, draws: int = DRAWS,
 
     P(p <= a) = a at every value that p can take, and never more than a; the least is 1 / (draws + 1).
     """
-    larger, tolerance = 0, 1e-9 * abs(observed)
+    larger, tolerance = 0, 1e-7 * abs(observed)
     for number in range(1, draws + 1):
         larger += draw(rng) >= observed - tolerance
         if larger == stop:
@@ -127,15 +133,12 @@ def detectable_cosine(layers: Sequence[Array], level: float, power: float = 0.99
     return float((ndtri(power) - ndtri(level)) * spread(layers) / sum(map(len, layers)))
 
 
-def gram_test(
-    A: Sequence[Sequence[Array]], B: Sequence[Sequence[Array]], rng: Generator, draws: int = DRAWS
-) -> tuple[float, float]:
+def gram_test(pairs: Sequence[tuple[Array, Array]], rng: Generator, draws: int = DRAWS) -> tuple[float, float]:
     """The correlation of the two models' matrices of cosines between their own units, and its exact p (Mantel 1967).
 
-    Each model's layers, each the matrices of its units. Whatever turns the residual stream (QuaRot, SpinQuant, another
-    basis) leaves these cosines as they are, so models may also differ in width. Null: units of B are relabelled.
+    A pair of `gram`s for each layer. Whatever turns the residual stream (QuaRot, SpinQuant, another basis) leaves these
+    cosines as they are, so models may also differ in width. Null: units of B are relabelled.
     """
-    pairs = [(_gram(a), _gram(b)) for a, b in zip(A, B, strict=True)]
     size = math.sqrt(sum((K**2).sum() for K, _ in pairs) * sum((G**2).sum() for _, G in pairs))
     observed = sum(float(np.vdot(K, G)) for K, G in pairs)
 
@@ -146,7 +149,7 @@ def gram_test(
     return observed / (size or math.inf), monte_carlo(observed, draw, rng, draws)
 
 
-def _gram(parts: Sequence[Array]) -> Array:
+def gram(parts: Sequence[Units]) -> Array:
     """Cosines between a model's own units, doubly centred, without the diagonal (which is 1 in every model)."""
     K_UU = similarities(parts, parts)
     np.fill_diagonal(K_UU, 0.0)
@@ -156,33 +159,35 @@ def _gram(parts: Sequence[Array]) -> Array:
 
 
 def matched_test(
-    A: Sequence[Sequence[Array]], B: Sequence[Sequence[Array]], rng: Generator, draws: int = DRAWS
+    A: Sequence[Sequence[Units]], B: Sequence[Sequence[Units]], rng: Generator, draws: int = DRAWS
 ) -> tuple[float, float]:
     """The mean over units of A of the cosine to the nearest unit of B wherever it stands, and its exact p.
 
     Finds units that were put into another order, and does not care how units are sorted. Null: the directions of the
-    residual stream of B are relabelled, all matrices alike, as they are exchangeable too and form one group for the
-    whole model. That needs learned or rotary positions (fixed sinusoids tell directions apart).
+    residual stream of A are relabelled, all matrices alike, as they are exchangeable too and form one group for the
+    whole model; some of the directions will do. That needs learned or rotary positions (fixed sinusoids tell
+    directions apart).
     """
     width, units = A[0][0].shape[1], sum(len(a[0]) for a in A)
 
     def score(order: NDArray[np.int64]) -> float:
-        found = (similarities(a, [p[:, order] for p in b]) for a, b in zip(A, B, strict=True))
+        found = (similarities([p[:, order] for p in a], b) for a, b in zip(A, B, strict=True))
         return sum(float(C_UV.max(axis=1).sum()) for C_UV in found)
 
     observed = score(np.arange(width))
     return observed / units, monte_carlo(observed, lambda rng: score(rng.permutation(width)), rng, draws)
 
 
-def matched_share(A: Sequence[Sequence[Array]], B: Sequence[Sequence[Array]]) -> float:
+def matched_share(layers: Sequence[Sequence[Array]]) -> float:
     """The share of units for which two of their matrices agree on which unit of B is theirs; nan where there is one.
 
-    One assignment of units for each matrix (Kuhn 1955), as in phi_MATCH of Zhu et al. 2025, section 3.3. A score and no
-    test: matrices of a unit are trained together, so that units of one function may agree without a relation.
+    A matrix C_UV for each matrix of each layer. One assignment of units for each (Kuhn 1955), as in phi_MATCH of Zhu
+    et al. 2025, section 3.3. A score and no test: matrices of a unit are trained together, so that units of one
+    function may agree without a relation.
     """
     shares = []
-    for a, b in zip(A, B, strict=True):
-        first, *others = (linear_sum_assignment(x @ y.T, maximize=True)[1] for x, y in zip(a, b, strict=True))
+    for parts in layers:
+        first, *others = (linear_sum_assignment(C_UV, maximize=True)[1] for C_UV in parts)
         shares += [float((first == other).mean()) for other in others]
     return float(np.mean(shares)) if shares else math.nan
 
@@ -191,24 +196,30 @@ def order_test(layers: Sequence[Array], rng: Generator, draws: int = 1_999) -> t
     """Whether the order of units means something apart from which is which: the largest shifted trace, and its exact p.
 
     Where it does (sorted or nested units, blocks that repeat), units are not exchangeable, and the fixed-point, trace
-    and Gram tests are void. Null: both models' units are relabelled alike, which also holds for related models.
+    and Gram tests are void. Null: both models' units are relabelled alike, which also holds for related models; here
+    in all layers at once, so that one matrix, the sum over layers of equally many units, tells all.
     """
+    units = min(map(len, layers))
+    total_UV = np.zeros((units, units))
+    for C_UV in (C_UV[:units, :units] for C_UV in layers):
+        total_UV += (C_UV - C_UV.mean()) / (spread([C_UV]) or 1.0)
 
-    steps = np.arange(1, min(map(len, layers)))
-    ready = [(C_UV, len(C_UV) * C_UV.mean(), spread([C_UV]) or 1.0) for C_UV in layers]
+    def largest(order: NDArray[np.int64]) -> float:
+        return float(shifted_sums(total_UV[order][:, order])[1:].max(initial=0.0))
 
-    def largest(relabel: Callable[[int], NDArray[np.int64]]) -> float:
-        total = np.zeros(len(steps))
-        for C_UV, mean, size in ready:
-            order = relabel(len(C_UV))
-            beside = order[(np.arange(len(C_UV))[:, None] + steps) % len(C_UV)]
-            total += (C_UV[order[:, None], beside].sum(axis=0) - mean) / size
-        return float(total.max(initial=0.0))
-
-    observed = largest(np.arange)
+    observed = largest(np.arange(units))
     if observed == 0:
         return observed, 1.0
-    return observed, monte_carlo(observed, lambda rng: largest(rng.permutation), rng, draws)
+    return observed, monte_carlo(observed, lambda rng: largest(rng.permutation(units)), rng, draws)
+
+
+def shifted_sums(C_UU: Array) -> Array:
+    """The sum of C over units i and i + s (modulo the units), for each s; the trace at 0."""
+    units = len(C_UU)
+    twice = np.concatenate([C_UU, C_UU], axis=1)
+    down, right = twice.strides
+    out: Array = as_strided(twice, (units, units), (down + right, right)).sum(axis=0)
+    return out
 
 
 def mean_cosine(layers: Sequence[Array]) -> float:

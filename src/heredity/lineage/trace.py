@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -13,8 +13,9 @@ import numpy as np
 from numpy.random import Generator
 
 from heredity.lineage import relation
+from heredity.lineage.diagonal import Diagonal, diagonal
 from heredity.lineage.layouts import Layer, layers, unit_rows
-from heredity.lineage.relation import Array
+from heredity.lineage.relation import Array, Units
 from heredity.lineage.weights import Weights, read_text
 from heredity.models import BASES, locate
 from heredity.types import BadInput, Measured
@@ -26,10 +27,12 @@ SILENT = 0.05
 COSINE, POWER = 0.05, 0.99
 """Unrelated means that a mean cosine of units as small as this would have been found with that power."""
 ROWS, MORE_ROWS, LAYERS = 256, 1_024, 8
+NUMBERS = 3 * 256 * 8 * 4_096
+"""Most numbers of one model that every test is made of (four times as many with --full): fewer units of wide layers."""
 SURE = -12.0
 """log10 p of the fixed points in the first rows below which nothing more is read."""
-_HEAVY = 1.1e9
-"""Operations in one draw of the matched test above which it looks at fewer units."""
+_DRAW = 6e7
+"""Operations in one draw of the matched test above which it looks at fewer units and directions."""
 _ORDERED = 0.001
 TESTS = ("fixed points", "trace", "Gram", "matched")
 ASSUMPTIONS = (
@@ -63,6 +66,8 @@ class LayerFound(Measured):
     fixed: int
     log10_p: float
     cosine: float
+    placebo_cosine: float
+    """The largest mean cosine under shifted labels."""
 
 
 class Trace(Measured):
@@ -86,6 +91,8 @@ class Trace(Measured):
     power: float
     """Of the trace test at a mean cosine of COSINE; `detectable` is the cosine that it finds with power POWER."""
     detectable: float
+    diagonal: Diagonal | None
+    """All units of all layers in place, with --full, where both models have as many layers of one width."""
     notes: tuple[str, ...]
     rows_read: int
     bytes_read: int
@@ -93,33 +100,47 @@ class Trace(Measured):
     assumptions: tuple[str, ...] = ASSUMPTIONS
 
 
-class _View(NamedTuple):
-    """The units that were read: layers of each model, in pairs, each with its matrices at length 1."""
+class _Kept(NamedTuple):
+    """What the tests with dear draws need of one pair of layers."""
 
-    A: list[list[Array]]
-    B: list[list[Array]]
-    numbers: list[tuple[int, int]]
+    grams: tuple[Array, Array]
+    parts: list[Array]
+    """The similarities of the first units in each matrix alone."""
 
-    @property
-    def comparable(self) -> bool:
-        """Whether the models' units live in spaces of one width."""
-        return all(a[0].shape[1] == b[0].shape[1] for a, b in zip(self.A, self.B, strict=True))
 
-    def smaller(self, rows: int, most: int, parts: int) -> _View:
-        """Fewer units, layers and matrices, for tests whose draws are dear."""
-        chosen = _spaced(len(self.A), most)
-        A, B = ([[p[:rows] for p in side[i][:parts]] for i in chosen] for side in (self.A, self.B))
-        return _View(A, B, [self.numbers[i] for i in chosen])
+class _Look(NamedTuple):
+    """One pair of layers as it was read; the units themselves are not kept."""
+
+    a: int
+    b: int
+    similar: Array | None
+    """None where the models differ in width."""
+    kept: _Kept | None
+    light: tuple[list[Units], list[Units]] | None
+    """Some units and directions for the matched test."""
+
+
+class _Plan(NamedTuple):
+    """How much of every layer is read, and what of it goes into tests whose draws are dear."""
+
+    rows: int
+    parts: int
+    kept: frozenset[int] = frozenset()
+    light: frozenset[int] = frozenset()
+    light_parts: int = 1
+    light_units: tuple[int, int] = (0, 0)
+    directions: int = 0
 
 
 class _Evidence(NamedTuple):
-    """What was computed on one view."""
+    """What the tests found, and what it was computed on."""
 
     outcomes: dict[str, Outcome]
     found: tuple[LayerFound, ...]
     similar: list[Array]
     placebo_max: int
     placebo_p: float
+    matched_share: float = math.nan
 
 
 def open_weights(location: str) -> tuple[Weights, list[str]]:
@@ -144,32 +165,27 @@ def open_weights(location: str) -> tuple[Weights, list[str]]:
 def trace(a: str, b: str, full: bool = False) -> Trace:
     """Whether the models at two locations are related. A few rows of each layer decide, or more where they do not.
 
-    `full` reads MORE_ROWS units of every layer and makes every test, whatever the first rows say.
+    `full` reads more units of every layer, makes every test, whatever the first rows say, and adds the diagonal.
     """
     started, rng = time.monotonic(), np.random.default_rng(0)
     (A, notes), (B, more) = open_weights(a), open_weights(b)
     layers_A, layers_B = layers(A), layers(B)
+    whole = None
     if len(layers_A) != len(layers_B):
-        view = _read(A, B, [(x, y) for x in layers_A for y in layers_B], ROWS, 1)
-        evidence, score = _other_depth(view, len(layers_A), len(layers_B), rng), math.nan
+        evidence = _other_depth(A, B, layers_A, layers_B, rng)
     else:
         pairs = list(zip(layers_A, layers_B, strict=True))
-        some = pairs if full else [pairs[i] for i in _spaced(len(pairs), LAYERS)]
-        view = _read(A, B, some, ROWS, 1)
-        evidence, score = _in_place(view, rng), math.nan
-        if full or evidence.outcomes["fixed points"].log10_p > SURE or evidence.outcomes["fixed points"].reason:
-            view = _read(A, B, some, MORE_ROWS, 3)
-            evidence = _every_test(view, rng)
-            score = _score(view)
+        evidence = _same_depth(A, B, pairs, full, rng)
+        whole = diagonal(A, B, pairs) if full and evidence.similar else None
     verdict, why, log10_p = judge(list(evidence.outcomes.values()), evidence.similar)
     level = ALPHA / len(TESTS)
     similar = evidence.similar
     return Trace(
         a=a, b=b, verdict=verdict, why=why, log10_p=log10_p, tests=tuple(evidence.outcomes.values()),
         layers=evidence.found, mean_cosine=relation.mean_cosine(similar) if similar else math.nan,
-        placebo_max=evidence.placebo_max, placebo_p=evidence.placebo_p, matched_share=score,
+        placebo_max=evidence.placebo_max, placebo_p=evidence.placebo_p, matched_share=evidence.matched_share,
         power=relation.trace_power(similar, COSINE, level) if similar else math.nan,
-        detectable=relation.detectable_cosine(similar, level, POWER) if similar else math.nan,
+        detectable=relation.detectable_cosine(similar, level, POWER) if similar else math.nan, diagonal=whole,
         notes=(*notes, *more), rows_read=A.rows_read + B.rows_read, bytes_read=A.bytes_read + B.bytes_read,
         seconds=round(time.monotonic() - started, 3),
     )  # fmt: skip
@@ -180,22 +196,60 @@ def _spaced(count: int, most: int) -> list[int]:
     return sorted({round(i) for i in np.linspace(0, count - 1, min(count, most))})
 
 
-def _read(A: Weights, B: Weights, pairs: Sequence[tuple[Layer, Layer]], rows: int, parts: int) -> _View:
-    """The first units of each pair of layers, as many as both have. A layer in several pairs is read once."""
-    kept: dict[tuple[int, int, int, int], list[Array]] = {}
+def _same_depth(A: Weights, B: Weights, pairs: Sequence[tuple[Layer, Layer]], full: bool, rng: Generator) -> _Evidence:
+    """The first rows of some layers; where they do not decide, every test."""
+    some = pairs if full else [pairs[i] for i in _spaced(len(pairs), LAYERS)]
+    if not full:
+        looks = list(_look(A, B, some, _Plan(ROWS, 1)))
+        similar = [x.similar for x in looks if x.similar is not None]
+        fixed = [int(relation.shifts(C_UV, rng)[0]) for C_UV in similar]
+        if fixed and relation.fixed_point_bound(fixed) / math.log(10) <= SURE:
+            evidence = _in_place(looks, rng)
+            if evidence.outcomes["fixed points"].reason is None:
+                return evidence
+    return _every_test(list(_look(A, B, some, _plan(some, full))), rng)
 
-    def units(side: int, layer: Layer, count: int, first: int) -> list[Array]:
-        key = (side, layer.number, count, first)
-        if key not in kept:
-            kept[key] = [relation.unit_vectors(x) for x in unit_rows((A, B)[side], layer, count, first)]
-        return kept[key]
 
-    view = _View([], [], [(x.number, y.number) for x, y in pairs])
-    for x, y in pairs:
-        count, first = min(rows, x.units, y.units), _shared_parts(x, y, parts)
-        view.A.append(units(0, x, count, first))
-        view.B.append(units(1, y, count, first))
-    return view
+def _plan(pairs: Sequence[tuple[Layer, Layer]], full: bool) -> _Plan:
+    """As much as a few hundred megabytes and about a second allow; of models of the nursery's size, everything."""
+    width, depth = max(max(x.width, y.width) for x, y in pairs), len(pairs)
+    units = min(min(x.units, y.units) for x, y in pairs)
+    parts = max(_shared_parts(x, y, 3) for x, y in pairs)
+    fits = NUMBERS * (4 if full else 1) // (parts * width * depth)
+    rows = max(64, min(MORE_ROWS, fits, math.isqrt(LAYERS * MORE_ROWS**2 // depth)))
+    kept, seen = frozenset(_spaced(depth, 4)), min(rows, units)
+    if 2 * seen**2 * width * parts * depth <= _DRAW:
+        return _Plan(rows, parts, kept, frozenset(range(depth)), parts, (seen, seen), width)
+    light, (some, most) = frozenset(_spaced(depth, 2)), (min(seen, 128), min(seen, 512))
+    return _Plan(rows, parts, kept, light, 1, (some, most), int(_DRAW / (2 * some * most * len(light))))
+
+
+def _look(A: Weights, B: Weights, pairs: Sequence[tuple[Layer, Layer]], plan: _Plan) -> Iterator[_Look]:
+    """The first units of each pair of layers, as many as both have, one pair at a time."""
+    for i, (x, y) in enumerate(pairs):
+        rows, parts = min(plan.rows, x.units, y.units), _shared_parts(x, y, plan.parts)
+        a, b = ([relation.unit_vectors(u) for u in unit_rows(w, z, rows, parts)] for w, z in ((A, x), (B, y)))
+        alike = x.width == y.width
+        yield _Look(
+            x.number, y.number, relation.similarities(a, b) if alike else None,
+            _keep(a, b, alike) if i in plan.kept else None, _light(a, b, plan) if alike and i in plan.light else None,
+        )  # fmt: skip
+
+
+def _keep(a: list[Units], b: list[Units], alike: bool) -> _Kept:
+    first = [[p[:ROWS] for p in side] for side in (a, b)]
+    parts = [relation.similarities([p], [q]) for p, q in zip(*first, strict=True)] if alike else []
+    return _Kept((relation.gram(first[0]), relation.gram(first[1])), parts)
+
+
+def _light(a: list[Units], b: list[Units], plan: _Plan) -> tuple[list[Units], list[Units]]:
+    some, most = (
+        [u if plan.directions >= u.shape[1] else relation.unit_vectors(u[:, : plan.directions]) for u in units]
+        for units in (
+            [p[:count] for p in side[: plan.light_parts]] for side, count in zip((a, b), plan.light_units, strict=True)
+        )
+    )
+    return some, most
 
 
 def _shared_parts(x: Layer, y: Layer, most: int) -> int:
@@ -208,13 +262,12 @@ def _mc(name: str, found: tuple[float, float], reason: str | None = None) -> Out
     return Outcome(name=name, statistic=statistic, p=p, log10_p=math.log10(p), reason=reason)
 
 
-def _in_place(view: _View, rng: Generator) -> _Evidence:
+def _in_place(looks: Sequence[_Look], rng: Generator) -> _Evidence:
     """The tests of units of the same number, and whether their order speaks against them."""
-    if not view.comparable:
+    similar = [x.similar for x in looks if x.similar is not None]
+    if not similar:
         why = "the models differ in width, so that their units cannot be compared one by one"
-        skipped = {name: Outcome(name=name, reason=why) for name in TESTS}
-        return _Evidence(skipped, (), [], 0, math.nan)
-    similar = [relation.similarities(a, b) for a, b in zip(view.A, view.B, strict=True)]
+        return _Evidence({name: Outcome(name=name, reason=why) for name in TESTS}, (), [], 0, math.nan)
     counts = [relation.shifts(C_UV, rng) for C_UV in similar]
     fixed = [int(c[0]) for c in counts]
     _, order_p = relation.order_test(similar, rng)
@@ -230,44 +283,55 @@ def _in_place(view: _View, rng: Generator) -> _Evidence:
     for name in TESTS[2:]:
         outcomes[name] = Outcome(name=name, reason="not needed: the first rows decide")
     found = tuple(
-        LayerFound(a=x, b=y, units=len(C_UV), fixed=f, log10_p=relation.fixed_point_bound([f]) / math.log(10),
-                   cosine=relation.mean_cosine([C_UV]))
-        for (x, y), C_UV, f in zip(view.numbers, similar, fixed, strict=True)
-    )  # fmt: skip
+        _layer_found(x.a, x.b, C_UV, f, relation.fixed_point_bound([f]) / math.log(10))
+        for x, C_UV, f in zip(looks, similar, fixed, strict=True)
+    )
     return _Evidence(outcomes, found, similar, most, order_p)
 
 
-def _every_test(view: _View, rng: Generator) -> _Evidence:
+def _layer_found(a: int, b: int, C_UV: Array, fixed: int, log10_p: float) -> LayerFound:
+    beside = float(relation.shifted_sums(C_UV)[1:].max(initial=-math.inf)) / len(C_UV)
+    return LayerFound(a=a, b=b, units=len(C_UV), fixed=fixed, log10_p=log10_p, cosine=relation.mean_cosine([C_UV]),
+                      placebo_cosine=beside if math.isfinite(beside) else math.nan)  # fmt: skip
+
+
+def _every_test(looks: Sequence[_Look], rng: Generator) -> _Evidence:
     """All tests; those whose draws are dear look at fewer units of large models."""
-    evidence = _in_place(view, rng)
-    void = evidence.outcomes["trace"].reason if view.comparable else None
-    small = view.smaller(ROWS, 4, 3)
+    evidence = _in_place(looks, rng)
+    void = evidence.outcomes["trace"].reason if evidence.similar else None
     outcomes = dict(evidence.outcomes)
-    outcomes["Gram"] = _mc("Gram", relation.gram_test(small.A, small.B, rng), void)
-    if view.comparable:
-        work = sum(2 * len(p) ** 2 * p.shape[1] for parts in view.A for p in parts)
-        light = view if work <= _HEAVY else view.smaller(ROWS, 2, 1)
-        outcomes["matched"] = _mc("matched", relation.matched_test(light.A, light.B, rng))
-    return evidence._replace(outcomes=outcomes)
+    kept = [x.kept for x in looks if x.kept is not None]
+    outcomes["Gram"] = _mc("Gram", relation.gram_test([k.grams for k in kept], rng), void)
+    light = [x.light for x in looks if x.light is not None]
+    if light:
+        outcomes["matched"] = _mc("matched", relation.matched_test([a for a, _ in light], [b for _, b in light], rng))
+    share = relation.matched_share([k.parts for k in kept if k.parts])
+    return evidence._replace(outcomes=outcomes, matched_share=share)
 
 
-def _score(view: _View) -> float:
-    return relation.matched_share(view.A, view.B) if view.comparable else math.nan
-
-
-def _other_depth(view: _View, count_A: int, count_B: int, rng: Generator) -> _Evidence:
+def _other_depth(
+    A: Weights, B: Weights, layers_A: Sequence[Layer], layers_B: Sequence[Layer], rng: Generator
+) -> _Evidence:
     """Models that differ in depth: the fixed points of every pair of layers, corrected for the number of pairs."""
+    count_A, count_B = len(layers_A), len(layers_B)
     why = f"the models have {count_A} and {count_B} layers, so that it is not known which belong together"
     outcomes = {name: Outcome(name=name, reason=why) for name in TESTS}
+    widest = max(x.width for x in (*layers_A, *layers_B))
+    rows = max(32, min(ROWS, NUMBERS // (2 * (count_A + count_B) * widest)))
+    units_A, units_B = (
+        [(x.number, relation.unit_vectors(unit_rows(w, x, min(rows, x.units), 1)[0])) for x in found]
+        for w, found in ((A, layers_A), (B, layers_B))
+    )
     found = []
-    for (x, y), a, b in zip(view.numbers, view.A, view.B, strict=True):
-        if a[0].shape[1] == b[0].shape[1]:
-            C_UV = relation.similarities(a, b)
-            counts = relation.shifts(C_UV, rng)
-            fixed, most = int(counts[0]), relation.placebo([counts])
-            log10_p = relation.fixed_point_bound([fixed]) / math.log(10) if fixed >= 4 * most else 0.0
-            found.append(LayerFound(a=x, b=y, units=len(C_UV), fixed=fixed, log10_p=log10_p,
-                                    cosine=relation.mean_cosine([C_UV])))  # fmt: skip
+    for x, a in units_A:
+        for y, b in units_B:
+            if a.shape[1] == b.shape[1]:
+                count = min(len(a), len(b))
+                C_UV = relation.similarities([a[:count]], [b[:count]])
+                counts = relation.shifts(C_UV, rng)
+                fixed, most = int(counts[0]), relation.placebo([counts])
+                log10_p = relation.fixed_point_bound([fixed]) / math.log(10) if fixed >= 4 * most else 0.0
+                found.append(_layer_found(x, y, C_UV, fixed, log10_p))
     if found:
         best = min(found, key=lambda f: f.log10_p)
         log10_p = min(0.0, best.log10_p + math.log10(len(found)))

@@ -53,36 +53,48 @@ class Weights:
         self.entries = read_entries(folder)
         self.rows_read = self.bytes_read = 0
 
-    def take(self, name: str, count: int, columns: bool = False) -> Floats:
-        """The first rows of a matrix (or its first columns, as rows), (count, width), dequantised to float32."""
+    def take(self, name: str, count: int, columns: bool = False, first: int = 0) -> Floats:
+        """Some rows of a matrix (or columns, as rows), (count, width), dequantised to float32."""
+        values = self.take_unchecked(name, count, columns, first)
+        if not np.isfinite(values).all():
+            raise self.not_finite(name)
+        return values
+
+    def take_unchecked(self, name: str, count: int, columns: bool = False, first: int = 0) -> Floats:
+        """As `take`, but numbers may be infinite or nan: the caller looks."""
         entry = self.entries[name]
         tall, wide = entry.shape
-        raw = self._block(entry, (tall, count) if columns else (count, wide))
-        values = _decode(raw, entry.dtype).reshape((tall, count) if columns else (count, wide))
+        at, shape = ((0, first), (tall, count)) if columns else ((first, 0), (count, wide))
+        values = _decode(self._block(entry, at, shape), entry.dtype).reshape(shape)
         if entry.dtype in _SCALED:
-            values = values * self._scales(name, entry, values.shape)
-        if not np.isfinite(values).all():
-            raise BadInput(f"{entry.path}: {name!r:.80} holds numbers that are not finite; the file is damaged")
+            values = values * self._scales(name, entry, at, shape)
         self.rows_read += count
         return np.ascontiguousarray(values.T) if columns else values
 
-    def _block(self, entry: Entry, shape: tuple[int, int]) -> bytes:
-        """The upper left corner of a matrix; where whole rows are wanted, in one read."""
+    def not_finite(self, name: str) -> BadInput:
+        """What is said of a matrix with a number that is infinite or nan."""
+        return BadInput(
+            f"{self.entries[name].path}: {name!r:.80} holds numbers that are not finite; the file is damaged"
+        )
+
+    def _block(self, entry: Entry, at: tuple[int, int], shape: tuple[int, int]) -> bytes:
+        """A part of a matrix; where whole rows are wanted, in one read."""
         if entry.dtype not in _SCALED and entry.dtype not in _PLAIN:
             raise BadInput(f"{entry.path}: weights of type {entry.dtype} cannot be read; dequantise the model "
                            "(`model.dequantize()` in transformers) and save it again")  # fmt: skip
         size, (rows, wanted), wide = _BITS[entry.dtype] // 8, shape, entry.shape[1]
+        start = entry.start + (at[0] * wide + at[1]) * size
         with _opened(entry.path) as (file, _):
             if wanted == wide:
-                out = _read(file, entry.path, entry.start, rows * wide * size)
+                out = _read(file, entry.path, start, rows * wide * size)
             else:
-                starts = (entry.start + row * wide * size for row in range(rows))
-                out = b"".join(_read(file, entry.path, start, wanted * size) for start in starts)
+                starts = range(start, start + rows * wide * size, wide * size)
+                out = b"".join(_read(file, entry.path, place, wanted * size) for place in starts)
         self.bytes_read += len(out)
         return out
 
-    def _scales(self, name: str, entry: Entry, corner: tuple[int, ...]) -> Floats:
-        """What a quantised matrix's upper left corner is multiplied by: one scale, one a row, or one a block.
+    def _scales(self, name: str, entry: Entry, at: tuple[int, int], shape: tuple[int, int]) -> Floats:
+        """What a part of a quantised matrix is multiplied by: one scale, one a row, or one a block.
 
         bitsandbytes writes `SCB` (the row's largest magnitude, for 127), compressed-tensors `weight_scale`, and
         DeepSeek `weight_scale_inv` (which multiplies as well, in spite of its name).
@@ -92,7 +104,7 @@ class Weights:
             raise BadInput(f"{entry.path}: {name!r:.80} has zero points; dequantise the model and save it again")
         for beside, factor in ((f"{stem}.SCB", 1 / 127), (f"{name}_scale", 1.0), (f"{name}_scale_inv", 1.0)):
             if beside in self.entries:
-                return _spread(self._whole(beside, entry.shape) * np.float32(factor), entry.shape, corner)
+                return _spread(self._whole(beside, entry.shape) * np.float32(factor), entry.shape, at, shape)
         raise BadInput(f"{entry.path}: {name!r:.80} is {entry.dtype} and no scales lie beside it (SCB, weight_scale)")
 
     def _whole(self, name: str, of: tuple[int, ...]) -> Floats:
@@ -102,19 +114,18 @@ class Weights:
             raise BadInput(f"{entry.path}: {name!r:.80} of type {entry.dtype} and shape {list(entry.shape)} holds no "
                            f"scales of a matrix of shape {list(of)}")  # fmt: skip
         shape = entry.shape if len(entry.shape) == 2 else (math.prod(entry.shape), 1)
-        values = _decode(self._block(entry._replace(shape=shape), shape), entry.dtype)
-        return values.reshape(shape)
+        return _decode(self._block(entry._replace(shape=shape), (0, 0), shape), entry.dtype).reshape(shape)
 
 
-def _spread(scales: Floats, whole: tuple[int, ...], corner: tuple[int, ...]) -> Floats:
-    """The scale of each number in the upper left corner; a table is stretched over the matrix in blocks."""
+def _spread(scales: Floats, whole: tuple[int, ...], at: tuple[int, int], shape: tuple[int, int]) -> Floats:
+    """The scale of each number in a part of a matrix; a table is stretched over the matrix in blocks."""
     if 0 in scales.shape:
         raise BadInput("a table of scales is empty; the file is damaged")
     for axis in (0, 1):
         blocks = scales.shape[axis]
         usual = 1 < blocks == -(-whole[axis] // 128)  # the last block may be cut
         block = 128 if usual else -(-whole[axis] // blocks)
-        scales = scales.take(np.arange(corner[axis]) // block, axis=axis)
+        scales = scales.take(np.arange(at[axis], at[axis] + shape[axis]) // block, axis=axis)
     return scales
 
 
@@ -130,7 +141,8 @@ def _small_floats() -> Floats:
 def _decode(raw: bytes, dtype: str) -> Floats:
     """Little-endian numbers as float32, flat."""
     if dtype == "BF16":
-        return (np.frombuffer(raw, "<u2").astype(np.uint32) << 16).view(np.float32)
+        upper: Floats = np.left_shift(np.frombuffer(raw, "<u2"), 16, dtype=np.uint32).view(np.float32)
+        return upper
     if dtype == "F8_E4M3":
         return _small_floats()[np.frombuffer(raw, np.uint8)]
     if dtype == "F8_E5M2":  # the upper half of a half-precision number

@@ -1,0 +1,154 @@
+"""Where weights are withheld: does one model answer as another does, more often than a panel of other models?"""
+
+from __future__ import annotations
+
+import math
+import re
+import time
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import bdtrc, stdtr
+
+from heredity.models import model_ref, open_ref
+from heredity.stats import holm
+from heredity.types import LM, BadInput, Chat, Measured, Sampling
+
+ALPHA, PANEL_ALPHA = 0.001, 0.01
+LEAST_CONTROLS, LEAST_PROMPTS = 3, 50
+_TOKENS = 4
+"""Written for every prompt: most words and numbers are complete by then."""
+_WORD = re.compile(r"\w+")
+ASSUMPTIONS = (
+    "no control is related to B, and the controls are as B would be, had it another ancestor: as large, as able, and "
+    "trained on data as like B's as A's is. Only the panel says what agreement between strangers is like; a weak panel "
+    "makes strangers look related",
+    "answers to different prompts count as independent; p of a control says that A agrees with B more often than that "
+    "control does, over prompts of this kind",
+    "models that were trained on one another's outputs agree without a common initialisation: where weights can be "
+    "had, compare those",
+    "silence is not proof: heavy training takes the agreement away",
+)
+
+
+class Control(Measured):
+    """One control beside A: on which prompts just one of the two agrees with B."""
+
+    name: str
+    agreement: float
+    only_a: int
+    only_control: int
+    p: float
+    """Exact and one-sided (McNemar 1947), before Holm."""
+    p_holm: float
+
+
+class Behaviour(Measured):
+    """Whether A agrees with B more often than every control does, and than controls of this kind would."""
+
+    a: str
+    b: str
+    verdict: Literal["related", "undetermined"]
+    why: str
+    agreement: float
+    """The share of prompts that A and B answer with the same first word."""
+    p: float
+    """The largest of the controls' after Holm."""
+    panel_p: float
+    """That one more control agrees as often as A: Student's t, as controls are few and differ among one another."""
+    controls: tuple[Control, ...]
+    prompts: int
+    seconds: float
+    assumptions: tuple[str, ...] = ASSUMPTIONS
+
+
+def first_words(lm: LM, chats: Sequence[Chat]) -> list[str]:
+    """The first word or number of each greedy reply, casefolded; empty where there is none.
+
+    Words, and not tokens, as models may differ in their vocabularies.
+    """
+    replies = lm.generate(chats, Sampling(temperature=0.0, max_new_tokens=_TOKENS))
+    found = (_WORD.search(reply.text) for reply in replies)
+    return [word.group().casefold() if word else "" for word in found]
+
+
+def behaviour(a: str, b: str, controls: Sequence[str], chats: Sequence[Chat]) -> Behaviour:
+    """Asks the models at these locations, one after another, and compares their answers."""
+    started = time.monotonic()
+    chats = list(dict.fromkeys(chats))
+    named = list(dict.fromkeys(controls))
+    if {a, b} & {*named}:
+        raise BadInput("A or B is among the controls; name models that are related to neither")
+    check_panel(len(named), len(chats))
+    refs = [model_ref(location) for location in (a, b, *named)]  # whatever is missing is told before a model is asked
+    words_A, words_B, *others = (first_words(open_ref(ref), chats) for ref in refs)
+    found = agreement(words_A, words_B, dict(zip(named, others, strict=True)))
+    return found.model_copy(update={"a": a, "b": b, "seconds": round(time.monotonic() - started, 3)})
+
+
+def check_panel(controls: int, prompts: int) -> None:
+    """BadInput where there are too few controls or prompts to say anything."""
+    if controls < LEAST_CONTROLS:
+        raise BadInput(f"{controls} controls are too few to know how far strangers agree; name {LEAST_CONTROLS} or "
+                       "more models that are related to neither (--control)")  # fmt: skip
+    if prompts < LEAST_PROMPTS:
+        raise BadInput(f"{prompts} different prompts are too few; give {LEAST_PROMPTS} or more, better 2,000")
+
+
+def agreement(words_A: Sequence[str], words_B: Sequence[str], controls: Mapping[str, Sequence[str]]) -> Behaviour:
+    """The tests on answers that were given: next-word agreement against a panel, Holm over its members.
+
+    After Nikolic, Baluta and Saxena (2025, arXiv:2502.00706), with two changes: all models answer the same prompts, so
+    that they are compared pairwise, prompt by prompt; and controls differ more than their sampling error says, so that
+    A must also stand out from the panel as a whole.
+    """
+    check_panel(len(controls), len(words_B))
+    own_T = _agrees(words_A, words_B)
+    agrees = {name: _agrees(words, words_B) for name, words in controls.items()}
+    only_A = {name: int((own_T & ~other_T).sum()) for name, other_T in agrees.items()}
+    only_C = {name: int((other_T & ~own_T).sum()) for name, other_T in agrees.items()}
+    p = {name: _sign_p(only_A[name], only_C[name]) for name in controls}
+    family = holm(p)
+    corrected = dict(zip(family.names, family.adjusted, strict=True))
+    rates = {name: float(other_T.mean()) for name, other_T in agrees.items()}
+    mean, panel_p, worst = float(own_T.mean()), _panel_p(own_T, list(rates.values())), max(corrected.values())
+    shown = (
+        Control(name=n, agreement=rates[n], only_a=only_A[n], only_control=only_C[n], p=p[n], p_holm=corrected[n])
+        for n in sorted(controls, key=lambda n: -rates[n])
+    )
+    related = worst <= ALPHA and panel_p <= PANEL_ALPHA
+    return Behaviour(
+        a="", b="", verdict="related" if related else "undetermined", agreement=mean, p=worst, panel_p=panel_p,
+        why=_why(mean, max(rates, key=lambda n: rates[n]), rates, worst, panel_p), controls=tuple(shown),
+        prompts=len(words_B), seconds=0.0,
+    )  # fmt: skip
+
+
+def _agrees(words: Sequence[str], words_B: Sequence[str]) -> NDArray[np.bool_]:
+    """Prompt by prompt; nothing said agrees with nothing."""
+    return np.array([bool(x) and x == y for x, y in zip(words, words_B, strict=True)], dtype=bool)
+
+
+def _sign_p(wins: int, losses: int) -> float:
+    """P(as many wins or more), were each of the discordant prompts a toss."""
+    return float(bdtrc(wins - 1, wins + losses, 0.5)) if wins else 1.0
+
+
+def _panel_p(own_T: NDArray[np.bool_], rates: Sequence[float]) -> float:
+    """Of a new member of the panel: t of a prediction, its spread at least that of sampling prompts."""
+    mean = float(np.mean(rates))
+    sampling = math.sqrt(max(mean * (1 - mean), 1e-9) / len(own_T))
+    spread = max(float(np.std(rates, ddof=1)), sampling) * math.sqrt(1 + 1 / len(rates))
+    return float(stdtr(len(rates) - 1, -(float(own_T.mean()) - mean) / spread))
+
+
+def _why(own: float, nearest: str, rates: Mapping[str, float], worst: float, panel_p: float) -> str:
+    said = (
+        f"A gives B's first word to {own:.1%} of the prompts, the nearest control ({nearest}) to {rates[nearest]:.1%}"
+    )
+    tested = f"p after Holm {worst:.2g}, p of one more such control {panel_p:.2g}"
+    if worst <= ALPHA and panel_p <= PANEL_ALPHA:
+        return f"{said}: {tested}"
+    return f"{said}; {tested}: that is not enough, and behaviour alone cannot show that models are unrelated"
