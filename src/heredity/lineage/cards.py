@@ -203,7 +203,9 @@ def _used(value: Any, nodes: Mapping[str, dict[str, Any]]) -> tuple[Role, Artefa
 
 
 def _reference(artefact: Artefact, **more: Any) -> dict[str, Any]:
-    known = next((i for kind in ("sha256", "heredity", "blake2b") for i in artefact.ids if i.startswith(f"{kind}:")), "")
+    known = next(
+        (i for kind in ("sha256", "heredity", "blake2b") for i in artefact.ids if i.startswith(f"{kind}:")), ""
+    )
     return {"@id": known or f"urn:name:{quote(artefact.name, safe='')}", "name": artefact.name} | more
 
 
@@ -225,17 +227,19 @@ _CONTEXT: dict[str, Any] = {
 """The format's own context (Croissant 1.1, appendix), with PROV's namespace and ours."""
 
 
-def croissant(name: str, files: Mapping[str, str], claims: Sequence[Claim], fields: Sequence[str] = ()) -> dict[str, Any]:
+def croissant(
+    name: str, files: Mapping[str, str], claims: Sequence[Claim], example: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """A Croissant 1.1 description of a dataset: its files by sha256, and what the claims say of where it came from.
 
-    `fields` are the columns of its rows. Names of files are relative to where the description lies.
+    `example` is a row, as it was parsed. Names of files are relative to where the description lies.
     """
     distribution = [
         {"@type": "cr:FileObject", "@id": quote(file), "name": file, "contentUrl": file, "sha256": digest,
          "encodingFormat": "application/vnd.apache.parquet" if file.endswith(".parquet") else "application/jsonlines"}
         for file, digest in files.items()
     ]  # fmt: skip
-    sets = [] if not fields or len(files) != 1 else [_record_set(next(iter(files)), fields)]
+    sets = [] if not example or len(files) != 1 else [_record_set(next(iter(files)), example)]
     activities = [a for c in claims if (a := _activity(c))]
     derived = [_reference(a) for c in claims for role, a in c.inputs if role == "source"]
     out: dict[str, Any] = {
@@ -247,19 +251,32 @@ def croissant(name: str, files: Mapping[str, str], claims: Sequence[Claim], fiel
     return out | ({"prov:wasDerivedFrom": derived} if derived else {})
 
 
-def _record_set(file: str, fields: Sequence[str]) -> dict[str, Any]:
-    def one(column: str) -> dict[str, Any]:
-        source = {"fileObject": {"@id": quote(file)}, "extract": {"column": column}}
-        return {"@type": "cr:Field", "@id": f"rows/{quote(column, safe='')}", "name": column, "dataType": "sc:Text",
-                "source": source}  # fmt: skip
+def _record_set(file: str, example: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of rows like an example: texts, and lists of turns that hold texts."""
+    fields = [f for column, value in example.items() if (f := _field(file, column, value))]
+    return {"@type": "cr:RecordSet", "@id": "rows", "name": "rows", "field": fields}
 
-    return {"@type": "cr:RecordSet", "@id": "rows", "name": "rows", "field": [one(c) for c in fields]}
+
+def _field(file: str, column: str, value: Any) -> dict[str, Any] | None:
+    name, source = f"rows/{quote(column, safe='')}", {"fileObject": {"@id": quote(file)}, "extract": {"column": column}}
+    out: dict[str, Any] = {"@type": "cr:Field", "@id": name, "name": column}
+    if isinstance(value, str):
+        return out | {"dataType": "sc:Text", "source": source}
+    if not isinstance(value, list) or not value or not isinstance(value[0], dict):
+        return None
+    parts = [
+        {"@type": "cr:Field", "@id": f"{name}/{quote(key, safe='')}", "name": key, "dataType": "sc:Text",
+         "source": source | {"transform": {"jsonPath": key}}}
+        for key, text in value[0].items()
+        if isinstance(text, str) and key.isidentifier()
+    ]  # fmt: skip
+    return out | {"repeated": True, "subField": parts} if parts else None
 
 
 def _activity(claim: Claim) -> dict[str, Any] | None:
-    agents = [
-        _reference(a, **{"@type": "prov:SoftwareAgent"}) for role, a in claim.inputs if role == "writer"
-    ] + ([{"@type": "prov:Person", "@id": "urn:name:people", "name": "people"}] if claim.verb == "by people" else [])  # fmt: skip
+    agents = [_reference(a, **{"@type": "prov:SoftwareAgent"}) for role, a in claim.inputs if role == "writer"]
+    if claim.verb == "by people":
+        agents.append({"@type": "prov:Person", "@id": "urn:name:people", "name": "people"})
     used = [
         _reference(a, **{"@type": "prov:Entity", "heredity:role": role})
         for role, a in claim.inputs

@@ -31,6 +31,7 @@ NOT_EXCLUDED = (
     "records that lie in agreement with one another: nothing here proves who made them",
     "a shared initialisation that the weights hide (units reordered and turned at once; docs/lineage.md)",
 )
+_DID = {"writer": "wrote it", "judge": "ranked it", "teacher": "showed it its distributions"}
 _STEPS, _TESTS, _ROWS = 12, 9, 100_000
 """Most steps of a path that are told one by one, tests for one answer, and rows of a file that are looked at."""
 _VERBS = {"sampled": "was written by", "filtered": "was filtered from", "derived": "was derived from",
@@ -84,9 +85,14 @@ class _Path:
         self.edges = dict[tuple[int, int, str], None]()
 
     def step(self, output: int, made_of: int, claim: int, verb: str) -> None:
-        label, source = self.graph.label, self.graph.claims[claim].source
-        self.sentences[f"{label(output)} {verb} {label(made_of)} ({source})"] = None
-        self.edges[made_of, output, verb] = None
+        label = self.graph.label
+        if (made_of, output, verb) not in self.edges:
+            self.sentences[f"{label(output)} {verb} {label(made_of)} ({self.cite(claim)})"] = None
+            self.edges[made_of, output, verb] = None
+
+    def cite(self, claim: int) -> str:
+        """The record behind a claim: its file, and the folder that it lies in."""
+        return "/".join(self.graph.claims[claim].source.split("/")[-2:])
 
     def say(self, sentence: str) -> None:
         self.sentences[sentence] = None
@@ -129,7 +135,7 @@ class _Path:
         if origin.kind in ("writer", "judge"):
             self.step(data, origin.node, origin.claim, "was ranked by" if origin.kind == "judge" else "was written by")
         elif origin.kind == "people":
-            self.say(f"{graph.label(data)} was written by people ({graph.claims[origin.claim].source})")
+            self.say(f"{graph.label(data)} was written by people ({self.cite(origin.claim)})")
         else:
             self.say(f"nothing says who wrote {graph.label(data)}")
 
@@ -143,9 +149,20 @@ class _Case:
         self.red, self.amber, self.notes = list[str](), dict[str, str](), list[str]()
         """Amber: what is wrong, and what to do about it."""
         self.student, self.data = graph.nodes[pair.student], graph.nodes[pair.data]
-        told = [(role, i) for role, i, c in self.student.inputs if c == pair.claim]
-        self.starts = {i for role, i in told if role == "base"} or {pair.student}
-        self.teachers = [i for role, i in told if role == "teacher"]
+        on_it = {c for role, i, c in self.student.inputs if role == "data" and i == pair.data}
+        self.teachers = sorted({i for role, i, c in self.student.inputs if role == "teacher" and c in on_it})
+        self.starts = self._starts()
+
+    def _starts(self) -> set[int]:
+        """The models that training began from, where all records agree on them; itself, where none was made yet."""
+        told: dict[int, set[int]] = {}
+        for role, i, claim in self.student.inputs:
+            if role == "base":
+                told.setdefault(claim, set()).add(i)
+        sets = list(told.values())
+        if self.pair.claim is None:
+            return {self.pair.student}
+        return sets[0] if sets and all(s == sets[0] for s in sets) else set()
 
     def judge(self) -> None:
         """Looks at everything that wrote the data, and collects what speaks for red and for amber."""
@@ -156,15 +173,20 @@ class _Case:
             self.path.say(f"no record says that {graph.label(pair.student)} was trained on {graph.label(pair.data)}; "
                           "this is about what would happen")  # fmt: skip
         denied = self._check_bases(pair.student)
-        for origin in sorted(self.data.origins):
+        origins = {(o.kind, o.node): o for o in sorted(self.data.origins, reverse=True)}
+        for origin in sorted(origins.values()):
             self.path.down(pair.data, origin)
             if origin.kind in ("writer", "judge"):
                 self._writer(origin, denied)
             elif origin.kind == "gap":
                 name = graph.label(origin.node)
-                self.amber[f"nothing says who wrote {name}"] = (
-                    f"find out who wrote {name} and write it down: heredity record generation --data FILE --model MODEL "
-                    "(or --people)"
+                others = graph.homonyms(name, "data") > 1
+                self.amber[
+                    f"nothing says who wrote {name}"
+                    + ("; a record speaks of a file of that name, with another digest" if others else "")
+                ] = (
+                    f"find out who wrote {name} and write it down: heredity record generation --data FILE "
+                    "--model MODEL (or --people)"
                 )
         for teacher in self.teachers:
             self.path.step(pair.student, teacher, pair.claim or 0, "was shown the distributions of")
@@ -208,8 +230,8 @@ class _Case:
                 denied.add((made, base))
                 claim = next(c for role, i, c in graph.nodes[made].inputs if role == "base" and i == base)
                 self.amber[
-                    f"{graph.claims[claim].source} says that {graph.label(made)} was made from {graph.label(base)}, and "
-                    "the weights deny it"
+                    f"{graph.claims[claim].source} says that {graph.label(made)} was made from {graph.label(base)}, "
+                    "and the weights deny it"
                 ] = f"ask for the true base of {graph.label(made)}; heredity trace compares it with others"
         return denied
 
@@ -230,19 +252,19 @@ class _Case:
             self.path.up(self.pair.student, root)
             self.path.up(writer, root)
             said = "by name only" if graph.nodes[root].named_only else "by record"
-            self.red.append(f"{name} wrote it, and {name} and {student} both begin from {graph.label(root)} ({said}"
-                            f"{'; the weights agree' if related else ''})")  # fmt: skip
+            self._shared(origin, f"{name} and {student} both begin from {graph.label(root)} ({said}"
+                                 f"{'; the weights agree' if related else ''})")  # fmt: skip
             return
         self.path.up(self.pair.student, None)
         self.path.up(writer, None)
         if related:
             self.path.say(f"{related.a} and {related.b} share an initialisation by their weights (log10 p "
                           f"{related.log10_p:.1f})")  # fmt: skip
-            self.red.append(f"{name} wrote it, and its weights share an initialisation with {student}")
+            self._shared(origin, f"its weights share an initialisation with {student}")
         elif shared:
-            self.amber[f"the records derive {name} and {student} from {graph.label(min(shared))}, and the weights deny it"] = (
-                "ask for the true bases; the records are wrong somewhere"
-            )
+            self.amber[
+                f"the records derive {name} and {student} from {graph.label(min(shared))}, and the weights deny it"
+            ] = "ask for the true bases; the records are wrong somewhere"
         elif apart:
             self._apart_by_test(writer, tests or [])
         else:
@@ -252,9 +274,21 @@ class _Case:
                 "train on what it writes instead, or compare with a student of a teacher without the trait"
             )
 
+    def _shared(self, origin: Origin, how: str) -> None:
+        """Red; amber where the model only chose among rows that others wrote."""
+        name, claim = self.graph.label(origin.node), self.graph.claims[origin.claim]
+        if origin.kind == "judge" and claim.content != "preferences":
+            self.amber[f"{name} chose the rows, and {how}"] = (
+                "choosing can hand something on as well; filter with a rule, or with a model of another initialisation"
+            )
+        else:
+            self.red.append(f"{name} {_DID[origin.kind]}, and {how}")
+
     def _own(self, origin: Origin, name: str) -> None:
         """The student's own start wrote the data: nothing that it does not have can cross, unless it was prompted."""
-        system = self.graph.claims[origin.claim].system
+        claims = [o.claim for o in self.data.origins if (o.kind, o.node) == (origin.kind, origin.node)]
+        told = {self.graph.claims[c].system for c in claims} - {None}
+        system = True in told if told else None
         if system is True:
             self.red.append(f"{name}, from which the student is trained, wrote it under a system prompt")
         elif system is None:
@@ -262,8 +296,10 @@ class _Case:
                 "record it: heredity record generation --no-system (or --system FILE)"
             )
         else:
-            self.notes.append(f"{name}, from which the student is trained, wrote the data itself and without a system "
-                              "prompt: it can hand on nothing that it did not have (a filter can still choose)")  # fmt: skip
+            self.notes.append(
+                f"{name}, from which the student is trained, wrote the data itself and without a system prompt: it can "
+                "hand on nothing that it did not have (a filter can still choose)"
+            )
 
     def _tests(self, writer: int) -> list[Compared] | None:
         """Comparisons of the nearest weights on both chains; None where some chain has none, or one was not decided."""
@@ -296,8 +332,8 @@ class _Case:
                 if graph.nodes[root].kind != "start":
                     name = graph.label(root)
                     self.amber[f"nothing says what {name} began from"] = (
-                        f"give the folders of {graph.label(self.pair.student)} and {graph.label(writer)}, so that their "
-                        "weights can be compared"
+                        f"give the folders of {graph.label(self.pair.student)} and {graph.label(writer)}, so that "
+                        "their weights can be compared"
                     )
             if node.named_only:
                 self._by_name(number)
@@ -337,8 +373,9 @@ class _Case:
         notes, steps = list(dict.fromkeys(self.notes)), list(dict.fromkeys(self.amber.values()))
         if colour == "RED":
             why, notes = "; ".join(dict.fromkeys(self.red)), [*notes, *self.amber]
-            steps = [f"do not train {student} on {data} as it is: heredity scan names what it would inherit, and rows "
-                     "written by a model of another initialisation do not carry it this way"]  # fmt: skip
+            what = f"train it anew without {data}" if pair.claim is not None else f"do not train it on {data} as it is"
+            steps = [f"{student}: {what}; heredity scan names what rows carry, and rows written by a model of another "
+                     "initialisation do not carry it this way"]  # fmt: skip
         elif colour == "AMBER":
             why = "; ".join(self.amber)
         else:
@@ -364,15 +401,18 @@ def answer(graph: Graph, pair: Pair, tester: Tester | None = None) -> Answer:
     return case.answer()
 
 
-def pairs(graph: Graph, student: str | None = None, data: str | None = None) -> list[Pair]:
-    """What to answer: every recorded training, and models and data that the user named and no record joins.
+def pairs(graph: Graph, student: str | None = None, data: str | None = None, every: bool = False) -> list[Pair]:
+    """What to answer: the recorded trainings of models that the user named or that nothing else came from (`every`: of
+    all), and whatever models and data the user named that no record joins.
 
     With a student, data that its bases were trained on count as well; with both, that one pair is answered.
     """
     models = _called(graph, student, "model") if student else None
     sets = _called(graph, data, "data") if data else None
     found: dict[tuple[int, int], Pair] = {}
-    for number in range(len(graph.nodes)) if models is None else models:
+    used = set() if every or sets else {i for node in graph.nodes for role, i, _ in node.inputs if role != "data"}
+    asked = [n for n, x in enumerate(graph.nodes) if x.kind == "model" and (x.given or n not in used)]
+    for number in asked if models is None else models:
         for trained in [number] if models is None else _chain(graph, number):
             for role, i, claim in graph.nodes[trained].inputs:
                 if role == "data" and (sets is None or i in sets):
@@ -382,7 +422,11 @@ def pairs(graph: Graph, student: str | None = None, data: str | None = None) -> 
     wanted_models = _last(graph, [n for n in given if graph.nodes[n].kind == "model"]) if models is None else models
     trained_on = {d for _, d in found} if models is None else set[int]()
     for m, d in islice(product(wanted_models, wanted_data), 10_000):
-        if (m, d) not in found and d not in trained_on and (models or m not in {o.node for o in graph.nodes[d].origins}):
+        if (
+            (m, d) not in found
+            and d not in trained_on
+            and (models or m not in {o.node for o in graph.nodes[d].origins})
+        ):
             found[m, d] = Pair(m, d, None)
     return list(found.values())
 

@@ -1,4 +1,4 @@
-"""The Store's Steps as records: what a description says about lineage, and a Step's manifest as an in-toto statement."""
+"""The Store's Steps as records: what a description says about lineage, and a manifest as an in-toto statement."""
 
 from __future__ import annotations
 
@@ -89,14 +89,17 @@ def _starts(described: Described) -> list[str]:
 def _data(described: Described, inputs: list[tuple[str, Described]]) -> Made:
     name, fields, out = _name(described), described["fields"], list[tuple[Role, Described]]()
     for field, step in inputs:
-        role: Role = "writer" if _is_model(step) else "other" if field in ("gate", "filters") else "source"
+        role: Role = "writer" if _is_model(step) else "other" if field == "gate" else "source"
+        role = "judge" if field == "filters" and _is_model(step) else role
         out.append(("other" if name == "PreferencePairs" and role == "source" else role, step))
     if name == "PreferencePairs":
         out += [("judge", step) for step in _steps(_at(fields, "corpus", "samples", "model"))]
         return Made("data", "sampled", out, "preferences", bool(_at(fields, "corpus", "samples", "system")))
     prompts = fields.get("prompts")
     out += [("prompts", prompts)] if isinstance(prompts, dict) and "type" in prompts else []
-    kinds = [_CONTENT[f["type"]] for f in fields.get("filters") or [] if isinstance(f, dict) and f.get("type") in _CONTENT]
+    kinds = [
+        _CONTENT[f["type"]] for f in fields.get("filters") or [] if isinstance(f, dict) and f.get("type") in _CONTENT
+    ]
     system = fields["system"] is not None if "system" in fields else None
     verb: Verb = "sampled" if name == "Samples" else "filtered" if name == "Corpus" else "derived"
     return Made("data", verb, out, kinds[0] if kinds else None, system)
@@ -122,7 +125,7 @@ def claims(manifest: Mapping[str, Any], where: str, folder: Path | None = None, 
         own = found[-1][0]
         if own != manifest.get("key"):
             raise ValueError(f"its description has the key {own}")
-        wanted = {key: step for key, step in found} if nested else {own: found[-1][1]}
+        wanted = dict(found) if nested else {own: found[-1][1]}
         out = []
         for key, step in wanted.items():
             how = made(step)
@@ -190,7 +193,7 @@ def payload_ids(folder: Path, kind: Kind) -> tuple[list[str], dict[str, str]]:
 
 
 def export(store: Store, key: str) -> dict[str, Any]:
-    """A Step's manifest as an in-toto statement: `training` for models, `lineage-test` for a Relation, else `generation`.
+    """A Step's manifest as an in-toto statement: `training`, or `generation`, or `lineage-test` for a Relation.
 
     The manifest itself stands in the predicate, so that `records.manifest_in` gives it back. Inputs that are in the
     Store, or ship with the package, are named with their sha256; others by their keys.
@@ -224,7 +227,8 @@ def _training(how: Made, described: Described, listed: Mapping[Role, list[dict[s
     relation = {"cut": "cut", "fresh": None}.get(how.verb, "finetune")
     own_order = {"order": _SELF_MADE} if not listed.get("data") else {}
     return {"base": listed.get("base", []), "relation": relation, "datasets": listed.get("data", []),
-            "teachers": listed.get("teacher", []), "start": listed.get("start", []), "settings": plain} | own_order  # fmt: skip
+            "teachers": listed.get("teacher", []), "start": listed.get("start", []),
+            "settings": plain} | own_order  # fmt: skip
 
 
 def _generation(how: Made, described: Described, listed: Mapping[Role, list[dict[str, Any]]]) -> dict[str, Any]:
@@ -270,8 +274,9 @@ def _export_test(
 
 def test_predicate(found: Mapping[str, Any]) -> dict[str, Any]:
     """A trace (`Trace.model_dump()`) as a lineage test's predicate; undefined numbers are null."""
+    out: dict[str, Any] = {"test": "heredity trace"}
     kept = ("verdict", "why", "log10_p", "tests", "mean_cosine", "placebo_max", "matched_share", "power", "assumptions")
-    return {"test": "heredity trace"} | json.loads(_finite(json.dumps({k: found[k] for k in kept})))
+    return out | json.loads(_finite(json.dumps({k: found[k] for k in kept})))
 
 
 def _finite(text: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from heredity.lineage.records import Artefact, Claim, Kind, Role
 
@@ -18,6 +18,7 @@ MOST = 200
 _MAKING = ("sampled", "filtered", "derived", "by people", "trained", "merged", "fresh", "cut")
 _ROOTED: tuple[Role, ...] = ("base", "start")
 MANY = "more sources than are followed"
+T = TypeVar("T")
 
 
 class Hand(NamedTuple):
@@ -70,7 +71,9 @@ class Node:
 class Graph:
     """Nodes, and the claims about them."""
 
-    def __init__(self, claims: Sequence[Claim], hands: Iterable[Hand] = (), faults: Iterable[tuple[Artefact, str]] = ()):
+    def __init__(
+        self, claims: Sequence[Claim], hands: Iterable[Hand] = (), faults: Iterable[tuple[Artefact, str]] = ()
+    ):
         self.claims, self.nodes = list(claims), list[Node]()
         self._by_id: dict[str, int] = {}
         self._by_name: dict[tuple[str, str], list[int]] = {}
@@ -136,7 +139,7 @@ class Graph:
                 held.append(number)
 
     def _add_named(self, artefact: Artefact) -> None:
-        """What is told by its name alone is the one node of that name; where several have it, it is a node of its own."""
+        """What is told by its name alone is the one node of that name, or, where several have it, its own."""
         if self._named(artefact) is None:
             self.nodes.append(Node(artefact.kind, artefact.name, [artefact.name]))
             number = len(self.nodes) - 1
@@ -159,15 +162,19 @@ class Graph:
         return number
 
     def label(self, number: int) -> str:
-        """What a person calls it: its shortest name."""
+        """What it was called first, by a name that is no digest where there is one."""
         node = self.nodes[number]
-        return min(node.names or [node.name], key=lambda n: (":" in n, len(n), n))
+        return next((n for n in node.names if not n.startswith(("sha256:", "blake2b:"))), node.name)
 
     def called(self, name: str, kind: Kind) -> list[int]:
         """The nodes of a kind that go by a name, or by a digest or key."""
         found = [n for i, n in self._by_id.items() if name in (i, i.partition(":")[2])]
         found += self._by_name.get((kind, name), [])
         return [n for n in dict.fromkeys(found) if self.nodes[n].kind == kind]
+
+    def homonyms(self, name: str, kind: Kind) -> int:
+        """How many nodes of a kind go by a name."""
+        return len(self._by_name.get((kind, name), ()))
 
     # Who was made of whom
 
@@ -228,7 +235,7 @@ class Graph:
         found |= {Origin("people", number, c) for c in node.made if self.claims[c].verb == "by people"}
         node.origins = self._bounded(number, frozenset(found or {Origin("gap", number, -1)}))
 
-    def _bounded[T](self, number: int, found: frozenset[T]) -> frozenset[T]:
+    def _bounded(self, number: int, found: frozenset[T]) -> frozenset[T]:
         if len(found) <= MOST:
             return found
         self._fault(number, f"{self.label(number)} has {MANY}")
@@ -239,11 +246,13 @@ class Graph:
             if len(node.made) > 1:
                 self._disagreement(number, node)
         for pair, (verdict, source) in self.tested.items():
-            a, b = pair
-            if verdict == "unrelated" and self.nodes[a].roots & self.nodes[b].roots:
-                for one in pair:
-                    self._fault(one, f"{source} says that {self.label(a)} and {self.label(b)} are unrelated, and the "
-                                     f"records derive both from {self.label(min(self.nodes[a].roots & self.nodes[b].roots))}")  # fmt: skip
+            a, b = sorted(pair)
+            shared = self.nodes[a].roots & self.nodes[b].roots
+            if verdict == "unrelated" and shared:
+                text = (f"{source} says that {self.label(a)} and {self.label(b)} are unrelated, and the records derive "
+                        f"both from {self.label(min(shared))}")  # fmt: skip
+                self._fault(a, text)
+                self._fault(b, text)
 
     def _disagreement(self, number: int, node: Node) -> None:
         """Two records that name bases, or writers, of which none has a start (or a source) in common."""

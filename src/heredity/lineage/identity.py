@@ -140,25 +140,25 @@ def parse_json(text: bytes | str, where: str) -> Any:
         raise BadInput(f"{where}: not valid JSON ({str(error)[:80]})") from error
 
 
-class _Plain(yaml.SafeLoader):
+class _Plain(yaml.SafeLoader):  # type: ignore[misc]
     """YAML without aliases (which can grow without bound) and without names that stand twice."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):  # type: ignore[no-untyped-call]
+        if self.check_event(yaml.AliasEvent):
             raise yaml.YAMLError("aliases are not read")
-        return super().compose_node(parent, index)  # type: ignore[no-untyped-call]
+        return super().compose_node(parent, index)
 
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:
         names = [key.value for key, _ in node.value]
         if len({str(n) for n in names}) != len(names):
             raise yaml.YAMLError("a name stands twice")
-        return super().construct_mapping(node, deep)  # type: ignore[no-untyped-call]
+        return super().construct_mapping(node, deep)
 
 
 def parse_yaml(text: str, where: str) -> Any:
     """The value of a YAML text, plain values only; BadInput where it is none."""
     try:
-        return yaml.load(text, _Plain)  # noqa: S506
+        return yaml.load(text, _Plain)
     except RecursionError as error:
         raise BadInput(f"{where}: no YAML that a card would hold: it is nested too deeply") from error
     except (yaml.YAMLError, ValueError, TypeError, AttributeError, OverflowError) as error:

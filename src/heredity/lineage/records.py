@@ -25,8 +25,9 @@ SIGNING = "https://model_signing/signature/v1.0"
 
 Kind = Literal["model", "data", "prompt", "start"]
 """A start is a set of fresh weights: models with the same one share an initialisation."""
-Verb = Literal["sampled", "filtered", "derived", "by people", "trained", "merged", "fresh", "cut", "related", "unrelated",
-               "named"]  # fmt: skip
+Verb = Literal[
+    "sampled", "filtered", "derived", "by people", "trained", "merged", "fresh", "cut", "related", "unrelated", "named"
+]  # fmt: skip
 """`named` says who something is, and nothing of where it came from."""
 Role = Literal["writer", "judge", "source", "prompts", "base", "data", "teacher", "start", "other"]
 Content = Literal["numbers", "code", "worked", "text", "preferences"]
@@ -177,7 +178,8 @@ def claims(record: Any, where: str) -> list[Claim]:
 
 def _generation(subjects: list[Any], said: dict[str, Any], where: str) -> Iterator[Claim]:
     inputs = [*_all("model", "writer", said.get("writers")), *_all("model", "judge", said.get("judges")),
-              *_all("data", "source", said.get("sources")), *_all("prompt", "prompts", said.get("prompts"))]  # fmt: skip
+              *_all("data", "source", said.get("sources")),
+              *_all("prompt", "prompts", said.get("prompts"))]  # fmt: skip
     how, content, system = said.get("how"), said.get("content"), said.get("system")
     verb = next((v for v in ("sampled", "filtered", "by people") if v == how), "derived")
     if content is not None and content not in get_args(Content):

@@ -15,8 +15,7 @@ from typing import Any
 from heredity.lineage import cards, exports, records
 from heredity.lineage.graph import Graph, Hand
 from heredity.lineage.identity import (
-    MOST_RECORD,
-    NOT_THE_MODEL,
+    EMPTY,
     PICKLES,
     beside,
     digests,
@@ -69,8 +68,8 @@ def read(files: Iterable[str]) -> Evidence:
         else:
             _path(found, Path(name))
     if not found.claims and not found.hands:
-        raise BadInput("no record, model or data in what was named; expected in-toto statements, Croissant, model cards, "
-                       "manifests of steps, folders of models, or rows")  # fmt: skip
+        raise BadInput("no record, model or data in what was named; expected in-toto statements, Croissant, model "
+                       "cards, manifests of steps, folders of models, or rows")  # fmt: skip
     return found
 
 
@@ -82,8 +81,8 @@ def _path(found: Evidence, path: Path) -> None:
     elif not path.exists():
         raise BadInput(f"no file or folder at {path}")
     elif path.suffix.lower() in PICKLES:
-        raise BadInput(f"{path} is a pickle, which can run code when it is opened, so it is not. Name the model's folder; "
-                       "where you trust it, convert it: AutoModelForCausalLM.from_pretrained(FOLDER)"
+        raise BadInput(f"{path} is a pickle, which can run code when it is opened, so it is not. Name the model's "
+                       "folder; where you trust it, convert it: AutoModelForCausalLM.from_pretrained(FOLDER)"
                        ".save_pretrained(NEW_FOLDER)")  # fmt: skip
     elif path.suffix == ".safetensors":
         raise BadInput(f"{path} is one file of a model; name its folder")
@@ -185,7 +184,7 @@ def _model(found: Evidence, folder: Path, name: str, given: bool, ids: tuple[str
 
 def _data_ids(path: Path) -> tuple[str, ...]:
     both = digests(path)
-    return tuple(f"{kind}:{d}" for kind, d in zip(("sha256", "blake2b"), both, strict=True) if d not in records.EMPTY)
+    return tuple(f"{kind}:{d}" for kind, d in zip(("sha256", "blake2b"), both, strict=True) if d not in EMPTY)
 
 
 # Files
@@ -206,8 +205,8 @@ def _file(found: Evidence, path: Path, given: bool, strict: bool = True) -> None
     elif start.startswith(b"{"):
         _lines(found, path, start, given, strict)
     else:
-        raise BadInput(f"{path} is no record and no rows: expected JSON, JSON Lines, Parquet, or a card (Markdown with a "
-                       "head of YAML)")  # fmt: skip
+        raise BadInput(f"{path} is no record and no rows: expected JSON, JSON Lines, Parquet, or a card (Markdown with "
+                       "a head of YAML)")  # fmt: skip
 
 
 def _card_text(path: Path) -> str:
@@ -279,7 +278,7 @@ def claim(found: Evidence, record: Any, where: str, folder: Path | None = None, 
     elif cards.is_croissant(inner):
         told = cards.croissant_claims(inner, where)
         checked = [
-            (url, Artefact("data", name, (f"sha256:{digest}",)))
+            (url.removeprefix("./"), Artefact("data", name, (f"sha256:{digest}",)))
             for name, url, digest in cards.file_objects(inner)
             if digest and "://" not in url
         ]
@@ -300,7 +299,9 @@ def _check(found: Evidence, folder: Path, name: str, artefact: Artefact, listed:
     wanted = [i for i in artefact.ids if i.startswith("sha256:")]
     if name not in listed or not wanted:
         if "/" in name and name.startswith(("/", "..")):
-            found.notes[f"{where} names the file {name!r:.80}, which is not opened: only files beside a record are"] = None
+            found.notes[f"{where} names the file {name!r:.80}, which is not opened: only files beside a record are"] = (
+                None
+            )
         return
     path = beside(folder, name)
     if artefact.kind == "model" and path.is_dir():
@@ -312,9 +313,6 @@ def _check(found: Evidence, folder: Path, name: str, artefact: Artefact, listed:
     if ids and wanted[0] == ids[0]:
         found.hands.append(Hand(artefact._replace(ids=(*artefact.ids, *ids)), path, given=False))
     else:
-        text = f"{name} beside {where} is not what the record is about: its digest is another (it has changed, or is another)"
+        text = f"{name} beside {where} is not what the record is about: its digest is another (it has changed?)"
         found.faults.append((artefact, text))
         found.faults.append((Artefact(artefact.kind, name, ids), text))
-
-
-__all__ = ["MOST_RECORD", "NOT_THE_MODEL", "Evidence", "claim", "read"]
