@@ -13,7 +13,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 import yaml
@@ -26,6 +26,7 @@ PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 NOT_THE_MODEL = ("README.md", "manifest.json", "losses.json")
 """Files in a model's folder that are no part of the model, beside records (`*.intoto.json`), signatures and what is
 hidden."""
+_MOST_FILES = 100_000
 EMPTY = hashlib.sha256().hexdigest(), hashlib.blake2b(digest_size=20).hexdigest()
 """The digests of a file without a byte, by which nothing can be told."""
 
@@ -87,17 +88,25 @@ def sha256_of(path: Path) -> str:
 
 
 def model_files(folder: Path) -> dict[str, str]:
-    """sha256 of every file of a model by its name, sorted: weights, configuration, tokenizer.
+    """sha256 of every file of a model by its name, sorted: weights, configuration, tokenizer; folders in it as well.
 
     Left out are `NOT_THE_MODEL`, records, signatures, and files and folders whose name begins with a dot.
     """
-    try:
-        names = sorted(p.name for p in folder.iterdir() if not p.is_dir() and is_of_model(p.name))
-    except OSError as error:
-        raise BadInput(f"cannot read {folder}: {error.strerror}; name a model's folder") from error
-    if not names:
+    found: dict[str, str] = {}
+    for where, folders, names in os.walk(folder, followlinks=False):
+        here = Path(where)
+        linked = [n for n in folders if (here / n).is_symlink()]
+        if linked:
+            raise BadInput(f"{here / linked[0]} is a link to a folder, which is not followed")
+        folders[:] = [n for n in folders if not n.startswith(".")]
+        for name in names:
+            if is_of_model(name):
+                found[(here / name).relative_to(folder).as_posix()] = sha256_of(beside(here, name))
+        if len(found) > _MOST_FILES:
+            raise BadInput(f"{folder} holds more than {_MOST_FILES} files; that is no model")
+    if not found:
         raise BadInput(f"{folder} holds no file of a model")
-    return {name: sha256_of(beside(folder, name)) for name in names}
+    return {name: found[name] for name in sorted(found, key=PurePosixPath)}
 
 
 def is_of_model(name: str) -> bool:
@@ -108,7 +117,7 @@ def is_of_model(name: str) -> bool:
 
 def root_digest(files: dict[str, str]) -> str:
     """One sha256 for a model, as OpenSSF model-signing 1.x computes it: over its files' raw digests, sorted by name."""
-    return hashlib.sha256(b"".join(bytes.fromhex(files[name]) for name in sorted(files))).hexdigest()
+    return hashlib.sha256(b"".join(bytes.fromhex(files[name]) for name in sorted(files, key=PurePosixPath))).hexdigest()
 
 
 def weights_of(files: dict[str, str]) -> str | None:

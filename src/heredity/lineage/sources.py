@@ -175,7 +175,7 @@ def _model(found: Evidence, folder: Path, name: str, given: bool, ids: tuple[str
     known = [*ids, f"sha256:{root_digest(files)}"]
     weights = next((n for n in files if n.endswith(".safetensors")), None)
     if weights and weights_of(files):
-        known += [f"weights:{d}" for d in digests(beside(folder, weights))]
+        known += [f"weights:{d}" for d in digests(folder / weights)]
     if (folder / "config.json").is_file() and sum((folder / n).stat().st_size for n in files) < _REFERENCE:
         known.append(f"blake2b:{model_ref(str(folder)).digest}")
     artefact = Artefact("model", name, tuple(dict.fromkeys(known)))
