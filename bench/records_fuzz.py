@@ -31,17 +31,20 @@ _MODEL = {
 }
 _DATA = {"name": "rows.jsonl", "digest": {"sha256": "ef" * 32}}
 _WORDS: list[Any] = [
-    None, True, 0, -1, 1e308, "", "x" * 5000, "../../etc/passwd", "\0", "\u202e", "<script>alert(1)</script>", [], {}, [[]],
-    {"a": {}}, "sha256:" + _DIGEST, _DIGEST, _DIGEST.upper(), 10**400, "\ud800", [None], {"digest": None}, "related",
+    None, True, 0, -1, 1e308, "", "x" * 5000, "../../etc/passwd", "\0", "\u202e", "<script>alert(1)</script>", [], {},
+    [[]], {"a": {}}, "sha256:" + _DIGEST, _DIGEST, _DIGEST.upper(), 10**400, "\ud800", [None],
+    {"digest": None}, "related",
 ]  # fmt: skip
 
 
 def seeds() -> list[tuple[str, Any]]:
     """Good records of every kind, by kind: what is mangled."""
-    generation = records.statement(records.GENERATION, [_DATA], {"how": "sampled", "writers": [_MODEL], "content": "text",
-                                   "system": {"used": False}, "sources": [_DATA], "judges": [], "prompts": [_DATA]})  # fmt: skip
-    training = records.statement(records.TRAINING, [_MODEL], {"base": [_MODEL], "datasets": [_DATA], "relation": "merge",
-                                 "start": [{"name": "s", "uri": "start:s"}], "teachers": [_MODEL]})  # fmt: skip
+    generation = records.statement(records.GENERATION, [_DATA], {
+        "how": "sampled", "writers": [_MODEL], "content": "text", "system": {"used": False}, "sources": [_DATA],
+        "judges": [], "prompts": [_DATA]})  # fmt: skip
+    training = records.statement(records.TRAINING, [_MODEL], {
+        "base": [_MODEL], "datasets": [_DATA], "relation": "merge", "start": [{"name": "s", "uri": "start:s"}],
+        "teachers": [_MODEL]})  # fmt: skip
     test = records.statement(records.TEST, [_MODEL, _DATA], {"verdict": "related", "log10_p": -3.0})
     signed = records.statement(records.SIGNING, [_MODEL], {"resources": [{"name": "a", "digest": "cd" * 32}]})
     made = records.claims(generation, "seed")
