@@ -41,7 +41,7 @@ class Origin(NamedTuple):
     """The claim that says so; -1 for a gap."""
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Node:
     """A model, data, prompts or a start, whatever records call it."""
 
@@ -77,6 +77,7 @@ class Graph:
         self.claims, self.nodes = list(claims), list[Node]()
         self._by_id: dict[str, int] = {}
         self._by_name: dict[tuple[str, str], list[int]] = {}
+        self._labels: dict[int, str] = {}
         self.tested: dict[frozenset[int], tuple[str, str]] = {}
         """Verdict and record, of pairs of models that a record says were compared."""
         hands, faults = list(hands), list(faults)
@@ -163,8 +164,12 @@ class Graph:
 
     def label(self, number: int) -> str:
         """What it was called first, by a name that is no digest where there is one."""
-        node = self.nodes[number]
-        return next((n for n in node.names if not n.startswith(("sha256:", "blake2b:"))), node.name)
+        found = self._labels.get(number)
+        if found is None:
+            node = self.nodes[number]
+            found = next((n for n in node.names if not n.startswith(("sha256:", "blake2b:"))), node.name)
+            self._labels[number] = found
+        return found
 
     def called(self, name: str, kind: Kind) -> list[int]:
         """The nodes of a kind that go by a name, or by a digest or key."""
@@ -193,6 +198,7 @@ class Graph:
         for b in others:
             pair = frozenset((a, b))
             if len(pair) == 2 and self.tested.setdefault(pair, (claim.verb, claim.source))[0] != claim.verb:
+                self.tested[pair] = ("undetermined", claim.source)
                 for one in pair:
                     self._fault(one, f"records disagree on whether {self.label(a)} and {self.label(b)} are related")
 

@@ -122,7 +122,7 @@ def root_digest(files: dict[str, str]) -> str:
 
 def weights_of(files: dict[str, str]) -> str | None:
     """The digest of the weights, where they lie in one file: the same in a copy with another tokenizer."""
-    found = {d for name, d in files.items() if name.endswith(".safetensors")}
+    found = {d for name, d in files.items() if name.endswith(".safetensors") and isinstance(d, str)}
     return found.pop() if len(found) == 1 else None
 
 

@@ -121,10 +121,9 @@ def _artefact(kind: Kind, value: Any, what: str) -> Artefact:
             raise _Bad(f"{what} has a digest that is no lower-case hexadecimal number")
         if digest not in EMPTY:
             ids.append(f"{algorithm[:20]}:{digest}")
-    annotations = _object(said.get("annotations") or {}, f"{what}'s annotations")
-    files = annotations.get("files")
-    if kind == "model" and isinstance(files, dict) and all(isinstance(d, str) for d in files.values()):
-        weights = weights_of(files)
+    if kind == "model" and said.get("annotations"):
+        files = _object(said["annotations"], f"{what}'s annotations").get("files")
+        weights = weights_of(files) if isinstance(files, dict) else None
         ids += [f"weights:{weights}"] if weights and _HEX.fullmatch(weights) else []
     uri = said.get("uri")
     if isinstance(uri, str) and uri.startswith(("heredity:", "start:")):
@@ -136,7 +135,7 @@ def _artefact(kind: Kind, value: Any, what: str) -> Artefact:
 
 
 def _all(kind: Kind, role: Role, value: Any) -> list[tuple[Role, Artefact]]:
-    return [(role, _artefact(kind, item, f"a {role}")) for item in _list(value, f"the {role}s")]
+    return [(role, _artefact(kind, item, f"a {role}")) for item in _list(value, f"the {role}s")] if value else []
 
 
 def unwrap(record: Any, where: str) -> Any:

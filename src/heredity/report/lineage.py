@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from heredity.report.terminal import console, safe
+from heredity.report.terminal import console
+from heredity.types import printable as safe
 
 _SHOWN, _PICTURES, _DRAWN = 40, 24, 40
 """Most answers in the terminal, pictures on a page, and nodes in a picture."""
@@ -77,7 +78,7 @@ def _escaped(text: object) -> str:
     """Text for SVG: what does not print (controls, marks of direction) as escapes, and no markup."""
     import html
 
-    return html.escape(safe(text).replace("\n", " "))
+    return html.escape(safe(str(text)))
 
 
 def _places(nodes: Sequence[int], edges: Sequence[tuple[Any, ...]]) -> dict[int, tuple[float, int]]:
@@ -133,7 +134,7 @@ def _edge(places: dict[int, tuple[float, int]], edge: tuple[Any, ...]) -> str:
 
 
 def _box(node: dict[str, Any], place: tuple[float, int], answer: dict[str, Any]) -> str:
-    (x, y), label = _corner(place), safe(node["label"]).replace("\n", " ")
+    (x, y), label = _corner(place), safe(node["label"])
     shown = label if len(label) <= _LETTERS else label[: _LETTERS - 1] + "…"
     asked = label in (safe(answer["student"]), safe(answer["dataset"]))
     stroke, width = (_STROKE[answer["colour"]], 3) if asked else ("#6b7280", 1)
