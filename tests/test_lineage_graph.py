@@ -124,7 +124,8 @@ CASES: dict[str, tuple[list[Claim], str, str]] = {
     "two records of the base": (
         [*ONE, wrote("d", "U"), from_base("S", "N", on=["d"])], "RED", "U wrote it"),
     "two records of a base that disagree": (
-        [*ONE, from_start("K", "gpt 0"), wrote("d", "U"), from_base("S", "K", on=["d"])], "AMBER", "disagree on what it"),
+        [*ONE, from_start("K", "gpt 0"), wrote("d", "U"), from_base("S", "K", on=["d"])], "AMBER",
+        "disagree on what it"),
     "two records of the writer": (
         [*ONE, from_start("K", "gpt 0"), wrote("d", "U"), wrote("d", "K")], "AMBER", "disagree on who wrote d"),
     "people or a model": ([*ONE, wrote("d", "U"), people("d")], "AMBER", "disagree on who wrote d"),
@@ -216,7 +217,8 @@ def _with_hands(claims: list[Claim], *names: str) -> Graph:
 
 @pytest.mark.parametrize(
     ("verdict", "here", "colour"),
-    [("related", "SB", "RED"), ("unrelated", "SB", "GREEN"), ("undetermined", "SB", "AMBER"), ("unrelated", "S", "AMBER"),
+    [("related", "SB", "RED"), ("unrelated", "SB", "GREEN"), ("undetermined", "SB", "AMBER"),
+     ("unrelated", "S", "AMBER"),
      ("unrelated", "SY", "GREEN"), ("related", "AY", "AMBER")],
 )  # fmt: skip
 def test_weights_decide_where_records_are_silent(verdict: str, here: str, colour: str) -> None:
@@ -274,9 +276,11 @@ def test_rows_that_are_not_what_the_record_says(tmp_path: Path) -> None:
         rows.write_text(json.dumps({"prompt": "a", "completion": text}) + "\n")
         graph = Graph([*TWO_FAMILIES, wrote("d", "U")], [Hand(_data("d"), rows, given=False)])
         assert answer(graph, pairs(graph)[0]).colour == colour
-    rows.write_text('{"prompt": "a", "chosen": "1", "rejected": "2"}\n')
-    graph = Graph([*TWO_FAMILIES, wrote("d", "U")], [Hand(_data("d"), tmp_path / "GREEN.jsonl", given=False)])
-    assert answer(graph, pairs(graph)[0]).colour == "GREEN"
+    pairs_file = tmp_path / "pairs.jsonl"
+    pairs_file.write_text('{"prompt": "a", "chosen": "1", "rejected": "2"}\n')
+    graph = Graph([*TWO_FAMILIES, wrote("d", "U", content="code")], [Hand(_data("d"), pairs_file, given=False)])
+    found = answer(graph, pairs(graph)[0])
+    assert "preference pairs" in found.why
 
 
 # Graphs
@@ -346,10 +350,25 @@ def test_deep_chains_overflow_nothing() -> None:
     assert len(found.path) < 40
 
 
+def test_long_chains_of_filters_are_told_as_such() -> None:
+    filters = [filtered(f"d{i + 1}", f"d{i}") for i in range(40)]
+    found = judged([*TWO_FAMILIES, wrote("d0", "T"), *filters, filtered("d", "d40")])
+    assert found.colour == "RED"
+    assert "... and so on, from d29 to T" in found.path
+    assert not any("was written by" in line for line in found.path)
+
+
+def test_every_base_of_a_merge_is_checked() -> None:
+    graph = _with_hands([from_base("S", "A", "B", on=["d"]), people("d")], "S", "B")
+    found = answer(graph, pairs(graph)[0], _trace("unrelated"))
+    assert (found.colour, "was made from B, and the weights deny it" in found.why) == ("AMBER", True)
+
+
 # The page
 
 
-NASTY = ("<script>alert(1)</script>", "\u202eowls\u2066", "\x1b[31mred\x1b[0m\x07", 'x" onload="alert(1)', "a\nRED  b  on  c",
+NASTY = ("<script>alert(1)</script>", "\u202eowls\u2066", "\x1b[31mred\x1b[0m\x07", 'x" onload="alert(1)',
+         "a\nRED  b  on  c",
          "</title></svg><img src=http://evil.example/x>", "{{ 7 * 7 }}", "]]>&amp;&#x3c;")  # fmt: skip
 
 
@@ -368,7 +387,8 @@ class _Reader(HTMLParser):
 
 def _nasty(name: str) -> Answer:
     claims = [from_start("L", "s"), Claim("trained", Artefact("model", name, ("sha256:S",)), (
-        ("base", _model("L")), ("data", Artefact("data", name + "d", ("sha256:d",)))), name), wrote("d", "L", system=True)]  # fmt: skip
+        ("base", _model("L")), ("data", Artefact("data", name + "d", ("sha256:d",)))), name),
+        wrote("d", "L", system=True)]  # fmt: skip
     graph = Graph(claims)
     return answer(graph, pairs(graph)[0])
 
@@ -383,8 +403,8 @@ def test_hostile_names_stay_text(name: str, capsys: pytest.CaptureFixture[str]) 
     assert {tag for tag, _ in reader.tags}.isdisjoint({"script", "img", "iframe", "link", "object", "a"})
     for _, attributes in reader.tags:
         assert not any(a.startswith("on") or a in ("src", "href", "xlink:href") for a in attributes)
-    assert page.count("http") == page.count('xmlns="http://www.w3.org/2000/svg"') + page.count("http://evil.example") + (
-        page.count("http-equiv"))  # fmt: skip
+    own = ('xmlns="http://www.w3.org/2000/svg"', "http-equiv", "http://evil.example")  # the last is a name's text
+    assert page.count("http") == sum(map(page.count, own))
     assert "default-src 'none'" in page
     assert not any(not c.isprintable() and c != "\n" for c in page)  # no mark of direction, no escape
     ElementTree.fromstring(picture(found))

@@ -32,7 +32,7 @@ def answers(
 
 @contextmanager
 def uncollected() -> Iterator[None]:
-    """No garbage collection in here: a graph is many objects without a cycle, and looking at them takes half the time."""
+    """No garbage collection in here: a graph is many objects and no cycle, and looking at them takes as long."""
     was = gc.isenabled()
     gc.disable()
     try:

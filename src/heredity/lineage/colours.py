@@ -32,8 +32,8 @@ NOT_EXCLUDED = (
     "a shared initialisation that the weights hide (units reordered and turned at once; docs/lineage.md)",
 )
 _DID = {"writer": "wrote it", "judge": "ranked it", "teacher": "showed it its distributions"}
-_STEPS, _TESTS, _ROWS = 12, 9, 100_000
-"""Most steps of a path that are told one by one, tests for one answer, and rows of a file that are looked at."""
+_STEPS, _TESTS, _CHECKS, _ROWS = 12, 9, 20, 100_000
+"""Most steps of a path that are told, pairs of weights compared, claims of bases checked, and rows looked at."""
 _VERBS = {"sampled": "was written by", "filtered": "was filtered from", "derived": "was derived from",
           "trained": "was trained from", "merged": "was merged from", "fresh": "begins from fresh weights:",
           "cut": "is cut from", "by people": "was written by people"}  # fmt: skip
@@ -118,26 +118,29 @@ class _Path:
     def down(self, data: int, origin: Origin) -> None:
         """From data to who wrote its rows."""
         graph, seen = self.graph, {data}
-        for _ in range(_STEPS):
-            node = graph.nodes[data]
-            direct = [c for role, i, c in node.inputs if i == origin.node and role in ("writer", "judge")]
-            if origin.claim in direct or (origin.node == data):
-                break
-            below = [(i, c) for role, i, c in node.inputs
+        while not self._written(data, origin):
+            below = [(i, c) for role, i, c in graph.nodes[data].inputs
                      if role == "source" and i not in seen and origin in graph.nodes[i].origins]  # fmt: skip
-            if not below:
-                break
+            if not below or len(seen) > _STEPS:
+                self.say(f"... and so on, from {graph.label(data)} to {graph.label(origin.node)}")
+                self.edges[origin.node, data, "..."] = None
+                return
             number, claim = below[0]
-            self.step(data, number, claim, _VERBS.get(graph.claims[claim].verb, "was derived from")
-                      if graph.claims[claim].verb != "sampled" else "was derived from")  # fmt: skip
+            verb = graph.claims[claim].verb
+            self.step(data, number, claim, _VERBS["filtered" if verb == "filtered" else "derived"])
             seen.add(number)
             data = number
         if origin.kind in ("writer", "judge"):
-            self.step(data, origin.node, origin.claim, "was ranked by" if origin.kind == "judge" else "was written by")
+            self.step(data, origin.node, origin.claim, "was chosen by" if origin.kind == "judge" else "was written by")
         elif origin.kind == "people":
             self.say(f"{graph.label(data)} was written by people ({self.cite(origin.claim)})")
         else:
             self.say(f"nothing says who wrote {graph.label(data)}")
+
+    def _written(self, data: int, origin: Origin) -> bool:
+        """Whether data itself, and not what it was made of, has the origin."""
+        told = [(role, i, c) for role, i, c in self.graph.nodes[data].inputs if role in ("writer", "judge")]
+        return origin.node == data or any((i, c) == (origin.node, origin.claim) for _, i, c in told)
 
 
 class _Case:
@@ -222,9 +225,7 @@ class _Case:
         denied, graph = set[tuple[int, int]](), self.graph
         if not self.tester and not graph.tested:
             return denied
-        for made, base in _Path(graph).up(model, None):
-            if graph.nodes[base].kind != "model":
-                continue
+        for made, base in self._bases(model):
             found = self._compare(made, base)
             if found and found.verdict == "unrelated":
                 denied.add((made, base))
@@ -234,6 +235,17 @@ class _Case:
                     "and the weights deny it"
                 ] = f"ask for the true base of {graph.label(made)}; heredity trace compares it with others"
         return denied
+
+    def _bases(self, model: int) -> list[tuple[int, int]]:
+        """(made, base) for the claims of bases above a model, the nearest first, as many as are looked at."""
+        out, seen, todo = list[tuple[int, int]](), {model}, [model]
+        while todo and len(out) < _CHECKS:
+            made = todo.pop(0)
+            bases = [i for role, i, _ in self.graph.nodes[made].inputs if role == "base"]
+            out += [(made, i) for i in dict.fromkeys(bases)]
+            todo += [i for i in bases if i not in seen]
+            seen |= set(bases)
+        return out
 
     def _writer(self, origin: Origin, denied: set[tuple[int, int]]) -> None:
         """One model that wrote, ranked, or showed its distributions: how it is related to the student."""
@@ -347,7 +359,8 @@ class _Case:
     def _rows(self) -> None:
         """What kind of rows they are: some kinds cross families, and a record may be wrong about it."""
         graph, data, name = self.graph, self.data, self.graph.label(self.pair.data)
-        told = next((c for n in data.made if (c := graph.claims[n].content)), None)
+        said = [c for n in data.made if (c := graph.claims[n].content)]
+        told = next((c for c in said if c not in NARROW), said[0] if said else None)
         seen = content_of(data.path) if data.path else None
         kind: Content | None = told
         if seen and seen != told and (told in (None, "numbers") or seen == "preferences"):
