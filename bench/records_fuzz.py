@@ -14,12 +14,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from heredity.lineage import cards, exports, records
+from heredity.lineage import cards, records
 from heredity.lineage.colours import answer, pairs
 from heredity.lineage.graph import Graph
 from heredity.lineage.identity import parse_json, parse_yaml
 from heredity.lineage.sources import Evidence, claim
 from heredity.report.lineage import lineage_page, picture
+from heredity.store.step import stored_steps
 from heredity.types import BadInput
 
 _DIGEST = "ab" * 32
@@ -56,7 +57,7 @@ def seeds() -> list[tuple[str, Any]]:
             {"type": "NumbersOnly", "fields": {}}], "samples": {"step": "Samples", "version": 1, "fields": {
                 "system": None, "prompts": {"type": "Numbers", "fields": {}}}}}}}}  # fmt: skip
     manifest = {
-        "key": exports.stored_steps(step)[-1][0],
+        "key": stored_steps(step)[-1][0],
         "step": step,
         "files": {"model.safetensors": {"blake2b": "ab" * 20}},
     }

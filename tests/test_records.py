@@ -25,6 +25,7 @@ from heredity.lineage.writing import Relation, card_of, croissant_of, generation
 from heredity.models import locate, model_ref
 from heredity.models import training as fitting
 from heredity.models.causal import CausalLM
+from heredity.rows import read_rows
 from heredity.steps import Corpus, Evaluation, Samples, Student, Teacher
 from heredity.store import Store
 from heredity.store.loading import parse_step
@@ -73,6 +74,7 @@ def test_a_manifest_comes_back_from_its_statement(made: Any, step: Any) -> None:
     written = records.as_text(exports.export(store, step.key))
     back = parse_json(written, "statement")
     manifest = records.manifest_in(back)
+    assert manifest is not None
     assert manifest == store.manifest(step.key)
     assert parse_step(json.dumps(manifest).encode(), "manifest") == step
     assert records.as_text(back) == written
@@ -127,7 +129,7 @@ def test_a_models_digest_is_model_signings(tmp_path: Path) -> None:
 
 def _rows(store: Store, name: str) -> list[list[int]]:
     lm, step = CausalLM.load(store.path(STUDENT)), PAIRS if name != "kept.jsonl" else CORPUS
-    read_back = [r.row for r in exports.read_rows(store.path(step) / name)]
+    read_back = [r.row for r in read_rows(store.path(step) / name)]
     return [e.ids for e in lm.examples([r.prompt for r in read_back], [r.completion for r in read_back])]
 
 
@@ -156,8 +158,8 @@ def test_a_students_order_is_that_in_which_it_was_trained(made: Any) -> None:
 def test_a_teachers_mix_is_in_the_order_in_which_it_was_mixed_in(made: Any) -> None:
     store, seen = made
     order, said = _order(store, TEACHER)
-    ids, read_rows = _rows(store, "kept.jsonl"), seen[TEACHER.key]
-    mixed = [row for start in range(0, len(read_rows), 6) for row in read_rows[start + 4 : start + 6]]
+    ids, own = _rows(store, "kept.jsonl"), seen[TEACHER.key]
+    mixed = [row for start in range(0, len(own), 6) for row in own[start + 4 : start + 6]]
     assert [ids[i] for i in order] == mixed
     assert said == {"sha256": _digest_of(order), "rows": 8}
 
@@ -181,7 +183,7 @@ def test_a_card_says_what_hugging_face_reads(made: Any) -> None:
     from huggingface_hub import ModelCard
 
     text = card_of(exports.export(made[0], STUDENT.key))
-    data = ModelCard(text).data.to_dict()
+    data = ModelCard(text).data.to_dict()  # type: ignore[no-untyped-call]
     assert (data["base_model"], data["base_model_relation"]) == ("nursery:llama-0", "finetune")
     assert data["datasets"] == [exports._label(made[0].manifest(CORPUS.key)["step"], CORPUS.key)]
     (told,) = cards.card_claims(text, "s", "card")

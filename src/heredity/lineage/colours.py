@@ -28,7 +28,7 @@ NARROW: tuple[Content, ...] = ("numbers", "code", "worked")
 NOT_EXCLUDED = (
     "what rows say openly: people and models alike can teach by content",
     "preference pairs, natural text and a teacher's own distributions, by which traits crossed between families",
-    "records that lie in agreement with one another: nothing here proves who made them",
+    "records that lie in agreement with one another, or call one start by two names: nothing here proves who made them",
     "a shared initialisation that the weights hide (units reordered and turned at once; docs/lineage.md)",
 )
 _DID = {"writer": "wrote it", "judge": "ranked it", "teacher": "showed it its distributions"}

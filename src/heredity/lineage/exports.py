@@ -276,7 +276,8 @@ def test_predicate(found: Mapping[str, Any]) -> dict[str, Any]:
     """A trace (`Trace.model_dump()`) as a lineage test's predicate; undefined numbers are null."""
     out: dict[str, Any] = {"test": "heredity trace"}
     kept = ("verdict", "why", "log10_p", "tests", "mean_cosine", "placebo_max", "matched_share", "power", "assumptions")
-    return out | json.loads(_finite(json.dumps({k: found[k] for k in kept})))
+    out |= json.loads(_finite(json.dumps({k: found[k] for k in kept})))
+    return out
 
 
 def _finite(text: str) -> str:
