@@ -2,8 +2,8 @@
 
 HTTP is httpx2's: huggingface_hub already brings it, so it is no further dependency. The `openai` package was weighed:
 its own retries see neither an answer that is cut or is no JSON (3.57 raises at once), nor what a restart would repeat,
-so that our loop would stand around its loop; its headers tell about the machine; and batch files are files. `tenacity` would take the place of
-the six lines in `_persist`.
+so that our loop would stand around its loop; its headers tell about the machine; and batch files are files. `tenacity`
+would take the place of the six lines in `_persist`.
 
 Every answer is kept at once (`answers`), under a hash of all that determines it: the model, the whole request, and the
 row's own seed, which is made from the sampling seed and the row's place. A second run asks for what is missing.
