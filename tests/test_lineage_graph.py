@@ -205,8 +205,8 @@ def test_what_would_happen_is_answered_as_well() -> None:
 def _trace(verdict: Any) -> Any:
     def compare(a: str, b: str) -> Trace:
         return Trace(a=a, b=b, verdict=verdict, why="", log10_p=-9.0, tests=(), layers=(), mean_cosine=0, placebo_max=0,
-                     placebo_p=math.nan, matched_share=0, power=1, detectable=0, notes=(), rows_read=0, bytes_read=0,
-                     seconds=0)  # fmt: skip
+                     placebo_p=math.nan, matched_share=0, power=1, detectable=0, diagonal=None, notes=(), rows_read=0,
+                     bytes_read=0, seconds=0)  # fmt: skip
 
     return compare
 
