@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import shutil
 import time
 from collections.abc import Sequence
@@ -423,6 +424,13 @@ def test_pictures_show_every_step_and_cut_what_is_long() -> None:
     assert texts.count("was trained from") == 2
     boxes = [(float(r.get("x", 0)), float(r.get("y", 0))) for r in root.iter("{http://www.w3.org/2000/svg}rect")]
     assert len(set(boxes)) == len(boxes) == len(found["nodes"])
+    words = [
+        (t.get("x"), t.get("y")) for t in root.iter("{http://www.w3.org/2000/svg}text") if t.get("class") == "verb"
+    ]
+    assert len(set(words)) == len(words) == len(found["edges"])  # none lies over another
+    for line in root.findall("{http://www.w3.org/2000/svg}path"):  # nor does a box over a line that passes it
+        for x, y in re.findall(r"C[^C]* (\d+) (\d+)(?= V)", line.get("d", "")):
+            assert not any(left <= float(x) <= left + 216 and top <= float(y) <= top + 46 for left, top in boxes)
     empty = picture(found | {"nodes": [], "edges": []})
     ElementTree.fromstring(empty)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ from heredity.types import printable as safe
 
 _SHOWN, _PICTURES, _DRAWN = 40, 24, 40
 """Most answers in the terminal, pictures on a page, and nodes in a picture."""
-_WIDE, _HIGH, _GAP_X, _GAP_Y, _LETTERS = 216, 46, 30, 58, 27
+_WIDE, _HIGH, _GAP_X, _GAP_Y, _LETTERS = 216, 46, 30, 66, 27
+Place = tuple[float, int]
+Edge = tuple[int, int, str]
 _FILL = {"model": "#dbeafe", "data": "#fef3c7", "prompt": "#f3f4f6", "start": "#ede9fe"}
 _STROKE = {"RED": "#b91c1c", "AMBER": "#b45309", "GREEN": "#15803d"}
 
@@ -58,12 +61,12 @@ def lineage_page(answers: Sequence[dict[str, Any]], notes: Sequence[str]) -> str
 def picture(answer: dict[str, Any]) -> str:
     """The answer's models and data as SVG: what was made of a thing stands below it. Everything in it is escaped."""
     nodes = {n["id"]: n for n in answer["nodes"][:_DRAWN]}
-    edges = [tuple(e) for e in answer["edges"] if e[0] in nodes and e[1] in nodes]
-    places = _places(list(nodes), edges)
+    edges: list[Edge] = [(a, b, verb) for a, b, verb in answer["edges"] if a in nodes and b in nodes]
+    places, ways = _layout(list(nodes), edges)
     rows = max((y for _, y in places.values()), default=0) + 1
     columns = max((x for x, _ in places.values()), default=0) + 1
     width, height = columns * (_WIDE + _GAP_X) + _GAP_X, rows * (_HIGH + _GAP_Y) + _GAP_X
-    parts = [_edge(places, e) for e in edges]
+    parts = list(_edges(places, ways))
     parts += [_box(n, places[i], answer) for i, n in nodes.items()]
     title = _escaped(f"{answer['student']} on {answer['dataset']}: {answer['colour']}")
     return (
@@ -81,22 +84,31 @@ def _escaped(text: object) -> str:
     return html.escape(safe(str(text)))
 
 
-def _places(nodes: Sequence[int], edges: Sequence[tuple[Any, ...]]) -> dict[int, tuple[float, int]]:
-    """(column, row) of each node: a row below everything that it was made of, columns near to those."""
-    above: dict[int, list[int]] = {n: [] for n in nodes}
+def _layout(nodes: Sequence[int], edges: Sequence[Edge]) -> tuple[dict[Any, Place], dict[Edge, list[Any]]]:
+    """The (column, row) of each node, and each edge's way: a row below everything that a node was made of.
+
+    An edge that passes rows has a place of its own in each, so that no box lies over it.
+    """
+    above: dict[Any, list[Any]] = {n: [] for n in nodes}
     for source, made, _ in edges:
         above[made].append(source)
-    depth = _depths(nodes, above)
-    rows: dict[int, list[int]] = {}
+    depth, ways = _depths(nodes, above), dict[Edge, list[Any]]()
+    rows: dict[int, list[Any]] = {}
     for n in nodes:
         rows.setdefault(depth[n], []).append(n)
-    widest, places = max(map(len, rows.values()), default=1), dict[int, tuple[float, int]]()
+    for edge in edges:
+        passed = [(*edge, row) for row in range(depth[edge[0]] + 1, depth[edge[1]])]
+        ways[edge] = [edge[0], *passed, edge[1]]
+        for before, point in pairwise(ways[edge][:-1]):
+            above[point] = [before]
+            rows[point[-1]].append(point)
+    widest, places = max(map(len, rows.values()), default=1), dict[Any, Place]()
     for row in sorted(rows):
         wanted = {n: _mean([places[a][0] for a in above[n] if a in places], i) for i, n in enumerate(rows[row])}
         start = (widest - len(rows[row])) / 2
         for i, n in enumerate(sorted(rows[row], key=lambda n: wanted[n])):
             places[n] = (start + i, row)
-    return places
+    return places, ways
 
 
 def _depths(nodes: Sequence[int], above: dict[int, list[int]]) -> dict[int, int]:
@@ -115,25 +127,40 @@ def _mean(values: Sequence[float], otherwise: float) -> float:
     return sum(values) / len(values) if values else otherwise
 
 
-def _corner(place: tuple[float, int]) -> tuple[float, float]:
+def _corner(place: Place) -> tuple[float, float]:
     return _GAP_X + place[0] * (_WIDE + _GAP_X), _GAP_X / 2 + place[1] * (_HIGH + _GAP_Y)
 
 
-def _edge(places: dict[int, tuple[float, int]], edge: tuple[Any, ...]) -> str:
-    source, made, verb = edge
-    (x0, y0), (x1, y1) = _corner(places[source]), _corner(places[made])
-    x0, y0, x1 = x0 + _WIDE / 2, y0 + _HIGH, x1 + _WIDE / 2
-    if places[made][1] <= places[source][1]:
-        y0, y1 = y0 - _HIGH / 2, y1 + _HIGH / 2
-    bend, middle = (y1 - y0) / 2, x0 + (x1 - x0) * 0.72
+def _edges(places: dict[Any, Place], ways: dict[Edge, list[Any]]) -> Iterator[str]:
+    """Each edge along its way, with its word where it arrives; edges into one box arrive side by side."""
+    arriving: dict[int, list[Edge]] = {}
+    for edge, way in sorted(ways.items(), key=lambda e: places[e[1][-2]][0]):
+        arriving.setdefault(way[-1], []).append(edge)
+    for made, into in arriving.items():
+        left, top = _corner(places[made])
+        for i, edge in enumerate(into):
+            port = left + _WIDE * (i + 1) / (len(into) + 1)
+            yield _edge([_corner(places[p]) for p in ways[edge]], port, top, edge[2], top - 10 - 14 * (i % 3))
+
+
+def _edge(way: Sequence[tuple[float, float]], port: float, top: float, verb: str, word: float) -> str:
+    x, y = way[0][0] + _WIDE / 2, way[0][1] + _HIGH
+    line = f"M{x:.0f} {y:.0f}"
+    for left, high in way[1:-1]:
+        line += _curve(x, y, left + _WIDE / 2, high) + f" V{high + _HIGH:.0f}"
+        x, y = left + _WIDE / 2, high + _HIGH
     return (
-        f'<path d="M{x0:.0f} {y0:.0f} C{x0:.0f} {y0 + bend:.0f} {x1:.0f} {y1 - bend:.0f} {x1:.0f} {y1 - 2:.0f}" '
-        f'fill="none" stroke="#6b7280" marker-end="url(#arrow)"/><text x="{middle:.0f}" y="{y1 - 12:.0f}" '
-        f'class="verb">{_escaped(verb)}</text>'
+        f'<path d="{line}{_curve(x, y, port, top - 2)}" fill="none" stroke="#6b7280" marker-end="url(#arrow)"/>'
+        f'<text x="{port:.0f}" y="{word:.0f}" class="verb">{_escaped(verb)}</text>'
     )
 
 
-def _box(node: dict[str, Any], place: tuple[float, int], answer: dict[str, Any]) -> str:
+def _curve(x: float, y: float, to_x: float, to_y: float) -> str:
+    bend = abs(to_y - y) / 2
+    return f" C{x:.0f} {y + bend:.0f} {to_x:.0f} {to_y - bend:.0f} {to_x:.0f} {to_y:.0f}"
+
+
+def _box(node: dict[str, Any], place: Place, answer: dict[str, Any]) -> str:
     (x, y), label = _corner(place), safe(node["label"])
     shown = label if len(label) <= _LETTERS else label[: _LETTERS - 1] + "…"
     asked = label in (safe(answer["student"]), safe(answer["dataset"]))
