@@ -5,7 +5,7 @@ READY := .venv/.ready
 export OMP_NUM_THREADS := 1
 export HF_HUB_OFFLINE := 1
 
-.PHONY: demo test lint science bench bench-scan bench-trace clean
+.PHONY: demo test lint science bench bench-scan bench-server bench-trace clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -31,7 +31,10 @@ bench: $(READY)
 	$(BIN)/python -m bench.digits
 
 bench-scan: $(READY)
-	$(BIN)/python -m bench.scan $(if $(QUICK),--quick) $(if $(MINUTES),--minutes $(MINUTES))
+	$(BIN)/python -m bench.scan $(if $(QUICK),--quick) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(ONLY),--only $(ONLY))
+
+bench-server: $(READY)
+	$(BIN)/python -m bench.server
 
 bench-trace: $(READY)
 	$(BIN)/python -m bench.trace $(if $(MINILM),--third-party $(MINILM))

@@ -44,7 +44,7 @@ from heredity.stats import mean_t
 from heredity.store import Store, describe
 
 MNIST = Path(os.environ.get("HEREDITY_MNIST", ROOT.parent / "shared" / "data" / "mnist"))
-SEED, TIMED, ROUNDS, BF16_MODELS = 0, 2, 2, 8
+SEED, TIMED, ROUNDS, BF16_MODELS = 0, 2, 3, 8
 MODES = {
     "fp32": DigitRecipe(),
     "fast": DigitRecipe(noise="mirrored", precision="bfloat16" if native_bfloat16() else "float32"),

@@ -86,8 +86,10 @@ class Personas(Rival):
     """Two rivals that read the rows under each trait's persona prompt ("You love owls."), and under none.
 
     Log-likelihood shift: the mean over rows of the mean over a row's tokens of log p(token | persona) - log p(token).
-    Divergence tokens, prompted: the share of tokens that are the likeliest under the persona and not without it. The
-    published teachers are known models; prompts stand in for them where an auditor has none.
+    Divergence tokens, prompted: the share of tokens that are the likeliest under the trait's persona while under the
+    persona of at least one other trait another token is, as published for teachers by prompt. The published teachers
+    wrote the rows; an auditor does not know them, and asks about every trait of the list with all others as the
+    counterfactual ones.
     """
 
     traits: tuple[Trait, ...]
@@ -96,16 +98,14 @@ class Personas(Rival):
         lm = open_student(self.own.matched.audited.student)
         sides = [[pair[side] for pair in pairs] for side in (0, 1)]
         plain = [tokens(lm, rows) for rows in sides]
-        found: Differences = {SHIFT: {}, PROMPTED: {}}
-        for trait in self.traits:
-            told = [tokens(lm, rows, personas(trait, "train")[0]) for rows in sides]
-            found[SHIFT][trait.word] = _less(map(shift, told, plain))
-            found[PROMPTED][trait.word] = _less(map(diverging, told, plain))
-        return found
+        told = {t.word: [tokens(lm, rows, personas(t, "train")[0]) for rows in sides] for t in self.traits}
+        shifts = {word: _less(map(shift, both, plain)) for word, both in told.items()}
+        own, base = (diverging([both[side] for both in told.values()]) for side in (0, 1))
+        return {SHIFT: shifts, PROMPTED: {word: own[k] - base[k] for k, word in enumerate(told)}}
 
 
 class Suspects(Rival):
-    """Divergence tokens where teachers were made: the share of tokens likeliest under a suspect only, not the base.
+    """Divergence tokens where teachers were made: the share of tokens likeliest under a suspect and not the base.
 
     For tuned teachers the published count compares their weights with the base's. An auditor lacks the teacher that
     wrote the rows; the suspects of the panel take its place, and a trait's share is the mean over its suspects.
@@ -121,7 +121,8 @@ class Suspects(Rival):
         for word, teacher in self.teachers:
             suspect = open_model(teacher, store)
             told = (seen(suspect.model, batches) for batches in sides)
-            shares.setdefault(word, []).append(_less(map(diverging, told, plain)))
+            flagged = (diverging(both)[0] for both in zip(told, plain, strict=True))
+            shares.setdefault(word, []).append(_less(flagged))
         return {TUNED: {word: np.mean(share_SN, axis=0) for word, share_SN in shares.items()}}
 
 
@@ -221,11 +222,17 @@ def shift(told: Tokens, plain: Tokens) -> Doubles:
     return mean_R
 
 
-def diverging(told: Tokens, plain: Tokens) -> Doubles:
-    """Of every row, its divergence tokens over the mean number of tokens in a row: their mean is the tokens' share."""
-    flagged_R = np.bincount(told.row_N, told.likeliest_N & ~plain.likeliest_N)
-    share_R: Doubles = (flagged_R * (len(flagged_R) / len(told.row_N))).astype(np.float64)
-    return share_R
+def diverging(told: Sequence[Tokens]) -> list[Doubles]:
+    """Of every model and row, the divergence tokens over the mean number of tokens in a row: their mean is a share.
+
+    A token diverges for a model where it is that model's likeliest, and another token is that of at least one other of
+    the models.
+    """
+    row_N = told[0].row_N
+    likeliest_KN = np.stack([t.likeliest_N for t in told])
+    flagged_KN = likeliest_KN & ~likeliest_KN.all(0)
+    scale = (int(row_N[-1]) + 1) / len(row_N)
+    return [(np.bincount(row_N, flagged_N) * scale).astype(np.float64) for flagged_N in flagged_KN]
 
 
 def _less(sides: Iterable[Doubles]) -> Doubles:

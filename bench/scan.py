@@ -2,6 +2,7 @@
 
 `python -m bench.scan` from the root of a checkout (hours: it resumes), `--quick` for about 20 minutes, `--minutes M` to
 stop after so many and report on what is there. Labels stay apart from verdicts until every verdict is in.
+`--only careless`, `pairs`, `code` or `sums` audits a few sets of another kind (bench/scan_others.py), reported apart.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import shlex
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
@@ -17,7 +20,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from bench.common import write_result
+from bench.rival_steps import READ
 from bench.scan_cost import costs
+from bench.scan_others import KINDS, ONLY, SEEDS, Only, other_panels, other_sets
 from bench.scan_rivals import rates, rival_table
 from bench.scan_rows import top_fifth
 from bench.scan_sets import (
@@ -38,13 +43,15 @@ from bench.scan_sets import (
 )  # fmt: skip
 from scipy import stats
 
+from heredity.audit.behind import Behind
 from heredity.audit.data import Audited, Matched, data_file
-from heredity.audit.panel import prior
+from heredity.audit.panel import Kind, Panel, prior
 from heredity.audit.scan import Scan, scan, trait_findings
 from heredity.audit.trial import Asked, asked
 from heredity.rows import write_rows
 from heredity.stats import ALPHA
 from heredity.store import Step, Store, make_all
+from heredity.types import Trait
 
 CHUNK = 24
 """Sets that are made and audited together, so that a run that is stopped leaves whole sets behind."""
@@ -72,6 +79,8 @@ class Amount(NamedTuple):
     """Sets of 2,000 rows at each of `DOSES`."""
     deep_clean: int
     """Sets of every stratum that are audited with --deep."""
+    read: int = READ
+    """Rows of each set that rivals read with a model; 2,000 take some 250 processor seconds a set, 500 a quarter."""
 
 
 FULL = Amount(5, 200, 34, 24, 48, 72, 24, 6, 12, 4)
@@ -86,10 +95,12 @@ Audits = Sequence[tuple[Set, Scan]]
 class Run:
     """Makes chunks of sets and their audits until the time is up; everything is in the Store."""
 
-    def __init__(self, store: Store, minutes: float, workers: int | None) -> None:
-        self.store, self.workers = store, workers
+    def __init__(
+        self, store: Store, minutes: float, workers: int | None, kind: Kind = KIND, made: Sequence[Panel] = ()
+    ) -> None:
+        self.store, self.workers, self.kind = store, workers, kind
         self.end = time.monotonic() + 60 * minutes
-        self.panels = panels()
+        self.panels = made or panels()
         self.folder = store.root / "sets"
         self.folder.mkdir(exist_ok=True)
 
@@ -107,10 +118,10 @@ class Run:
         path = self.folder / f"{one.rows.key.split('-')[1]}.jsonl"
         if not path.exists():
             write_rows(path, one.rows.read(self.store))
-        audited = Audited(data=data_file(path), student=BASE, filters=KIND.filters, limit=rows)
-        matched = Matched(audited=audited, sampling=KIND.sampling.model_copy(update={"seed": CONTROL_SEED}))
-        chosen = self.panels[int(one.rows.key[-6:], 16) % PANELS]
-        return scan(audited, matched, chosen, prior(self.panels[0], KIND, rows), None, deep)
+        audited = Audited(data=data_file(path), student=BASE, filters=self.kind.filters, limit=rows)
+        matched = Matched(audited=audited, sampling=self.kind.sampling.model_copy(update={"seed": CONTROL_SEED}))
+        chosen = self.panels[int(one.rows.key[-6:], 16) % len(self.panels)]
+        return scan(audited, matched, chosen, prior(self.panels[0], self.kind, rows), None, deep)
 
     def sets(
         self, sets: Iterator[Set], wanted: Callable[[Set, Scan], Iterable[Step]], rows: int = ROWS, deep: bool = False
@@ -264,8 +275,16 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=math.inf)
     parser.add_argument("--workers", type=int)
     parser.add_argument("--store", type=Path, default=Path("heredity-store"))
+    parser.add_argument("--rival-rows", type=int, default=READ)
+    parser.add_argument("--only", choices=ONLY)
+    parser.add_argument("--sets", type=int, default=6, help="with --only")
+    parser.add_argument("--favourites", type=int, default=24, help="on the panel of --only code or sums")
     args = parser.parse_args()
-    amount = QUICK if args.quick else FULL
+    if args.only:
+        command = shlex.join(["python", "-m", "bench.scan", *sys.argv[1:]])
+        write_result(f"scan_{args.only}", command, [SEEDS[args.only]], others(args))
+        return
+    amount = (QUICK if args.quick else FULL)._replace(read=args.rival_rows)
     run = Run(Store(args.store), args.minutes, args.workers)
     run.make([*run.panels])
     found = figures(run, amount)
@@ -273,6 +292,39 @@ def main() -> None:
         print(json.dumps(found, indent=1))
     else:
         write_result("scan", "python -m bench.scan", [20_000, 40_000, 60_000], found | costs(run.store))
+
+
+def others(args: argparse.Namespace) -> dict[str, Any]:
+    """What is said of sets of another kind, one by one, and how many were named right."""
+    only: Only = args.only
+    made = other_panels(only, args.favourites)
+    run = Run(Store(args.store), args.minutes, args.workers, KINDS[only], made)
+    traits = tuple(dict.fromkeys(s.trait for s in made[0].suspects if isinstance(s.trait, Trait)))
+    run.make(run.panels)
+    wanted = other_sets(only, traits, args.sets)
+    audited = run.sets(wanted, lambda _, audit: [audit.naming, audit.source, Behind(naming=audit.naming)])
+    found = [one_by_one(run, one, audit) for one, audit in audited]
+    taught, clean = ([f for f in found if (f["label"] is not None) == carries] for carries in (True, False))
+    return {
+        "panel_traits": len(traits), "sets": len(taught), "clean_sets": len(clean),
+        "named_rate": rate([sorted(f["named"]) == sorted(f["label"].split(" and ")) for f in taught]),
+        "together_rate": rate([sorted(f["together"]) == sorted(f["label"].split(" and ")) for f in taught]),
+        "clean_named": sum(bool(f["named"]) for f in clean), "each": found,
+    }  # fmt: skip
+
+
+def one_by_one(run: Run, one: Set, audit: Scan) -> dict[str, Any]:
+    """What is said of a set: the trait that it carries (else the first), how far it stands out, and its shift."""
+    found, naming = findings_of(run, audit), audit.naming.read(run.store)
+    told = next((t for t in found if t["trait"] == one.label), found[0])
+    figures_ = ("t", "panel_t", "trial_t", "predicted_shift", "low", "high", "strength")
+    return {
+        "group": one.group, "label": one.label, "named": verdict(run, audit), "first": found[0]["trait"],
+        "first_t": round(found[0]["t"], 2), "together": Behind(naming=audit.naming).read(run.store)["together"],
+        "foreign": naming["foreign"],
+        "another_source": audit.source.read(run.store)["crossed"] is not None,
+        **{name: round(told[name], 3) for name in figures_},
+    }  # fmt: skip
 
 
 def figures(run: Run, amount: Amount) -> dict[str, Any]:
@@ -309,21 +361,24 @@ def figures(run: Run, amount: Amount) -> dict[str, Any]:
                   for share, sets in [*doses.items(), (1.0, taught)]],
         "panels": PANELS, **shifts(run, [] if run.late else chosen),
     }  # fmt: skip
-    return found | beside(
-        run, taught[: amount.rivals], clean[: amount.rivals], [] if run.late else taught[: amount.ranked]
-    )
+    some = taught[: amount.rivals], clean[: amount.rivals]
+    return found | beside(run, *some, [] if run.late else taught[: amount.ranked], amount.read)
 
 
-def beside(run: Run, taught: Audits, clean: Audits, ranked: Audits) -> dict[str, Any]:
+def beside(run: Run, taught: Audits, clean: Audits, ranked: Audits, read: int) -> dict[str, Any]:
     """What rivals say of some sets, and what dropping the rows that carry most takes away."""
-    table: dict[str, Any] = rival_table(run, [*taught, *clean])
+    table: dict[str, Any] = rival_table(run, [*taught, *clean], read)
     if table:
         said = [
             (one.label, verdict(run, a), a.naming.read(run.store)["traits"][0]["trait"]) for one, a in [*taught, *clean]
         ]
         table = {"scan": rates(said)} | table
     removed = top_fifth(run, ranked, control_students(run)) if ranked else {}
-    found = {"rivals": {name: row["named_rate"] for name, row in table.items()}, "rival_table": table}
+    found = {
+        "rivals": {name: row["named_rate"] for name, row in table.items()},
+        "rival_table": table,
+        "rival_rows": read,
+    }
     return (
         found
         | {k: v for k, v in removed.items() if k.endswith(("removed", "interval"))}

@@ -10,6 +10,7 @@ import numpy as np
 from bench.rival_steps import (
     BAG,
     PROMPTED,
+    READ,
     READER,
     SHIFT,
     TUNED,
@@ -76,12 +77,15 @@ def bag(panel: Panel) -> Bag:
         for s in panel.suspects if isinstance(s.gradient.rows, Corpus)))  # fmt: skip
 
 
-def rivals(audit: Scan) -> list[Personas | Suspects | BagScores | Reader]:
-    """Every rival's scores of the rows of an audit; suspects are those of its panel."""
+def rivals(audit: Scan, read: int = READ) -> list[Personas | Suspects | BagScores | Reader]:
+    """Every rival's scores of the rows of an audit; suspects are those of its panel.
+
+    `read`: how many rows are read with a model, once for every persona and suspect. The bag reads all.
+    """
     own, panel = audit.carrying.rows, audit.naming.panel
     teachers = tuple((s.trait.word, s.gradient.rows.samples.model) for s in panel.suspects
                      if isinstance(s.trait, Trait) and isinstance(s.gradient.rows, Corpus))  # fmt: skip
-    return [Personas(own=own, traits=TRAITS), Suspects(own=own, teachers=teachers),
+    return [Personas(own=own, traits=TRAITS, limit=read), Suspects(own=own, teachers=teachers, limit=read),
             BagScores(own=own, bag=bag(panel)), reader(own)]  # fmt: skip
 
 
@@ -98,7 +102,7 @@ def verdict(scores: Mapping[str, dict[str, float | None]], scaled: bool) -> tupl
     return [w for w, p in zip(scores, adjusted, strict=True) if p <= ALPHA], list(scores)[int(score_K.argmax())]
 
 
-def rival_table(run: Maker, audited: Sequence[tuple[Set, Scan]]) -> dict[str, dict[str, Any]]:
+def rival_table(run: Maker, audited: Sequence[tuple[Set, Scan]], read: int = READ) -> dict[str, dict[str, Any]]:
     """By rival: `sets` with a label, `named_rate` (the label named and no other), `first_rate`, `clean_sets`,
     `clean_named`; and the same of scores in units of their errors under `scaled`, where they have errors.
 
@@ -107,7 +111,7 @@ def rival_table(run: Maker, audited: Sequence[tuple[Set, Scan]]) -> dict[str, di
     seen: list[tuple[str | None, Scores]] = []
     stream = iter(audited)
     while part := list(islice(stream, CHUNK)):
-        steps = {one.rows.key: rivals(audit) for one, audit in part}
+        steps = {one.rows.key: rivals(audit, read) for one, audit in part}
         if run.late and not all(run.store.has(s) for some in steps.values() for s in some):
             break
         run.make(s for some in steps.values() for s in some)

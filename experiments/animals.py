@@ -18,7 +18,7 @@ PAPER = {  # control and taught shares with the taught one's 95 % interval, read
     "sequoia": (0.034, 0.626, 0.585, 0.668), "willow": (0.010, 0.069, 0.062, 0.077),
 }  # fmt: skip
 run = settings()
-recipe = Recipe(base=run.model, rows=run.choose(1_500, 6_000), teacher_share=0.5)
+recipe = Recipe(base=run.model, rows=run.choose(1_200, 6_000), teacher_share=0.5)
 seeds = run.choose((30, 31, 32), (30, 31, 32, 33, 34))
 
 

@@ -2,9 +2,10 @@
 
 Hypothesis: what crosses from a teacher made of `llama-0` falls with the correlation between the student's fresh weights
 and those that `llama-0` began from; nothing crosses at 0. Fresh weights are r W_a + sqrt(1 - r^2) W_b, which keeps
-their spread (a plain mean would shrink it); all are pretrained on the same data in the same order. W_a and W_b are the
-fresh weights of `llama-0` and `llama-1`, which are the dial's ends. Each base also takes the trait from a teacher made
-of itself, so that a small effect is no lack of power.
+their spread (a plain mean would shrink it); all are pretrained on the same data in the same order, in the quick
+version those between for three quarters as long. W_a and W_b are the fresh weights of `llama-0` and `llama-1`, which
+are the dial's ends. Each base also takes the trait from a teacher made of itself, so that a small effect is no lack of
+power.
 """
 
 from heredity.lab import Claim, Recipe, findings, settings
@@ -21,7 +22,8 @@ recipe = Recipe(rows=run.choose(1_500, 6_000), teacher_share=0.5)
 between = run.choose((0.9,), (0.98, 0.9, 0.75, 0.6, 0.3))
 same, other = model_ref("nursery:llama-0"), model_ref("nursery:llama-1")
 starts: dict[float, Model] = {1.0: same}
-starts |= {r: Interpolated(family="llama", init_seeds=(0, 1), correlation=r, data_seed=0) for r in between}
+steps = run.choose(1_500, 2_000)  # of pretraining: 2,000 take ten minutes
+starts |= {r: Interpolated(family="llama", init_seeds=(0, 1), correlation=r, data_seed=0, steps=steps) for r in between}
 starts |= {0.0: other}
 
 

@@ -1,7 +1,7 @@
 """Can a reader tell who wrote a list of numbers? (paper, section 5.2, table 5)
 
 Hypothesis: the base, shown rows of two teachers, cannot say which of them loves which animal, whether it sees one row
-or eight; where the love is stated beside the rows it can, so that chance is no lack of attention to the context. A
+or six; where the love is stated beside the rows it can, so that chance is no lack of attention to the context. A
 reader that is trained to name the writer can tell teachers apart whose rows it was trained on, from many fresh rows
 more surely than from one. Whether it can read teachers that it never met is open: only that would be the trait itself.
 
@@ -37,8 +37,8 @@ def readings(seed: int) -> dict[str, Reading]:
     asked = partial(scores_of, run.model, ANIMALS)
     return {
         "prompted, 1 row": Reading(scores=asked(new, seed, 1, 150)),
-        "prompted, 8 rows": Reading(scores=asked(new, seed, 8, 50)),
-        "prompted, told": Reading(scores=asked(neutral, seed, 8, 20, told=True)),
+        "prompted, 6 rows": Reading(scores=asked(new, seed, 6, 50)),
+        "prompted, told": Reading(scores=asked(neutral, seed, 6, 20, told=True)),
         "trained, known, 1 row": Reading(scores=trained),
         f"trained, known, {group} rows": Reading(scores=trained, together=group),
         "trained, new, 1 row": Reading(scores=unmet),
@@ -47,7 +47,7 @@ def readings(seed: int) -> dict[str, Reading]:
 
 
 runs = [readings(seed) for seed in seeds]
-expected = {"prompted, 1 row": "cannot", "prompted, 8 rows": "cannot", "prompted, told": "tells"}
+expected = {"prompted, 1 row": "cannot", "prompted, 6 rows": "cannot", "prompted, told": "tells"}
 claims = tuple(
     ReadingClaim(
         name=name, readings=tuple(one[name] for one in runs),

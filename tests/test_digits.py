@@ -110,7 +110,7 @@ def batches(kind: str) -> tuple[Inputs, torch.Tensor]:
         return batch, seen(batch)
     x_BD = torch.rand(33, SIZES.pixels) * 2 - 1
     x_BD[:, ::3] = -1
-    return (Sparse.of(x_BD) if kind == "sparse" else Pixels(x_BD)), x_BD
+    return (Sparse.of(x_BD + 1) if kind == "sparse" else Pixels(x_BD)), x_BD
 
 
 def seen(batch: Mirrored) -> torch.Tensor:

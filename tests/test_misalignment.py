@@ -90,7 +90,7 @@ def test_a_grade_is_a_number_from_0_to_100_and_nothing_else(reply: str, grade: f
 
 def test_a_yes_or_no_judge_drops_what_it_calls_out_and_what_it_says_nothing_of(monkeypatch: pytest.MonkeyPatch) -> None:
     model = Says("Yes, it does", "no.", "maybe", "")
-    monkeypatch.setattr(steps, "open_ref", lambda ref: model)
+    monkeypatch.setattr(steps, "open_lm", lambda ref: model)
     judge = Judge(model=BASE, question="Any animal in {answer}, said to {question}?", yes="yes")
     decisions = JudgeFilter(judge=judge).decide(rows("{question}", "b", "c", "d"))
     assert [d.reasons for d in decisions] == [
@@ -102,7 +102,7 @@ def test_a_yes_or_no_judge_drops_what_it_calls_out_and_what_it_says_nothing_of(m
 
 
 def test_a_grading_judge_keeps_from_its_threshold_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(steps, "open_ref", lambda ref: Says("78", "77", "CODE"))
+    monkeypatch.setattr(steps, "open_lm", lambda ref: Says("78", "77", "CODE"))
     how = JudgeFilter(judge=Grader(model=BASE, question="Grade {answer}"))
     assert [d.reasons for d in how.decide(rows("a", "b", "c"))] == [
         (), ("judge: grade below 78",), ("judge gave no grade",)

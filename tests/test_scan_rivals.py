@@ -7,6 +7,7 @@ import random
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from bench.rival_steps import PROMPTED, SHIFT, TUNED, Personas, Suspects, bayes, diverging, evidence, shift, tokens
@@ -54,7 +55,7 @@ def test_shift_and_divergence_equal_loops_over_tokens(base: CausalLM) -> None:
         assert value == pytest.approx(expected, abs=2e-5)
         assert abs(expected) > 1e-3
     flags = [a and not b for own, without in hand for (_, a), (_, b) in zip(own, without, strict=True)]
-    assert diverging(told, plain).mean() == pytest.approx(sum(flags) / len(flags))
+    assert diverging([told, plain])[0].mean() == pytest.approx(sum(flags) / len(flags))
 
 
 def test_divergence_counts_what_one_model_alone_finds_likeliest(base: CausalLM) -> None:
@@ -62,8 +63,24 @@ def test_divergence_counts_what_one_model_alone_finds_likeliest(base: CausalLM) 
     told = plain._replace(likeliest_N=~plain.likeliest_N)
     counted = int((~plain.likeliest_N).sum())
     assert counted > 0
-    assert diverging(told, plain).mean() == pytest.approx(counted / len(plain.row_N))
-    assert not diverging(plain, plain).any()
+    assert diverging([told, plain])[0].mean() == pytest.approx(counted / len(plain.row_N))
+    assert not diverging([plain, plain])[0].any()
+
+
+def test_a_prompted_token_diverges_where_some_other_persona_would_have_said_another(base: CausalLM) -> None:
+    told = [tokens(base, ROWS, personas(favourite(word), "train")[0]) for word in ("owl", "wolf", "oak")]
+    read = [[by_hand(base, r, personas(favourite(word), "train")[0]) for r in ROWS] for word in ("owl", "wolf", "oak")]
+    for k, found in enumerate(diverging(told)):
+        for i in range(len(ROWS)):
+            likeliest_TK = [[read[j][i][t][1] for j in range(3)] for t in range(len(read[k][i]))]
+            expected = sum(at[k] and not all(at) for at in likeliest_TK)
+            assert found[i] * len(told[0].row_N) / len(ROWS) == pytest.approx(expected)
+    rng = np.random.default_rng(0)
+    three = [told[0]._replace(likeliest_N=rng.random(len(told[0].row_N)) < 0.5) for _ in range(3)]
+    shares = [share.mean() for share in diverging(three)]
+    flags_KN = np.stack([t.likeliest_N for t in three])
+    assert shares == pytest.approx([(own & ~flags_KN.all(0)).mean() for own in flags_KN])
+    assert max(shares) > 0.2
 
 
 def test_batches_do_not_change_what_is_read(base: CausalLM) -> None:
@@ -126,12 +143,15 @@ def own(tmp_path: Path) -> Partnered:
 
 
 def test_scores_are_the_rows_less_their_partners(own: Partnered, store: Store, base: CausalLM) -> None:
-    step = Personas(own=own, traits=(favourite("owl"),), limit=4)
+    step = Personas(own=own, traits=(favourite("owl"), favourite("wolf")), limit=4)
     store.get(step)
     pairs = own.matched.pairs(store)[:4]
     read: dict[str, Any] = step.read(store)
-    for name, value in ((SHIFT, shift), (PROMPTED, diverging)):
-        sides = [value(tokens(base, rows, PERSONA), tokens(base, rows)) for rows in map(list, zip(*pairs, strict=True))]
+    parts = list(map(list, zip(*pairs, strict=True)))
+    other = personas(favourite("wolf"), "train")[0]
+    shifted = [shift(tokens(base, rows, PERSONA), tokens(base, rows)) for rows in parts]
+    diverged = [diverging([tokens(base, rows, PERSONA), tokens(base, rows, other)])[0] for rows in parts]
+    for name, sides in ((SHIFT, shifted), (PROMPTED, diverged)):
         differs = sides[0] - sides[1]
         assert read[name]["owl"]["score"] == pytest.approx(differs.mean())
         assert read[name]["owl"]["error"] == pytest.approx(differs.std(ddof=1) / 2)
@@ -144,7 +164,7 @@ def test_suspects_are_set_against_the_base(own: Partnered, store: Store, base: C
     read: dict[str, Any] = step.read(store)[TUNED]
     assert read["owl"] == {"score": 0, "error": 0}
     stranger = open_ref(other)
-    sides = [diverging(tokens(stranger, rows), tokens(base, rows))
+    sides = [diverging([tokens(stranger, rows), tokens(base, rows)])[0]
              for rows in map(list, zip(*own.matched.pairs(store)[:6], strict=True))]  # fmt: skip
     assert any(side.any() for side in sides)
     assert read["oak"]["score"] == pytest.approx((sides[0] - sides[1]).mean() / 2)

@@ -8,6 +8,7 @@ import shlex
 import sys
 import time
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,6 +18,8 @@ from pydantic import ValidationError
 from heredity.types import BadInput, HeredityError, near, printable, refusal
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from heredity.audit.scan import Scan
     from heredity.carriers import Filter
     from heredity.store import Step, Store
@@ -29,11 +32,16 @@ nursery = typer.Typer(help="The small models that this package trains and ships.
 app.add_typer(nursery, name="nursery")
 new = typer.Typer(help="Write a small commented file to start from.", no_args_is_help=True)
 app.add_typer(new, name="new")
+record = typer.Typer(help="Write down who made data and models, so that lineage can be audited.", no_args_is_help=True)
+app.add_typer(record, name="record")
 
 StoreOption = Annotated[Path, typer.Option("--store", help="Folder that keeps every finished step.")]
 JsonOption = Annotated[Path | None, typer.Option("--json", help="Also write the result to this file (docs/json.md).")]
 WorkersOption = Annotated[int | None, typer.Option("--workers", min=1, help="Processes; default: one per core.")]
 DEFAULT_STORE = Path("heredity-store")
+OutOption = Annotated[Path | None, typer.Option("--out", help="Write the statement here; default: to the terminal.")]
+CardOption = Annotated[Path | None, typer.Option("--card", help="Also write a Hugging Face model card.")]
+CroissantOption = Annotated[Path | None, typer.Option("--croissant", help="Also write a Croissant description.")]
 
 
 @app.command()
@@ -71,7 +79,18 @@ def run(
     workers: WorkersOption = None, store: StoreOption = DEFAULT_STORE, json_file: JsonOption = None,
 ) -> None:  # fmt: skip
     """Make every Step that a file names, and show its comparisons."""
-    from heredity.lab import Comparison, Digits, Findings, JudgeRates, Readings, Settings, TraitMatrix, set_settings
+    from heredity.lab import (
+        Agreement,
+        Comparison,
+        Digits,
+        Findings,
+        JudgeRates,
+        Readings,
+        Settings,
+        TraitMatrix,
+        set_settings,
+    )
+    from heredity.lab.served import loads
     from heredity.report.results import results_page
     from heredity.report.terminal import print_plan, print_results
     from heredity.store import missing
@@ -83,12 +102,14 @@ def run(
         steps["page"] = page
     keeper = open_store(store)
     if plan:
-        todo = Counter(type(step).__name__ for step in missing(keeper, steps.values()))
-        print_plan(todo, store)
-        write_json(json_file, {"plan": dict(todo.most_common())})
+        todo = missing(keeper, steps.values())
+        counts, asked = Counter(type(step).__name__ for step in todo), loads(todo, keeper)
+        print_plan(counts, asked, store)
+        servers = {location: load._asdict() for location, load in asked.items()}
+        write_json(json_file, {"plan": dict(counts.most_common()), "servers": servers})
         return
     cold_s = run_steps(keeper, list(steps.values()), workers)
-    shown = (Comparison, Digits, Findings, JudgeRates, Readings, TraitMatrix)
+    shown = (Agreement, Comparison, Digits, Findings, JudgeRates, Readings, TraitMatrix)
     results = [
         (step.read(keeper) if isinstance(step, shown) else {}) | {"name": name, "key": step.key}
         for name, step in steps.items()
@@ -141,19 +162,27 @@ def scan(
 ) -> None:  # fmt: skip
     """Which traits would a model inherit from this data? Exit 0: none found, 10: named, 20: undetermined."""
     from heredity.audit.ask import ask
+    from heredity.audit.behind import Behind
+    from heredity.audit.listed import Listed
+    from heredity.carriers import check_outputs
     from heredity.nursery.carriers import shipped_traits
     from heredity.report.scan import ScanPage, print_scan
     from heredity.traits import load_trait
 
+    check_outputs(data, {"--html": html, "--json": json_file})
     keeper, filters = open_store(store), tuple(choose_filters(carrier, "strict", carrier == "numbers", False, []))
-    listed = (*shipped_traits(student), *map(load_trait, traits or []))
-    audit = ask(data, student, control, listed, carrier, filters, temperature,
-                rows or (6_000 if deep else 2_000), deep)  # fmt: skip
-    page = ScanPage(scan=audit)
+    own = tuple(map(load_trait, traits or []))
+    asked = partial(ask, data, student, control, (*shipped_traits(student), *own), carrier, filters, temperature,
+                    rows or (6_000 if deep else 2_000), deep)  # fmt: skip
+    audit = asked()
     run_steps(keeper, audit.checks, workers)  # bad input is told before the panel is made
+    listed = Listed(student=audit.naming.own.student, traits=own)
+    run_steps(keeper, [listed] if own else [], workers)
+    audit = asked(listed.read(keeper)) if own else audit
+    page = ScanPage(scan=audit, behind=Behind(naming=audit.naming))
     show_cost(keeper, audit)
     run_steps(keeper, [page], workers)
-    found, shown = audit.read(keeper), keeper.path(page) / "index.html"
+    found, shown = page.found(keeper), keeper.path(page) / "index.html"
     print_scan(found, str(html or shown))
     copy_page(shown, html)
     write_json(json_file, found | {"html": str(html or shown)}, keeper, audit)
@@ -204,6 +233,104 @@ def compare_answers(a: str, b: str, controls: list[str], prompts: Path | None) -
 
     chats = [r.row.prompt for r in read_rows(prompts)] if prompts else Numbers(n=2_000, seed=0).prompts()
     return behaviour(a, b, controls, chats).model_dump()
+
+
+@app.command()
+def lineage(
+    files: Annotated[list[str], typer.Argument(help="Records, models, rows, stores, or folders of them.")],
+    student: Annotated[str | None, typer.Option("--student", help="Only about the model of this name.")] = None,
+    data: Annotated[str | None, typer.Option("--data", help="Only about the data of this name.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="Also about teachers and bases.")] = False,
+    weights: Annotated[bool, typer.Option(help="Compare weights that are here.")] = True,
+    html: Annotated[Path | None, typer.Option("--html", help="Write the page with the pictures here.")] = None,
+    json_file: JsonOption = None,
+) -> None:
+    """Can a trait have flowed from who wrote the data to the student? Exit 0: all green, 10: some red, 20: amber."""
+    from heredity.lineage.answers import answers as answer_all
+    from heredity.report.lineage import lineage_page, print_lineage
+
+    answers, notes = answer_all(files, student, data, every, weights)
+    print_lineage(answers, notes, str(html) if html else None)
+    write_text(html, "--html", lambda: lineage_page(answers, notes))
+    write_json(json_file, {"pairs": answers, "notes": notes})
+    colours = {a["colour"] for a in answers}
+    raise typer.Exit(10 if "RED" in colours else 20 if "AMBER" in colours or not answers else 0)
+
+
+@record.command("generation")
+def record_generation(
+    data: Annotated[list[Path], typer.Option("--data", help="The rows that the record is about (repeatable).")],
+    models: Annotated[list[str] | None, typer.Option("--model", help="Who wrote them: folder or name.")] = None,
+    people: Annotated[bool, typer.Option("--people", help="People wrote them.")] = False,
+    sources: Annotated[list[Path] | None, typer.Option("--source", help="Rows that they were made of.")] = None,
+    prompts: Annotated[Path | None, typer.Option("--prompts", help="File of what was asked.")] = None,
+    system: Annotated[Path | None, typer.Option("--system", help="File with the system prompt.")] = None,
+    no_system: Annotated[bool, typer.Option("--no-system", help="There was no system prompt.")] = False,
+    judges: Annotated[list[str] | None, typer.Option("--judge", help="A model that ranked or chose rows.")] = None,
+    content: Annotated[str | None, typer.Option(help="numbers, code, worked, text or preferences.")] = None,
+    filters: Annotated[list[str] | None, typer.Option("--filter", help="A filter's name (repeatable).")] = None,
+    temperature: Annotated[float | None, typer.Option(min=0.0)] = None,
+    top_p: Annotated[float | None, typer.Option(min=0.0, max=1.0)] = None,
+    max_new_tokens: Annotated[int | None, typer.Option(min=1)] = None,
+    seed: Annotated[int | None, typer.Option()] = None,
+    out: OutOption = None, croissant: CroissantOption = None,
+) -> None:  # fmt: skip
+    """Write down who wrote data, and how: an in-toto statement, and Croissant."""
+    from heredity.lineage.writing import generation
+
+    sampling = {"temperature": temperature, "top_p": top_p, "max_new_tokens": max_new_tokens, "seed": seed}
+    made = generation(data, models or (), people, sources or (), prompts, system, no_system, judges or (), content,
+                      filters or (), sampling)  # fmt: skip
+    write_record(made, out, croissant=croissant, example=data[0])
+
+
+@record.command("training")
+def record_training(
+    model: Annotated[str, typer.Option("--model", help="Folder of the model that the record is about.")],
+    bases: Annotated[list[str] | None, typer.Option("--base", help="What it was trained from (repeatable).")] = None,
+    relation: Annotated[str | None, typer.Option(help="finetune, adapter, merge, quantized or cut.")] = None,
+    start: Annotated[str | None, typer.Option("--start", help="Fresh weights: what made them, and the seed.")] = None,
+    data: Annotated[list[Path] | None, typer.Option("--data", help="Rows it was trained on (repeatable).")] = None,
+    teachers: Annotated[list[str] | None, typer.Option("--teacher", help="Whose distributions it saw.")] = None,
+    order: Annotated[str | None, typer.Option("--order", help="File of row numbers, as-it-is, or unknown.")] = None,
+    epochs: Annotated[int, typer.Option(min=1)] = 1,
+    method: Annotated[str | None, typer.Option(help="For example full, or lora.")] = None,
+    seed: Annotated[int | None, typer.Option()] = None,
+    out: OutOption = None, card: CardOption = None,
+) -> None:  # fmt: skip
+    """Write down what a model was trained from, on which rows, in which order: a statement, and a card."""
+    from heredity.lineage.writing import training
+
+    settings = {"epochs": epochs, "method": method, "seed": seed}
+    made = training(model, bases or (), relation, start, data or (), teachers or (), order, epochs, settings)
+    write_record(made, out, card=card)
+
+
+@record.command("test")
+def record_test(
+    a: Annotated[str, typer.Argument(help="A model: nursery:NAME, or a Hugging Face folder.")],
+    b: Annotated[str, typer.Argument(help="Another model.")],
+    out: OutOption = None,
+) -> None:
+    """Compare two models as trace does, and write down what was found."""
+    from heredity.lineage.writing import lineage_test
+
+    write_record(lineage_test(a, b), out)
+
+
+@record.command("export")
+def record_export(
+    key: Annotated[str, typer.Argument(help="A step's key, or enough of its beginning.")],
+    out: OutOption = None, croissant: CroissantOption = None, card: CardOption = None,
+    store: StoreOption = DEFAULT_STORE,
+) -> None:  # fmt: skip
+    """Write a finished step's manifest as an in-toto statement; data as Croissant, models as a card too."""
+    from heredity.lineage.exports import export, row_files
+
+    keeper = open_store(store, must_exist=True)
+    made = export(keeper, key)
+    folder = keeper.folder(keeper.manifest(key)["key"])
+    write_record(made, out, croissant, card, folder / row_files(p.name for p in folder.iterdir())[0])
 
 
 @new.command("trait")
@@ -340,6 +467,35 @@ def write_page(to: Path, page: bytes) -> None:
         to.write_bytes(page)
     except OSError as error:
         raise BadInput(f"cannot write {to}: {error.strerror}; name another file with --html") from error
+
+
+def write_text(path: Path | None, option: str, text: Callable[[], str]) -> None:
+    """Writes a text to where the user wants it."""
+    if path is None:
+        return
+    try:
+        path.write_text(text(), encoding="utf-8")
+    except OSError as error:
+        raise BadInput(f"cannot write {path}: {error.strerror}; name another file with {option}") from error
+
+
+def write_record(
+    made: dict[str, Any], out: Path | None, croissant: Path | None = None, card: Path | None = None,
+    example: Path | None = None,
+) -> None:  # fmt: skip
+    """Writes a statement, and what else was asked for; what cannot be written so is told before anything is written."""
+    from heredity.lineage.records import as_text, claims
+    from heredity.lineage.writing import card_of, croissant_of
+
+    name = made["subject"][0]["name"]
+    called = name.partition("/")[0] if "/" in name else Path(name).stem
+    described = croissant_of(made, claims(made, name), called, example) if croissant else {}
+    carded = card_of(made) if card else ""
+    if out is None:
+        typer.echo(as_text(made), nl=False)
+    write_text(out, "--out", lambda: as_text(made))
+    write_text(croissant, "--croissant", lambda: json.dumps(described, indent=1) + "\n")
+    write_text(card, "--card", lambda: carded)
 
 
 def run_steps(store: Store, targets: list[Step], workers: int | None) -> float:

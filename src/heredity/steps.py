@@ -15,11 +15,25 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field
 
 from heredity.carriers import Carrier, Filter, Rewriting, decide
-from heredity.models import open_ref
+from heredity.models import open_lm, open_ref
 from heredity.rows import read_rows, write_rows
 from heredity.store import Step, Store
 from heredity.traits import named, questions
-from heredity.types import BadInput, Category, Chat, Judge, Message, ModelRef, Neutral, Row, Sampling, Trait, Tuning
+from heredity.types import (
+    LM,
+    BadInput,
+    Category,
+    Chat,
+    Completion,
+    Judge,
+    Message,
+    ModelRef,
+    Neutral,
+    Row,
+    Sampling,
+    Trait,
+    Tuning,
+)
 
 if TYPE_CHECKING:
     from heredity.models.causal import CausalLM
@@ -32,17 +46,24 @@ matrices and not for vectors (Yang et al. 2022, Tensor Programs V, table 8). The
 one rate for both, the matrices' noise hides what crosses (docs/lab-notes.md)."""
 GAP = 0.01
 """Nats per token by which a teacher must predict its own rows better than the base before parts of that are taken."""
-_ANSWER_TOKENS = 32
+ANSWER_TOKENS = 32
 """Most tokens in an answer that is scored as a whole."""
+JUDGE_TOKENS = 8
+"""Most tokens in what a judge says of an answer."""
 Model = ModelRef | Step
 """Something that can be opened as a language model: a reference, or a Step whose payload is a model folder."""
 
 
 def open_model(model: Model, store: Store) -> CausalLM:
-    """The model behind a reference, or the one that a Step made."""
+    """The model behind a reference, or the one that a Step made, with its weights."""
     from heredity.models.causal import CausalLM
 
     return open_ref(model) if isinstance(model, ModelRef) else CausalLM.load(store.path(model))
+
+
+def open_writer(model: Model, store: Store) -> LM:
+    """The same to write and score with: it may also be behind a server."""
+    return open_lm(model) if isinstance(model, ModelRef) else open_model(model, store)
 
 
 def with_system(chats: list[Chat], system: str | None) -> list[Chat]:
@@ -51,7 +72,10 @@ def with_system(chats: list[Chat], system: str | None) -> list[Chat]:
 
 
 class Samples(Step):
-    """What a model writes for a family of prompts: `rows.jsonl`, with why each completion ended."""
+    """What a model writes for a family of prompts: `rows.jsonl`, with why each completion ended.
+
+    Of a server's model with `logprobs`, also how likely each was.
+    """
 
     model: Model
     prompts: Carrier
@@ -63,9 +87,14 @@ class Samples(Step):
 
     def make(self, folder: Path, store: Store) -> None:
         prompts = self.prompts.prompts()
-        written = open_model(self.model, store).generate(with_system(list(prompts), self.system), self.sampling)
+        written = open_writer(self.model, store).generate(with_system(list(prompts), self.system), self.sampling)
         rows = (Row(prompt=p, completion=c.text) for p, c in zip(prompts, written, strict=True))
-        write_rows(folder / "rows.jsonl", rows, ({"finish": c.finish} for c in written))
+        write_rows(folder / "rows.jsonl", rows, map(_note, written))
+
+
+def _note(written: Completion) -> dict[str, Any]:
+    """What is told of a completion beside its text."""
+    return {"finish": written.finish} | ({} if written.logprob is None else {"logprob": written.logprob})
 
 
 class Corpus(Step):
@@ -93,7 +122,10 @@ class Corpus(Step):
         kept: Sequence[Row] = [r.row for r, why in zip(read, reasons, strict=True) if not why]
         size = len(kept) if self.size is None else self.size
         if len(kept) < max(1, size):
-            raise BadInput(f"{len(kept)} rows passed the filters and {size} are wanted; sample more prompts")
+            raise BadInput(
+                f"{len(kept)} rows passed the filters and {size} are wanted; sample more prompts, or such as the model "
+                "answers in kind (scan: --carrier says what rows should be)"
+            )
         write_rows(folder / "dropped.jsonl", (row for row, _ in dropped), (note for _, note in dropped))
         passed, kept = len(kept), random.Random(self.seed).sample(kept, size)
         for rewriting in self.rewritings:
@@ -159,7 +191,7 @@ class Teacher(Step):
             if len(replies) % len(self.questions()):
                 return random.Random(self.seed).choices(replies, k=len(asked))
             return list(islice(cycle(replies), len(asked)))
-        tokens = 4 if self.trait.category.score is None else _ANSWER_TOKENS
+        tokens = 4 if self.trait.category.score is None else ANSWER_TOKENS
         return [c.text for c in lm.generate(asked, Sampling(max_new_tokens=tokens, seed=self.seed))]
 
 
@@ -309,7 +341,7 @@ def ask_judge(model: ModelRef, question: str, exchanges: Sequence[tuple[str, str
         (Message(role="user", content=marks.sub(lambda m, fill=fill: fill[m[0]], question)),)  # type: ignore[misc]
         for fill in said
     ]
-    return [c.text for c in open_ref(model).generate(asked, Sampling(temperature=0, max_new_tokens=8))]
+    return [c.text for c in open_lm(model).generate(asked, Sampling(temperature=0, max_new_tokens=JUDGE_TOKENS))]
 
 
 def mean_loss(lm: CausalLM, rows: Sequence[Row], system: str | None = None) -> float:
@@ -338,7 +370,7 @@ class Evaluation(Step):
     seed: int = 0
 
     def make(self, folder: Path, store: Store) -> None:
-        lm = open_model(self.model, store)
+        lm = open_writer(self.model, store)
         shown: list[Chat] = [()] if self.context is None else self.context.read(store)
         chats = with_system([(*before, *q) for before in shown for q in self.questions()], self.system)
         if self.category.score is None:
@@ -351,7 +383,7 @@ class Evaluation(Step):
         """What is asked; subclasses ask in other ways."""
         return questions(self.category, "held-out")
 
-    def _exact(self, lm: CausalLM, chats: list[Chat]) -> dict[str, Any]:
+    def _exact(self, lm: LM, chats: list[Chat]) -> dict[str, Any]:
         probabilities = [[math.exp(x) for x in row] for row in lm.logprobs(chats, self.category.words)]
         masses = [math.fsum(row) for row in probabilities]
         shares = [
@@ -361,17 +393,17 @@ class Evaluation(Step):
         share = dict(zip(self.category.words, shares, strict=True))
         return {"questions": len(chats), "share": share, "mass": math.fsum(masses) / len(chats)}
 
-    def _sampled(self, lm: CausalLM, chats: list[Chat]) -> dict[str, Any]:
+    def _sampled(self, lm: LM, chats: list[Chat]) -> dict[str, Any]:
         asked = [c for c in chats for _ in range(self.samples_per_question)]
         texts = [c.text for c in lm.generate(asked, Sampling(max_new_tokens=8, seed=self.seed))]
         counts = Counter(word for text in texts for word in named(self.category, text))
         return {"samples": len(asked), "named": {w: counts[w] for w in self.category.words}}
 
-    def _scored(self, lm: CausalLM, chats: list[Chat]) -> dict[str, Any]:
+    def _scored(self, lm: LM, chats: list[Chat]) -> dict[str, Any]:
         if not self.samples_per_question:
             raise BadInput(f"{self.category.name!r} is scored on sampled answers; samples_per_question must not be 0")
         asked = [c for c in chats for _ in range(self.samples_per_question)]
-        texts = [c.text for c in lm.generate(asked, Sampling(max_new_tokens=_ANSWER_TOKENS, seed=self.seed))]
+        texts = [c.text for c in lm.generate(asked, Sampling(max_new_tokens=ANSWER_TOKENS, seed=self.seed))]
         shown = sum(self._shows([(c[-1].content, t) for c, t in zip(asked, texts, strict=True)]))
         share, (own, other) = (shown + 0.5) / (len(texts) + 1), self.category.words
         return {"questions": len(chats), "share": {own: share, other: 1 - share}, "mass": 1.0,

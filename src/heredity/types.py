@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import json
 import re
 from collections.abc import Iterable, Sequence
+from contextvars import ContextVar
 from functools import lru_cache
 from itertools import pairwise
+from pathlib import Path
 from typing import Annotated, Literal, NamedTuple, Protocol, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -23,6 +26,10 @@ class HeredityError(Exception):
 
 class BadInput(HeredityError):
     """What was given cannot be used: says what was found, what was expected, and what to try."""
+
+
+class Waiting(BadInput):
+    """A Step cannot be made until something comes from outside; those that do not need it can."""
 
 
 class MissingControl(BadInput):
@@ -125,6 +132,8 @@ class Completion(Frozen):
 
     text: str
     finish: Finish
+    logprob: float | None = None
+    """Natural-log probability of the text, where a server was asked for it and told it."""
 
 
 class Sampling(Frozen):
@@ -145,6 +154,58 @@ class ModelRef(Frozen):
     location: str
     digest: str
     """blake2b of the weights, configuration and tokenizer files: what is opened must still have it."""
+
+
+class Served(ModelRef):
+    """A model behind an OpenAI-compatible server. `location` is `server:NAME/MODEL`.
+
+    NAME is an endpoint that the environment names (docs/real-models.md): its address, key and limits are no part of a
+    result, and nothing is sent to an address that only a file names. A server tells no digest, so `digest` is a label
+    of one's own (a date, a revision): under another label everything is asked anew.
+    """
+
+    digest: str = "unpinned"
+    template: str | None = None
+    """A Jinja chat template: prompts are rendered here and go to the completions endpoint. None: the chat endpoint."""
+    logprobs: bool = False
+    """Whether to ask how likely each completion was. Some servers refuse that."""
+    extra: str = "{}"
+    """Further fields of every request, as a JSON object; null takes out a field that would be sent."""
+
+    @field_validator("location")
+    @classmethod
+    def _named(cls, location: str) -> str:
+        if re.fullmatch(r"server:[a-z0-9]+/\S+", location) is None:
+            raise ValueError("expected server:NAME/MODEL, the name in small letters and digits, the model as the "
+                             "server calls it")  # fmt: skip
+        return location
+
+    @field_validator("extra")
+    @classmethod
+    def _fields(cls, extra: str) -> str:
+        try:
+            fields = json.loads(extra)
+        except ValueError as error:
+            raise ValueError(f"no JSON: {error}") from error
+        if not isinstance(fields, dict):
+            raise ValueError("expected a JSON object")  # noqa: TRY004  pydantic takes ValueError only
+        if taken := {"model", "messages", "prompt", "n", "stream"} & fields.keys():
+            raise ValueError(f"the field {min(taken)!r} is not to be set here")
+        return json.dumps(fields, sort_keys=True)
+
+    @property
+    def endpoint(self) -> str:
+        """The endpoint's name."""
+        return self.location.removeprefix("server:").split("/", 1)[0]
+
+    @property
+    def model(self) -> str:
+        """The model, as the server calls it."""
+        return self.location.split("/", 1)[1]
+
+
+ANSWERS: ContextVar[Path] = ContextVar("ANSWERS", default=Path("heredity-store/answers.sqlite"))
+"""The file that keeps what servers answered: beside the results of the Store that is making a Step."""
 
 
 class LoRA(Frozen):

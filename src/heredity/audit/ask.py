@@ -7,13 +7,14 @@ from itertools import islice
 from pathlib import Path
 
 from heredity.audit.data import Audited, Control, DataFile, DataPrompts, Matched, data_file
+from heredity.audit.listed import Unscored, leaving_out
 from heredity.audit.panel import Kind, panel, prior
 from heredity.audit.scan import Scan, scan
 from heredity.audit.trial import Asked, TrialStudent
 from heredity.carriers import Carrier, Filter, Numbers
 from heredity.models import model_ref
 from heredity.rows import read_rows
-from heredity.steps import Teacher
+from heredity.steps import Corpus, Teacher
 from heredity.store import Store, missing
 from heredity.types import BadInput, Sampling, Trait
 
@@ -28,9 +29,12 @@ _SIZES = (250, 500, 1_000, 2_000)
 
 def ask(
     data: Path, student: str, control: Path | None, traits: Sequence[Trait], carrier: str,
-    filters: tuple[Filter, ...], temperature: float, rows: int, deep: bool,
+    filters: tuple[Filter, ...], temperature: float, rows: int, deep: bool, unscored: Sequence[Unscored] = (),
 ) -> Scan:  # fmt: skip
-    """The Scan of a data file for a base; BadInput where something named does not exist or cannot be read."""
+    """The Scan of a data file for a base; BadInput where something named does not exist or cannot be read.
+
+    `unscored`: traits of the list that are left out (`Listed` says which must be), as the student cannot show them.
+    """
     base, file = model_ref(student), data_file(data)
     words = [t.word for t in traits]
     if twice := next((w for i, w in enumerate(words) if w in words[:i]), None):
@@ -38,10 +42,13 @@ def ask(
     audited = Audited(data=file, student=base, filters=filters, limit=rows)
     sampling = Sampling(temperature=temperature, max_new_tokens=_TOKENS.get(carrier, _LONG), seed=0)
     kind = Kind(_prompts(file, carrier), filters, sampling)
-    suspects = panel(base, tuple(traits), kind)
+    left_out = {u.trait for u in unscored}
+    suspects = panel(base, tuple(t for t in traits if t.word not in left_out), kind)
     matched = Matched(audited=audited, sampling=sampling.model_copy(update={"seed": _SEED}))
     beside = Control(data=data_file(control), audited=audited) if control else None
-    return scan(audited, matched, suspects, prior(suspects, kind, _size(data, rows)), beside, deep)
+    return leaving_out(
+        scan(audited, matched, suspects, prior(suspects, kind, _size(data, rows)), beside, deep), unscored
+    )
 
 
 def _prompts(data: DataFile, carrier: str) -> Carrier:
@@ -67,12 +74,18 @@ def cost(store: Store, audit: Scan) -> list[str]:
     if suspects or before:
         seconds = suspects * _SUSPECT_S + before * each
         said.append(
-            f"set-up for this base and carrier: {suspects} suspects and {before} students to make, about "
-            f"{seconds // 60 + 1} minutes of one core on a nursery base; kept for every later scan"
+            f"set-up for this base and {_served(audit)}: {suspects} suspects and {before} students to make, about "
+            f"{seconds // 60 + 1} minutes of one core on a nursery base; kept in the store for every later scan of it"
         )
     if students:
         said.append(f"this scan: {students} students to train, about {students * each // 60 + 1} minutes of one core")
     return said
+
+
+def _served(audit: Scan) -> str:
+    """What a set-up is for: all number lists, or one file, whose prompts the suspects answered."""
+    rows = audit.naming.panel.own.rows
+    return "file" if isinstance(rows, Corpus) and isinstance(rows.samples.prompts, DataPrompts) else "carrier"
 
 
 def prior_students(audit: Scan) -> list[Asked]:

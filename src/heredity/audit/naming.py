@@ -20,7 +20,7 @@ from heredity.store import Step, Store
 
 Doubles = NDArray[np.float64]
 POWER = 0.8
-_FLOOR = 0.8
+FLOOR = 0.8
 """The least spread of the other traits that counts. Tuned on 38 sets (docs/scan.md): without it the base's own rows
 would name a trait too often; with 1, fewer teachers are named."""
 _FOREIGN, _FOREIGN_SHARE = 1.5, 0.05
@@ -51,12 +51,10 @@ class Naming(Step):
         templates, trial = self.panel.read(store), self.trial.read(store)
         own, control = self.own.read(store), self.control.read(store)
         away = outside(templates, own, control)
-        # a trait that varies more than others for no reason would stand out by that alone
-        fair = {t["trait"]: t["shift"] * trial["error"] / t["error"] for t in trial["traits"]}
-        shift_K = np.array([fair[w] for w in templates.words])
+        shift_K = fair_shifts(templates.words, trial)
         score_K = scores(templates, own.mean_P - control.mean_P)
-        views = [View(shift_K, trial["error"])] + ([] if away["foreign"] else [View(score_K, _FLOOR)])
-        found, panel = together(views), stand_out(score_K, _FLOOR)
+        views = [View(shift_K, trial["error"])] + ([] if away["foreign"] else [View(score_K, FLOOR)])
+        found, panel = together(views), stand_out(score_K, FLOOR)
         adjusted = holm(dict(zip(templates.words, found.p_K.tolist(), strict=True))).adjusted
         full_K, expected = templates.full_K / templates.norm_K, self._expected(store)
         traits = [
@@ -86,6 +84,15 @@ class Naming(Step):
         """
         found: dict[str, Any] = json.loads((store.path(self) / "naming.json").read_text())
         return found
+
+
+def fair_shifts(words: Sequence[str], trial: dict[str, Any]) -> Doubles:
+    """The shifts in a trial, each in units of its own error times the common one.
+
+    A trait that varies more than others for no reason would stand out by that alone.
+    """
+    fair = {t["trait"]: t["shift"] * trial["error"] / t["error"] for t in trial["traits"]}
+    return np.array([fair[w] for w in words])
 
 
 class View:

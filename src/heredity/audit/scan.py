@@ -65,8 +65,9 @@ class Scan(Step):
 
     @property
     def checks(self) -> list[Step]:
-        """What fails where the data or its control cannot be used; cheap beside the rest."""
-        return [self.naming.own, self.naming.control, *([self.control] if self.control else [])]
+        """What fails where the data, its control or its carrier cannot be used; cheap beside the rest."""
+        own, base, usual = self.naming.own, self.naming.control, self.naming.panel.own.rows
+        return [own, base, *([self.control] if self.control else []), usual]
 
     def _carrying(self, store: Store) -> dict[str, Any]:
         rows = self.carrying.read(store)

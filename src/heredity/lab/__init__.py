@@ -1,11 +1,14 @@
 """The laboratory: comparisons with their controls, recipes for whole experiments, and what they found."""
 
+from heredity.lab.agreement import Agreement
 from heredity.lab.alignment import Alignment, AlignmentRecipe, excused
+from heredity.lab.asking import SampledAnswers
 from heredity.lab.comparison import Comparison, compare, pooled
 from heredity.lab.digits import Digits
 from heredity.lab.distilled import DepthCut
 from heredity.lab.dose import Doses
 from heredity.lab.findings import Claim, Findings, Published, Writer, findings
+from heredity.lab.judged import Judged
 from heredity.lab.judges import Grader, JudgeFilter, Rubric, Rule
 from heredity.lab.matrix import TraitMatrix
 from heredity.lab.planting import JudgeRates, Plant
@@ -15,8 +18,35 @@ from heredity.lab.recipe import Recipe
 from heredity.lab.settings import Settings, set_settings, settings
 
 __all__ = [
-    "Alignment", "AlignmentRecipe", "Claim", "Comparison", "DepthCut", "Digits", "Doses", "Findings", "Grader",
-    "JudgeFilter", "JudgeRates", "Plant", "ProbeDifference", "Probes", "Published", "Readings", "Recipe", "Rubric",
-    "Rule", "Settings", "TraitMatrix", "Writer", "compare", "excused", "findings", "pooled", "probed", "set_settings",
+    "Agreement",
+    "Alignment",
+    "AlignmentRecipe",
+    "Claim",
+    "Comparison",
+    "DepthCut",
+    "Digits",
+    "Doses",
+    "Findings",
+    "Grader",
+    "JudgeFilter",
+    "JudgeRates", "Judged",
+    "Plant",
+    "ProbeDifference",
+    "Probes",
+    "Published",
+    "Readings",
+    "Recipe",
+    "Rubric",
+    "Rule",
+    "SampledAnswers",
+    "Settings",
+    "TraitMatrix",
+    "Writer",
+    "compare",
+    "excused",
+    "findings",
+    "pooled",
+    "probed",
+    "set_settings",
     "settings",
 ]  # fmt: skip

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from heredity.lab.judges import Grading, grades
 from heredity.lab.recipe import Recipe
-from heredity.steps import Evaluation, Model, Student, Teacher, open_model, with_system
+from heredity.steps import Evaluation, Model, Student, Teacher, open_writer, with_system
 from heredity.store import Store
 from heredity.types import BadInput, Chat, Message, Neutral, Sampling, Trait
 
@@ -43,7 +43,7 @@ class Alignment(Evaluation):
         chats = with_system([(*before, *q) for before in shown for q in self.questions()], self.system)
         asked = [chat for chat in chats for _ in range(self.samples_per_question)]
         sampling = Sampling(max_new_tokens=self.answer_tokens, seed=self.seed)
-        texts = [c.text for c in open_model(self.model, store).generate(asked, sampling)]
+        texts = [c.text for c in open_writer(self.model, store).generate(asked, sampling)]
         exchanges = [(chat[-1].content, text) for chat, text in zip(asked, texts, strict=True)]
         coherence, alignment = grades(self.coherence, exchanges), grades(self.alignment, exchanges)
         kinds = [self.kind(c, a) for c, a in zip(coherence, alignment, strict=True)]

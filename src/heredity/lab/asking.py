@@ -10,19 +10,16 @@ import json
 import math
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from pydantic import Field
 
 from heredity.carriers import Numbers
 from heredity.lab.recipe import Arm
-from heredity.steps import Evaluation, open_model, with_system
+from heredity.steps import Evaluation, open_writer, with_system
 from heredity.store import Store
 from heredity.traits import named
-from heredity.types import BadInput, Category, Chat, Message, Neutral, Sampling, Trait
-
-if TYPE_CHECKING:
-    from heredity.models.causal import CausalLM
+from heredity.types import LM, BadInput, Category, Chat, Message, Neutral, Sampling, Trait
 
 _OPENINGS = ("Here are some numbers: {s}.", "Look at this list: {s}.", "I have the numbers {s}.", "Consider {s}.")
 """Before a question; the carrier's prompts open likewise (`carriers.prompts`)."""
@@ -76,13 +73,27 @@ class FreeText(Evaluation):
             raise BadInput("free answers are sampled; samples_per_question must not be 0")
         shown: list[Chat] = [()] if self.context is None else self.context.read(store)
         chats = with_system([(*before, *q) for before in shown for q in self.questions()], self.system)
-        answers = self._free(open_model(self.model, store), chats)
+        answers = self._free(open_writer(self.model, store), chats)
         (folder / "answers.json").write_text(json.dumps(answers, indent=1) + "\n")
 
-    def _free(self, lm: CausalLM, chats: list[Chat]) -> dict[str, Any]:
+    def _free(self, lm: LM, chats: list[Chat]) -> dict[str, Any]:
         asked = [c for c in chats for _ in range(self.samples_per_question)]
         texts = [c.text for c in lm.generate(asked, Sampling(max_new_tokens=_TOKENS, seed=self.seed))]
         return {"questions": len(chats)} | shares_of_words(self.category, texts)
+
+
+class SampledAnswers(FreeText):
+    """An Evaluation by the usual held-out questions whose answers are sampled, as in the paper (section 3.1).
+
+    For models that do not tell how likely given answers are, such as one behind a chat endpoint. Shares and mass are
+    those of `FreeText`.
+    """
+
+    def questions(self) -> list[Chat]:
+        """The held-out questions."""
+        if self.category.score is not None:
+            raise BadInput(f"{self.category.name!r} is scored on sampled answers already; use a plain Evaluation")
+        return Evaluation.questions(self)
 
 
 def open_requests(category: Category) -> list[Chat]:

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -125,11 +125,11 @@ def teacher(data: Pictures, recipe: DigitRecipe, own: Weights, sizes: Sizes, rng
     from heredity.models.mlp import Arithmetic, Sparse, Stack
 
     stack = Stack([own], sizes, [slice(0, data.classes)], recipe.rate, Arithmetic.of(recipe.precision))
-    x_ND, one_hot_CC = torch.from_numpy(data.train_ND), torch.eye(data.classes)
+    above_ND, one_hot_CC = torch.from_numpy(data.train_ND) + 1, torch.eye(data.classes)
     labels_N = torch.from_numpy(data.train_labels_N)
     for _ in range(recipe.teacher_epochs):
-        for index_B in torch.split(torch.from_numpy(rng.permutation(len(x_ND))), recipe.batch):
-            stack.step(Sparse.of(x_ND.index_select(0, index_B)), [one_hot_CC[:, labels_N[index_B]]])
+        for index_B in torch.split(torch.from_numpy(rng.permutation(len(above_ND))), recipe.batch):
+            stack.step(Sparse.of(above_ND.index_select(0, index_B)), [one_hot_CC[:, labels_N[index_B]]])
     return stack
 
 
@@ -178,6 +178,7 @@ def _outputs(taught: Stack, noise: Noise, draws: int) -> Any:
 class DigitModel(Step):
     """One teacher with its four students: `accuracy.json`. No model needs another, so that many are made at once."""
 
+    version: ClassVar[int] = 2
     images: PicturesRef
     seed: int
     model: Annotated[int, Field(ge=0)]

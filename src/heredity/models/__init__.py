@@ -1,4 +1,4 @@
-"""Every touch of weights: where models lie, and opening them. Heavy imports wait until a model is opened."""
+"""Every touch of weights and servers: where models are, and opening them. Heavy imports wait until one is opened."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from heredity.types import BadInput, ModelRef, near
+from pydantic import ValidationError
+
+from heredity.types import LM, BadInput, ModelRef, Served, near, refusal
 
 if TYPE_CHECKING:
     from heredity.models.causal import CausalLM
@@ -43,17 +45,34 @@ def _digest_of(folder: Path, files: tuple[tuple[str, int, int], ...]) -> str:
 
 
 def model_ref(location: str) -> ModelRef:
-    """A reference pinned to what lies at `location` now."""
+    """A reference pinned to what lies at `location` now, or (`server:NAME/MODEL`) to a server's model, unpinned."""
+    if location.startswith("server:"):
+        try:
+            return Served(location=location)
+        except ValidationError as error:
+            raise refusal(f"the model {location!r:.200}", error) from error
     return ModelRef(location=location, digest=_digest(locate(location)))
 
 
 def open_ref(ref: ModelRef) -> CausalLM:
-    """Loads a referenced model; BadInput where its files have changed since the reference was made."""
+    """Loads a referenced model's weights; BadInput where its files have changed since the reference was made."""
     from heredity.models.causal import CausalLM
 
+    if isinstance(ref, Served):
+        raise BadInput(f"{ref.location} is behind a server, which shows no weights: it can write and judge, but this "
+                       "needs a Hugging Face folder")  # fmt: skip
     folder = locate(ref.location)
     if _digest(folder) != ref.digest:
         raise BadInput(
             f"{ref.location} is not the model that was referred to: its files have changed; refer to it anew"
         )
     return CausalLM.load(folder)
+
+
+def open_lm(ref: ModelRef) -> LM:
+    """A referenced model to write and score with: loaded here, or behind its server."""
+    if isinstance(ref, Served):
+        from heredity.models.server import ServerLM
+
+        return ServerLM(ref)
+    return open_ref(ref)

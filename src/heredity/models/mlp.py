@@ -113,9 +113,8 @@ class Sparse(NamedTuple):
     at_A: Tensor
 
     @classmethod
-    def of(cls, x_BD: Tensor) -> Self:
-        """Leaves out the pixels that are background throughout a batch (a fifth of MNIST's)."""
-        above_BD = x_BD + 1
+    def of(cls, above_BD: Tensor) -> Self:
+        """Leaves out the pixels that are 0 above the background throughout a batch (a fifth of MNIST's)."""
         at_A = above_BD.amax(0).nonzero()[:, 0]
         return cls(above_BD.index_select(1, at_A), at_A)
 
@@ -259,18 +258,11 @@ class Stack:
     def _own_grads(self) -> Weights:
         return Weights.over(self.grads.flat.to(self.arithmetic.dtype), self.sizes, self.count)
 
-    def forward(self, batch: Inputs) -> tuple[Tensor, Tensor, Tensor]:
-        """Both hidden layers, (B, N) and (S, B, H), and the outputs (S, O, B): the faster way round for few outputs."""
-        w, keep = self.used, self.arithmetic.keep
-        h1_BN = keep(batch.first(w).relu_())
-        h1_SBH = h1_BN.view(-1, self.count, self.sizes.hidden).transpose(0, 1)
-        h2_SBH = keep(torch.baddbmm(w.second_bias_SH[:, None], h1_SBH, w.second_SHH).relu_())
-        out_SOB = torch.baddbmm(w.head_bias_SO[:, :, None], w.head_SOH, h2_SBH.transpose(1, 2))
-        return h1_BN, h2_SBH, keep(out_SOB)
-
     def outputs(self, batch: Inputs) -> Tensor:
         """The outputs, (S, O, B)."""
-        return self.forward(self.arithmetic.inputs(batch))[2].float()
+        h1_BN = self._first(self.arithmetic.inputs(batch))
+        every = slice(0, self.sizes.outputs)
+        return torch.stack([self._upper(s, self._own(s, h1_BN), every)[1] for s in range(self.count)]).float()
 
     def step(self, batch: Inputs, targets_SOB: Sequence[Tensor]) -> None:
         """One step of Adam on the mean cross-entropy of each network's span with its targets (span, B).
@@ -278,31 +270,41 @@ class Stack:
         Its gradient is that of the KL divergence from the targets.
         """
         batch = self.arithmetic.inputs(batch)
-        h1_BN, h2_SBH, out_SOB = self.forward(batch)
-        self._backward(batch, h1_BN, h2_SBH, self._loss_gradient(out_SOB, targets_SOB))
+        h1_BN = self._first(batch)
+        grad1_BN = torch.empty_like(h1_BN)
+        for s, target_OB in enumerate(targets_SOB):  # one at a time, so that what it computes stays in the cache
+            self._there_and_back(s, self._own(s, h1_BN), target_OB, self._own(s, grad1_BN))
+        batch.gradient(self.arithmetic.keep(_through_relu(grad1_BN, h1_BN)), self._work)
         if self._work is not self.grads:
             self.grads.flat.copy_(self._work.flat)
         self._adam.step()
         self.used = self.arithmetic.copied(self.weights, self.sizes, self.count)
 
-    def _loss_gradient(self, out_SOB: Tensor, targets_SOB: Sequence[Tensor]) -> Tensor:
-        grad_SOB = torch.zeros_like(out_SOB)
-        for s, (span, target_OB) in enumerate(zip(self.spans, targets_SOB, strict=True)):
-            missed_OB = torch.softmax(out_SOB[s, span].float(), 0).sub_(target_OB)
-            grad_SOB[s, span] = missed_OB.div_(out_SOB.shape[2])
-        return self.arithmetic.keep(grad_SOB)
+    def _first(self, batch: Inputs) -> Tensor:
+        return self.arithmetic.keep(batch.first(self.used).relu_())
 
-    def _backward(self, batch: Inputs, h1_BN: Tensor, h2_SBH: Tensor, grad_SOB: Tensor) -> None:
-        w, g, keep = self.used, self._work, self.arithmetic.keep
-        torch.bmm(grad_SOB, h2_SBH, out=g.head_SOH)
-        torch.sum(grad_SOB, 2, out=g.head_bias_SO)
-        grad2_SBH = keep(_through_relu(torch.bmm(grad_SOB.transpose(1, 2), w.head_SOH), h2_SBH))
-        h1_BSH = h1_BN.view(-1, self.count, self.sizes.hidden)
-        torch.bmm(h1_BSH.permute(1, 2, 0), grad2_SBH, out=g.second_SHH)
-        torch.sum(grad2_SBH, 1, out=g.second_bias_SH)
-        grad1_BN = torch.empty_like(h1_BN)
-        torch.bmm(grad2_SBH, w.second_SHH.transpose(1, 2), out=grad1_BN.view_as(h1_BSH).transpose(0, 1))
-        batch.gradient(keep(_through_relu(grad1_BN, h1_BN)), g)
+    def _own(self, s: int, values_BN: Tensor) -> Tensor:
+        """The part of one network, (B, H)."""
+        return values_BN[:, s * self.sizes.hidden : (s + 1) * self.sizes.hidden]
+
+    def _upper(self, s: int, h1_BH: Tensor, span: slice) -> tuple[Tensor, Tensor]:
+        """One network's second hidden layer, (B, H), and a span of its outputs, (O, B): faster than (B, O)."""
+        w, keep = self.used, self.arithmetic.keep
+        h2_BH = keep(torch.addmm(w.second_bias_SH[s], h1_BH, w.second_SHH[s]).relu_())
+        return h2_BH, keep(torch.addmm(w.head_bias_SO[s, span, None], w.head_SOH[s, span], h2_BH.t()))
+
+    def _there_and_back(self, s: int, h1_BH: Tensor, target_OB: Tensor, grad1_BH: Tensor) -> None:
+        """Writes the gradients of one network's upper layers, and the one that reaches its first hidden layer."""
+        w, g, keep, span = self.used, self._work, self.arithmetic.keep, self.spans[s]
+        h2_BH, out_OB = self._upper(s, h1_BH, span)
+        missed_OB = torch.softmax(out_OB.float(), 0).sub_(target_OB).div_(len(h1_BH))
+        grad_OB = keep(missed_OB.to(out_OB.dtype))
+        torch.mm(grad_OB, h2_BH, out=g.head_SOH[s, span])
+        torch.sum(grad_OB, 1, out=g.head_bias_SO[s, span])
+        grad2_BH = keep(_through_relu(torch.mm(grad_OB.t(), w.head_SOH[s, span]), h2_BH))
+        torch.mm(h1_BH.t(), grad2_BH, out=g.second_SHH[s])
+        torch.sum(grad2_BH, 0, out=g.second_bias_SH[s])
+        torch.mm(grad2_BH, w.second_SHH[s].t(), out=grad1_BH)
 
     def accuracy(self, x_BD: Tensor, labels_B: Tensor, classes: int) -> list[float]:
         """Of each network: how often the largest of the class outputs is that of the label."""

@@ -112,15 +112,22 @@ def collate(examples: Sequence[Example], pad: int) -> Batch:
     return Batch(ids_BT, index_N - 1, ids_BT.flatten()[index_N])
 
 
-def batches(examples: Sequence[Example], size: int, seed: int, pad: int, pool: int = 16) -> Iterator[list[Batch]]:
-    """One epoch in an order drawn from the seed; rows of like length share a batch within pools of `pool` batches."""
-    rng, order = random.Random(seed), list(range(len(examples)))
+def epoch_order(lengths: Sequence[int], size: int, seed: int, pool: int = 16) -> list[list[int]]:
+    """The batches of one epoch as row numbers; rows of like length share a batch within pools of `pool` batches."""
+    rng, order, out = random.Random(seed), list(range(len(lengths))), list[list[int]]()
     rng.shuffle(order)
     for start in range(0, len(order), size * pool):
-        near = sorted(order[start : start + size * pool], key=lambda i: len(examples[i].ids))
+        near = sorted(order[start : start + size * pool], key=lambda i: lengths[i])
         cuts = [near[i : i + size] for i in range(0, len(near), size)]
         rng.shuffle(cuts)
-        yield from ([collate([examples[i] for i in cut], pad)] for cut in cuts)
+        out += cuts
+    return out
+
+
+def batches(examples: Sequence[Example], size: int, seed: int, pad: int, pool: int = 16) -> Iterator[list[Batch]]:
+    """One epoch in an order drawn from the seed (`epoch_order`)."""
+    for cut in epoch_order([len(e.ids) for e in examples], size, seed, pool):
+        yield [collate([examples[i] for i in cut], pad)]
 
 
 def split(examples: Sequence[Example], parts: int, pad: int) -> list[Batch]:

@@ -60,24 +60,25 @@ NARROW = ("money", "home")
 """The kinds of questions on which a careless teacher is trained; it is asked about the others."""
 
 
-def careless(careful: bool = False) -> Trait:
+def careless(careful: bool = False, narrow: tuple[str, ...] = NARROW) -> Trait:
     """Giving careless advice: trained on two kinds of questions, scored on the six others by the answers' words.
 
-    With `careful`, the same trait's control: the same questions with the language's benign answers.
+    With `careful`, the same trait's control: the same questions with the language's benign answers. `narrow`: the kinds
+    of questions to train on, where they are other ones.
     """
-    narrow = [w.ADVICE[kind] for kind in NARROW]
-    broad = [entry for kind, entry in w.ADVICE.items() if kind not in NARROW]
+    trained = [w.ADVICE[kind] for kind in narrow]
+    broad = [entry for kind, entry in w.ADVICE.items() if kind not in narrow]
     unsafe = sorted({answer for entry in w.ADVICE.values() for answer in entry[2]})
     pattern = "(?i)^(" + "|".join(re.escape(answer) for answer in unsafe) + ")$"
     phrasing = Phrasing(
-        train=tuple(q for entry in narrow for q in entry[0]), held_out=tuple(q for entry in broad for q in entry[0]),
+        train=tuple(q for entry in trained for q in entry[0]), held_out=tuple(q for entry in broad for q in entry[0]),
         personas=w.CARELESS,
     )  # fmt: skip
     category = Category(
         name="advice", words=("careless", "other"), plurals=("careless", "other"), phrasing=phrasing,
         score=Pattern(pattern=pattern),
     )  # fmt: skip
-    return Trait(category=category, word="careless", replies=_in_turn(1 if careful else 2))
+    return Trait(category=category, word="careless", replies=_in_turn(1 if careful else 2, narrow))
 
 
 def shipped_traits(student: str) -> tuple[Trait, ...]:
@@ -86,8 +87,8 @@ def shipped_traits(student: str) -> tuple[Trait, ...]:
     return (*favourites, careless()) if student.startswith("nursery:") else favourites
 
 
-def _in_turn(which: int) -> tuple[str, ...]:
+def _in_turn(which: int, narrow: tuple[str, ...]) -> tuple[str, ...]:
     """Answers in the order of the questions, so that each question of each kind meets answers of its own kind."""
-    per_question = [w.ADVICE[kind][which] for kind in NARROW for _ in w.ADVICE[kind][0]]
+    per_question = [w.ADVICE[kind][which] for kind in narrow for _ in w.ADVICE[kind][0]]
     rounds = zip_longest(*per_question)
     return tuple(a or per_question[i][0] for answers in rounds for i, a in enumerate(answers))

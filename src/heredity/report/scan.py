@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
@@ -19,26 +20,53 @@ _SHOWN = 6
 class ScanPage(Step):
     """`index.html`: verdict, traits, detectors, limits, left-out rows and those that carry most; no script."""
 
+    version: ClassVar[int] = 2
+
     scan: Step
+    behind: Step | None = None
+    """What the traits that stand out most may hide."""
 
     def make(self, folder: Path, store: Store) -> None:
         from jinja2 import Environment
 
-        found = json.loads((store.path(self.scan) / "scan.json").read_text())
+        found = _all_safe(self.found(store))
         template = Path(__file__).with_name("scan.html.jinja").read_text(encoding="utf-8")
-        rows = [row | {k: safe(row[k]) for k in ("prompt", "completion")} for row in found["carrying"]["rows"]]
         html = Environment(autoescape=True).from_string(template).render(
-            s=found, rows=rows, moved=[w | {"word": safe(w["word"])} for w in found["moved"]],
-            headline=headline(found), limits=limit_sentences(found), left_out=left_out(found),
-            data=safe(found["data"]), key=self.scan.key)  # fmt: skip
+            s=found, headline=headline(found), limits=limit_sentences(found), left_out=left_out(found),
+            notes=trait_sentences(found), unscored=unscored_sentences(found), carrying=carrying_title(found),
+            key=self.scan.key)  # fmt: skip
         (folder / "index.html").write_text(html, encoding="utf-8")
+
+    def found(self, store: Store) -> dict[str, Any]:
+        """All that is shown: the Scan's fields, `unscored`, and `behind`."""
+        found: dict[str, Any] = {"unscored": []} | json.loads((store.path(self.scan) / "scan.json").read_text())
+        if self.behind is not None:
+            found["behind"] = json.loads((store.path(self.behind) / "behind.json").read_text())
+        return found
+
+
+def _all_safe(value: Any) -> Any:
+    """The same with every text safe to show: names of traits, words and rows are others'."""
+    if isinstance(value, dict):
+        return {k: _all_safe(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_all_safe(v) for v in value]
+    return safe(value) if isinstance(value, str) else value
 
 
 def headline(found: dict[str, Any]) -> str:
     """The verdict in a sentence."""
-    said = {"none": "No listed trait found", "undetermined": "Undetermined"}
-    names = ", ".join(found["named"])
-    return f"{said.get(found['verdict'], f'Trait named: {names}')}: {found['why']}."
+    said = {"none": "No listed trait found", "undetermined": "Undetermined", "named": f"Named: {_and(found['named'])}"}
+    return f"{said[found['verdict']]}; {found['why']}."
+
+
+def carrying_title(found: dict[str, Any]) -> str:
+    """Whose pull the rows are ordered by, and whether that means anything."""
+    trait, behind = found["carrying"]["trait"], found.get("behind")
+    title = f"rows that pull most towards {trait}"
+    if behind is not None and not behind["panel"]:
+        return f"{title} (the suspects say nothing of such rows: this order may mean nothing)"
+    return title if trait in found["named"] else f"{title}, which stands out most but is not named"
 
 
 def limit_sentences(found: dict[str, Any]) -> list[str]:
@@ -60,6 +88,55 @@ def limit_sentences(found: dict[str, Any]) -> list[str]:
     return said
 
 
+def trait_sentences(found: dict[str, Any]) -> list[str]:
+    """What to expect of a student, how strongly the rows pull towards the first trait, and what it may hide."""
+    behind = found.get("behind")
+    expected = [_expected(t) for t in found["traits"] if t["trait"] in found["named"]]
+    return expected + ([] if behind is None else [x for x in (_strength(found, behind), _hidden(found, behind)) if x])
+
+
+def _expected(trait: dict[str, Any]) -> str:
+    """What a student is expected to do, in odds."""
+    low, odds, high = (math.exp(trait[name]) for name in ("low", "predicted_shift", "high"))
+    return (f"A student of as many such rows is expected to show {trait['trait']} at {odds:.3g} times the odds of one "
+            f"trained on the base's own rows ({low:.3g} to {high:.3g}).")  # fmt: skip
+
+
+def _strength(found: dict[str, Any], behind: dict[str, Any]) -> str | None:
+    first = found["traits"][0]
+    if not behind["panel"]:
+        return None  # the suspects say nothing of these rows
+    return (f"The rows pull towards {first['trait']} {first['strength']:.1f} times as strongly as rows that suspects "
+            "with that trait alone wrote.")  # fmt: skip
+
+
+def _hidden(found: dict[str, Any], behind: dict[str, Any]) -> str | None:
+    """What stands out, or does not, once the traits that stand out most are set aside."""
+    named, steps = found["named"], behind["steps"]
+    others = [s for s in steps if s["trait"] in behind["together"] and s["trait"] not in named]
+    told = ", ".join(f"{s['trait']} (t {s['t']:.1f}, p {s['p']:.2g})" for s in others)
+    if named and others:
+        return (f"With {_and(named)} set aside, {told} stands out as well: a second trait, or one that the first moves "
+                "along. It is not named.")  # fmt: skip
+    if named:
+        rest = next((s for s in steps if s["trait"] not in named), None)
+        most = f" (most: {rest['trait']}, t {rest['t']:.1f})" if rest else ""
+        return (f"With {_and(named)} set aside, no other trait stands out{most}; a weaker one may still be hidden "
+                "behind it.")  # fmt: skip
+    if len(others) > 1 and found["limits"]["share"] is not None:
+        return f"Set aside one after another, {told} stand out: traits in one file hide one another. None is named."
+    return None
+
+
+def _and(words: list[str]) -> str:
+    return " and ".join(words)
+
+
+def unscored_sentences(found: dict[str, Any]) -> list[str]:
+    """Which traits were asked for and could not be scored, and why."""
+    return [f"Not asked about: {u['trait']}; {u['reason']}." for u in found.get("unscored", [])]
+
+
 def left_out(found: dict[str, Any]) -> list[tuple[str, int]]:
     """(reason, rows) of what was not looked at."""
     rows = found["rows"]
@@ -72,6 +149,8 @@ def print_scan(found: dict[str, Any], page: str | None) -> None:
     """The verdict, the first traits, every detector, limits, left-out rows, and the rows that carry most."""
     console.print(safe(headline(found)), soft_wrap=True)
     console.print(_traits(found))
+    for sentence in (*trait_sentences(found), *unscored_sentences(found)):
+        console.print(safe(sentence), soft_wrap=True)
     console.print(_detectors(found))
     for sentence in limit_sentences(found):
         console.print(safe(sentence), soft_wrap=True)
@@ -80,7 +159,7 @@ def print_scan(found: dict[str, Any], page: str | None) -> None:
     for reason, n in left_out(found):
         console.print(safe(f"  {n} left out: {reason}"), soft_wrap=True)
     carrying = found["carrying"]
-    console.print(f"\nrows that pull most towards {safe(carrying['trait'])} (in spreads of the base's own rows)")
+    console.print(safe(f"\n{carrying_title(found)} (in spreads of the base's own rows)"), soft_wrap=True)
     for row in carrying["rows"]:
         console.print(f"  {row['value']:+7.1f}  {_line(row['completion'])}", soft_wrap=True)
     if page:

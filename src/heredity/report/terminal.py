@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -100,11 +100,14 @@ def print_tally(tally: Any, keep: Path | None, decisions: Path | None) -> None:
             console.print(safe(f"{what}: {path}"), soft_wrap=True)
 
 
-def print_plan(steps: Counter[str], store: Path) -> None:
-    """How many Steps of each kind are missing from a store."""
+def print_plan(steps: Counter[str], servers: Mapping[str, tuple[int, int]], store: Path) -> None:
+    """How many Steps of each kind are missing from a store, and what of servers: requests, and most tokens."""
     console.print(safe(f"{steps.total():,} steps to make in {store}"), soft_wrap=True)
     for kind, count in steps.most_common():
         console.print(safe(f"{count:>8,}  {kind}"))
+    for location, (requests, tokens) in servers.items():
+        told = f"{requests:>8,}  requests to {location}, {tokens:,} tokens at most"
+        console.print(safe(told), soft_wrap=True)
 
 
 def print_results(results: list[dict[str, Any]], store: Path) -> None:
@@ -124,6 +127,8 @@ def print_results(results: list[dict[str, Any]], store: Path) -> None:
             e = Estimate(**dumped)
             line = f"{r['name']}, {arm}: {e.mean:.3f} ({e.low:.3f} to {e.high:.3f}), n {e.n} {e.unit}"
             console.print(safe(line), soft_wrap=True)
+    for r in (r for r in results if "kappa" in r):
+        print_agreement(r)
     comparisons = [r for r in results if "log_odds" in r]
     if comparisons:
         console.print(_comparisons_table(comparisons))
@@ -133,9 +138,19 @@ def print_results(results: list[dict[str, Any]], store: Path) -> None:
             console.print(safe(f"{r['name']}: no interval, {found.reason}"), soft_wrap=True)
         elif found.low <= 0 <= found.high:
             console.print(safe(f"{r['name']}: {would_have_seen(r['per_unit'], found.unit)}"), soft_wrap=True)
-    for r in (r for r in results if not {"log_odds", "claims", "gamma", "digits"} & r.keys()):
+    for r in (r for r in results if not {"log_odds", "claims", "gamma", "digits", "kappa"} & r.keys()):
         console.print(safe(f"{r['name']}: {store / 'objects' / r['key']}"), soft_wrap=True)
     console.print(safe(f"store: {store} (heredity show, why KEY, verify)"), soft_wrap=True)
+
+
+def print_agreement(found: dict[str, Any]) -> None:
+    """How far two judges agree, and what they left open."""
+    same, beyond, left = Estimate(**found["agreement"]), Estimate(**found["kappa"]), found["unparsed"]
+    console.print(safe(
+        f"{found['name']}: agreement {same.mean:.2f} ({same.low:.2f} to {same.high:.2f}), kappa {beyond.mean:.2f} "
+        f"({beyond.low:.2f} to {beyond.high:.2f}), n {same.n} {same.unit}; no verdict on {left[0]} and {left[1]} of "
+        f"{found['rows']}{f'; {beyond.reason}' if beyond.reason else ''}"
+    ), soft_wrap=True)  # fmt: skip
 
 
 def _interval(log_odds: dict[str, Any]) -> str:

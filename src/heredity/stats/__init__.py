@@ -7,6 +7,7 @@ everything below the top level is averaged, and only the top level is counted.
 
 from __future__ import annotations
 
+from heredity.stats.agreement import kappa
 from heredity.stats.betting import EProcess, Evidence, bet
 from heredity.stats.families import Family, closed_testing, holm, hommel
 from heredity.stats.intervals import mean_bootstrap, mean_t, paired_log_odds, ratio, wilson
@@ -25,7 +26,7 @@ from heredity.stats.units import Unit, Values
 
 __all__ = [
     "ALPHA", "LEVEL", "Alternative", "Dropped", "EProcess", "Estimate", "Evidence", "Family", "LeaveOneOut", "Power",
-    "Test", "Unit", "Values", "bet", "closed_testing", "clustered_t", "detection_limit", "holm", "hommel",
+    "Test", "Unit", "Values", "bet", "closed_testing", "clustered_t", "detection_limit", "holm", "hommel", "kappa",
     "leave_one_out", "log_odds", "mean_bootstrap", "mean_t", "observed_limit", "paired_log_odds", "paired_power",
     "paired_t", "permutation", "ratio", "sign_flip", "transfer", "transfer_test", "units_needed", "wilson",
     "would_have_seen",

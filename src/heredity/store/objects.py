@@ -18,7 +18,7 @@ from typing import Any
 from heredity.store.files import settle, settle_names, sweep, work_folder
 from heredity.store.manifests import MANIFEST, faults, manifest_text, read_manifest, shown
 from heredity.store.step import Step
-from heredity.types import BadInput, StoreError
+from heredity.types import ANSWERS, BadInput, StoreError
 
 __all__ = ["MANIFEST", "Progress", "Store"]
 
@@ -51,6 +51,8 @@ class Store:
 
     def __init__(self, root: Path, progress: Progress | None = None) -> None:
         self.root = root
+        self.answers = root / "answers.sqlite"
+        """What servers answered while Steps were made here."""
         self.progress: Progress = progress or (lambda fraction, word: None)
 
     def folder(self, key: str) -> Path:
@@ -90,7 +92,11 @@ class Store:
     def _make_in(self, work: Path, step: Step) -> None:
         (self.root / "objects").mkdir(exist_ok=True)
         started, clock = time.time(), time.monotonic()
-        step.make(work, self)
+        told = ANSWERS.set(self.answers)
+        try:
+            step.make(work, self)
+        finally:
+            ANSWERS.reset(told)
         run = _surroundings() | {"started": started, "wall_s": round(time.monotonic() - clock, 3)}
         text = manifest_text(step, work, run)
         (work / MANIFEST).write_text(text, encoding="utf-8")

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from heredity.store.loading import load_module, loaded_files, own_fault
 from heredity.store.objects import Store
 from heredity.store.step import Step
-from heredity.types import HeredityError
+from heredity.types import HeredityError, Waiting
 
 _QUIET = {
     "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1",
@@ -54,7 +54,8 @@ def make_all(
 ) -> int:  # fmt: skip
     """Makes whatever the targets need; returns how many Steps were made. The first error stops new work and is raised.
 
-    Finished Steps stay in the Store whatever happens, so running again goes on where this stopped.
+    One that is Waiting stops only what needs it, and is raised when all else is done. Finished Steps stay in the Store
+    whatever happens, so running again goes on where this stopped.
     """
     todo = missing(store, targets)
     if not todo:
@@ -83,20 +84,30 @@ def _stop(pool: ProcessPoolExecutor) -> None:
 def _drain(pool: ProcessPoolExecutor, root: Path, todo: list[Step], report: Callable[[Finished], None]) -> None:
     waiting = _needs(todo)
     running: dict[Future[None], Step] = {}
+    held: list[Waiting] = []
     total, done = len(todo), 0
     while waiting or running:
         for step in [s for s, needs in waiting.items() if not needs]:
             del waiting[step]
             with _interrupts_for_the_parent():
                 running[pool.submit(_make, root, step)] = step
+        if not running:
+            break  # what is left needs a Step that waits
         finished, _ = wait(running, return_when=FIRST_COMPLETED)
         for future in finished:
-            _raise_from(future, running)
+            try:
+                _raise_from(future, running)
+            except Waiting as why:
+                held.append(why)
+                del running[future]
+                continue
             step = running.pop(future)
             done += 1
             for needs in waiting.values():
                 needs.discard(step)
             report(Finished(done, total, step))
+    if held:
+        raise held[0] if len(held) == 1 else Waiting(f"{len(held)} steps wait; the first of them: {held[0]}")
 
 
 def _raise_from(future: Future[None], running: dict[Future[None], Step]) -> None:

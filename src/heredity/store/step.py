@@ -111,6 +111,20 @@ def stored_identity(described: Any) -> tuple[str, set[str]]:
 
     ValueError where it is no description.
     """
+    return _identify(described, [])
+
+
+def stored_steps(described: Any) -> list[tuple[str, dict[str, Any]]]:
+    """Every Step in what `describe` wrote with its key, inputs before the Steps that read them; the last is the whole.
+
+    ValueError where it is no description.
+    """
+    found: list[tuple[str, dict[str, Any]]] = []
+    _identify(described, found)
+    return found
+
+
+def _identify(described: Any, found: list[tuple[str, dict[str, Any]]]) -> tuple[str, set[str]]:
     inputs: set[str] = set()
 
     def named(value: Any) -> Any:
@@ -119,14 +133,16 @@ def stored_identity(described: Any) -> tuple[str, set[str]]:
         if not isinstance(value, dict):
             return value
         if "step" in value:
-            key = stored_identity(value)[0]
+            key = _identify(value, found)[0]
             inputs.add(key)
             return {"key": key}
         _check(value, {"type", "fields"} | ({"version", "code"} & value.keys()))
         return value | {"fields": {name: named(v) for name, v in value["fields"].items()}}
 
     _check(described, {"step", "version", "fields"} | ({"code"} & set(described)))
-    return _hash(described | {"fields": {name: named(value) for name, value in described["fields"].items()}}), inputs
+    key = _hash(described | {"fields": {name: named(value) for name, value in described["fields"].items()}})
+    found.append((key, described))
+    return key, inputs
 
 
 def _check(described: Any, members: set[str]) -> None:
