@@ -275,13 +275,14 @@ def test_what_cannot_be_scanned_is_one_message_and_exit_code_2(
     assert Path("rows.jsonl").read_text() == text
 
 
+@pytest.mark.usefixtures("verb")  # its small panel
 def test_a_set_up_says_whether_it_serves_one_file_or_all_lists(files: dict[str, Path], store: Store) -> None:
     for carrier, served in (("any", "for this base and file: "), ("numbers", "for this base and carrier: ")):
         traits = tuple(map(favourite, WORDS))
         audit = asking.ask(files["own"], "nursery:llama-0", None, traits, carrier, (), 1.0, 200, False)
         set_up, students = asking.cost(store, audit)
         assert served in set_up
-        assert "15 suspects and 10 students" in set_up  # three recipes, four traits and a neutral one
+        assert "10 suspects and 3 students" in set_up  # two recipes, four traits and a neutral one
         assert students.startswith("this scan: 2 students")
 
 
