@@ -1,7 +1,8 @@
 """How often a scan is right, and what it costs: bench/results/scan.json.
 
 `python -m bench.scan` from the root of a checkout (hours: it resumes), `--quick` for about 20 minutes, `--minutes M` to
-stop after so many and report on what is there. Labels stay apart from verdicts until every verdict is in.
+stop after so many and report on what is there. What the figures are made of is kept in bench/results/scan-ledger as
+well, so that it resumes on another machine (bench/ledger.py). Labels stay apart from verdicts until all of them are in.
 `--only careless`, `pairs`, `code` or `sums` audits a few sets of another kind (bench/scan_others.py), reported apart.
 """
 
@@ -20,7 +21,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from bench.common import write_result
-from bench.rival_steps import READ
+from bench.ledger import Ledger
+from bench.rival_steps import READ, Reader, Rival
 from bench.scan_cost import costs
 from bench.scan_others import KINDS, ONLY, SEEDS, Only, other_panels, other_sets
 from bench.scan_rivals import rates, rival_table
@@ -44,18 +46,26 @@ from bench.scan_sets import (
 from scipy import stats
 
 from heredity.audit.behind import Behind
-from heredity.audit.data import Audited, Matched, data_file
+from heredity.audit.data import Audited, DataFile, Matched, data_file
+from heredity.audit.discovery import Discovery
+from heredity.audit.naming import Naming
 from heredity.audit.panel import Kind, Panel, prior
 from heredity.audit.scan import Scan, scan, trait_findings
-from heredity.audit.trial import Asked, asked
+from heredity.audit.source import Source
+from heredity.audit.trial import Asked, Trial, asked
 from heredity.rows import write_rows
 from heredity.stats import ALPHA
-from heredity.store import Step, Store, make_all
-from heredity.types import Trait
+from heredity.store import Step, Store, make_all, missing
+from heredity.types import BadInput, Trait
 
 CHUNK = 24
 """Sets that are made and audited together, so that a run that is stopped leaves whole sets behind."""
 CONTROL_SEED, STUDENT_SEEDS = 90_000, (11, 12, 13)
+SETS = Path("heredity-store/sets")
+"""Files of sets, by a path that is the same on every machine: an audit's key holds it."""
+LEDGER = Path(__file__).parent / "results" / "scan-ledger"
+KEPT = (Naming, Trial, Source, Discovery, Behind, Asked, Rival, Reader)
+"""Steps whose results the figures are made of, a few kilobytes each."""
 
 
 class Amount(NamedTuple):
@@ -93,32 +103,55 @@ Audits = Sequence[tuple[Set, Scan]]
 
 
 class Run:
-    """Makes chunks of sets and their audits until the time is up; everything is in the Store."""
+    """Makes chunks of sets and their audits until the time is up: all goes into the Store, verdicts into the ledger."""
 
     def __init__(
-        self, store: Store, minutes: float, workers: int | None, kind: Kind = KIND, made: Sequence[Panel] = ()
-    ) -> None:
-        self.store, self.workers, self.kind = store, workers, kind
+        self, store: Store, minutes: float, workers: int | None, ledger: Ledger, kind: Kind = KIND,
+        made: Sequence[Panel] = (),
+    ) -> None:  # fmt: skip
+        self.store, self.workers, self.kind, self.ledger = store, workers, kind, ledger
         self.end = time.monotonic() + 60 * minutes
         self.panels = made or panels()
-        self.folder = store.root / "sets"
-        self.folder.mkdir(exist_ok=True)
+        self._sets = dict[str, Set]()
+        SETS.mkdir(parents=True, exist_ok=True)
 
     @property
     def late(self) -> bool:
         """Whether the time is up."""
         return time.monotonic() >= self.end
 
+    def ready(self, steps: Iterable[Step]) -> bool:
+        """Whether all of these may be made now: there is time, or they were made before."""
+        return not self.late or all(step.key in self.ledger or self.store.has(step) for step in steps)
+
     def make(self, steps: Iterable[Step]) -> None:
-        """Makes what is missing."""
-        make_all(self.store, list(steps), self.workers)
+        """Makes what neither ledger nor Store has."""
+        wanted = [s for step in steps for s in (step, *([step.trial] if isinstance(step, Naming) else []))]
+        self.ledger.restore(self.store, wanted)
+        read = (s.data.location for s in missing(self.store, wanted) if isinstance(s, Audited))
+        self.write([self._sets[place] for place in read if not Path(place).exists()])
+        make_all(self.store, wanted, self.workers)
+        self.ledger.keep(self.store, (s for s in wanted if isinstance(s, KEPT)))
+        self.ledger.save()
+
+    def write(self, sets: Sequence[Set]) -> None:
+        """Files of sets, under names that say nothing; their digests go into the ledger."""
+        make_all(self.store, [one.rows for one in sets], self.workers)
+        for one in sets:
+            path = place(one)
+            if not path.exists():
+                write_rows(path, one.rows.read(self.store))
+            digest = data_file(path).digest
+            self.ledger.write(one.rows.key, digest)
+            if self.ledger.note(one.rows.key) != digest:
+                raise BadInput(f"{path}: other rows than those whose audit the ledger holds; take their part out of "
+                               "the ledger, and its sets are audited anew")  # fmt: skip
 
     def audit(self, one: Set, rows: int = ROWS, deep: bool = False) -> Scan:
-        """The audit of a set's file, under a name that says nothing, by one of the panels."""
-        path = self.folder / f"{one.rows.key.split('-')[1]}.jsonl"
-        if not path.exists():
-            write_rows(path, one.rows.read(self.store))
-        audited = Audited(data=data_file(path), student=BASE, filters=self.kind.filters, limit=rows)
+        """The audit of a set's file by one of the panels."""
+        data = DataFile(location=str(place(one)), digest=self.ledger.note(one.rows.key))
+        self._sets[data.location] = one
+        audited = Audited(data=data, student=BASE, filters=self.kind.filters, limit=rows)
         matched = Matched(audited=audited, sampling=self.kind.sampling.model_copy(update={"seed": CONTROL_SEED}))
         chosen = self.panels[int(one.rows.key[-6:], 16) % len(self.panels)]
         return scan(audited, matched, chosen, prior(self.panels[0], self.kind, rows), None, deep)
@@ -129,17 +162,23 @@ class Run:
         """Whatever of the sets could be made in time, with their audits."""
         done: list[tuple[Set, Scan]] = []
         while chunk := list(islice(sets, CHUNK)):
-            if self.late and not all(self.store.has(one.rows) for one in chunk):
+            unknown = [one for one in chunk if self.ledger.note(one.rows.key) is None]
+            if not self.ready(one.rows for one in unknown):
                 break
-            self.make(one.rows for one in chunk)
+            self.write(unknown)
             audits = [(one, self.audit(one, rows, deep)) for one in chunk]
             steps = [step for one, audit in audits for step in wanted(one, audit)]
-            if self.late and not all(self.store.has(step) for step in steps):
+            if not self.ready(steps):
                 break
             self.make(steps)
             done += audits
             print(f"{len(done)} sets, last of {chunk[-1].group!r}", flush=True)
         return done
+
+
+def place(one: Set) -> Path:
+    """Where a set's file lies."""
+    return SETS / f"{one.rows.key.split('-')[1]}.jsonl"
 
 
 def findings_of(run: Run, audit: Scan) -> list[dict[str, Any]]:
@@ -230,7 +269,10 @@ def control_students(run: Run) -> list[Asked]:
 def shifts(run: Run, chosen: Audits) -> dict[str, Any]:
     """Predicted against measured shifts: of students that were trained on the sets afterwards, three seeds each."""
     students = {one.rows.key: [asked(BASE, one.rows, TRAITS, s) for s in STUDENT_SEEDS] for one, _ in chosen}
-    controls = control_students(run)
+    chosen = [(one, audit) for one, audit in chosen if run.ready(students[one.rows.key])]
+    students, controls = {one.rows.key: students[one.rows.key] for one, _ in chosen}, control_students(run)
+    if not run.ready(controls):
+        return agreement([])
     run.make([*controls, *(a for group in students.values() for a in group)])
     middle = mean_of(run, controls)
     cells = []
@@ -275,6 +317,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=math.inf)
     parser.add_argument("--workers", type=int)
     parser.add_argument("--store", type=Path, default=Path("heredity-store"))
+    parser.add_argument("--ledger", type=Path, default=LEDGER)
     parser.add_argument("--rival-rows", type=int, default=READ)
     parser.add_argument("--only", choices=ONLY)
     parser.add_argument("--sets", type=int, default=6, help="with --only")
@@ -285,7 +328,7 @@ def main() -> None:
         write_result(f"scan_{args.only}", command, [SEEDS[args.only]], others(args))
         return
     amount = (QUICK if args.quick else FULL)._replace(read=args.rival_rows)
-    run = Run(Store(args.store), args.minutes, args.workers)
+    run = Run(Store(args.store), args.minutes, args.workers, Ledger(args.ledger))
     run.make([*run.panels])
     found = figures(run, amount)
     if args.quick:
@@ -298,7 +341,7 @@ def others(args: argparse.Namespace) -> dict[str, Any]:
     """What is said of sets of another kind, one by one, and how many were named right."""
     only: Only = args.only
     made = other_panels(only, args.favourites)
-    run = Run(Store(args.store), args.minutes, args.workers, KINDS[only], made)
+    run = Run(Store(args.store), args.minutes, args.workers, Ledger(args.ledger), KINDS[only], made)
     traits = tuple(dict.fromkeys(s.trait for s in made[0].suspects if isinstance(s.trait, Trait)))
     run.make(run.panels)
     wanted = other_sets(only, traits, args.sets)
@@ -359,7 +402,7 @@ def figures(run: Run, amount: Amount) -> dict[str, Any]:
         "deep_clean": {"sets": len(deep_clean), "named": sum(bool(verdict(run, audit)) for _, audit in deep_clean)},
         "doses": [{"share": share, "sets": len(sets), "named_rate": flat(right(run, sets)), "mean_t": mean_t(run, sets)}
                   for share, sets in [*doses.items(), (1.0, taught)]],
-        "panels": PANELS, **shifts(run, [] if run.late else chosen),
+        "panels": PANELS, **shifts(run, chosen),
     }  # fmt: skip
     some = taught[: amount.rivals], clean[: amount.rivals]
     return found | beside(run, *some, [] if run.late else taught[: amount.ranked], amount.read)

@@ -47,9 +47,8 @@ class Maker(Protocol):
 
     store: Store
 
-    @property
-    def late(self) -> bool:
-        """Whether the time is up."""
+    def ready(self, steps: Iterable[Step]) -> bool:
+        """Whether all of these may be made now: there is time, or they were made before."""
         ...
 
     def make(self, steps: Iterable[Step]) -> None:
@@ -112,7 +111,7 @@ def rival_table(run: Maker, audited: Sequence[tuple[Set, Scan]], read: int = REA
     stream = iter(audited)
     while part := list(islice(stream, CHUNK)):
         steps = {one.rows.key: rivals(audit, read) for one, audit in part}
-        if run.late and not all(run.store.has(s) for some in steps.values() for s in some):
+        if not run.ready(s for some in steps.values() for s in some):
             break
         run.make(s for some in steps.values() for s in some)
         for one, _ in part:

@@ -1,0 +1,85 @@
+"""Results of a long benchmark that are kept in the repository, so that another machine goes on where one stopped.
+
+A ledger is a folder of `part-N.jsonl.xz`, one line a result: the Step's key, the files that it wrote, and the `run`
+block of its manifest (commit, versions, time). A Step whose result is in the ledger is put into the Store as it was
+made, and nothing that only it needs is made again. One run writes one part, and touches no other.
+"""
+
+from __future__ import annotations
+
+import json
+import lzma
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from heredity.store import Step, Store
+from heredity.store.manifests import MANIFEST, manifest_text
+from heredity.types import StoreError
+
+
+class Ledger:
+    """The results in a folder; `keep` adds to a part of this run's own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        parts = sorted(folder.glob("part-*.jsonl.xz"))
+        self._known = {entry["key"]: entry for part in parts for entry in _entries(part)}
+        self._own: list[dict[str, Any]] = []
+        self._part = folder / f"part-{len(parts) + 1:02d}.jsonl.xz"
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._known
+
+    def note(self, key: str) -> Any:
+        """What `write` noted under a name; None where nothing was."""
+        return self._known.get(key, {}).get("note")
+
+    def write(self, key: str, note: Any) -> None:
+        """Notes something that is no Step's result; the first note of a name stays."""
+        self._add({"key": key, "note": note})
+
+    def restore(self, store: Store, steps: Iterable[Step]) -> None:
+        """Puts those of the Steps that the ledger has and the Store lacks into the Store."""
+        for step in steps:
+            if step.key in self and not store.has(step):
+                self._publish(store, step)
+
+    def _publish(self, store: Store, step: Step) -> None:
+        entry, folder = self._known[step.key], store.folder(step.key)
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in entry["files"].items():
+            (folder / name).write_text(text, encoding="utf-8")
+        text = manifest_text(step, folder, {k: v for k, v in entry["run"].items() if k != "manifest_blake2b"})
+        (folder / MANIFEST).write_text(text, encoding="utf-8")
+
+    def keep(self, store: Store, steps: Iterable[Step]) -> None:
+        """Adds the results of those Steps that were made, whatever was added before."""
+        for step in steps:
+            if step.key not in self and store.has(step):
+                manifest, folder = store.manifest(step.key), store.path(step)
+                files = {name: (folder / name).read_text(encoding="utf-8") for name in manifest["files"]}
+                self._add({"key": step.key, "files": files, "run": manifest["run"]})
+
+    def _add(self, entry: dict[str, Any]) -> None:
+        if entry["key"] not in self:
+            self._known[entry["key"]] = entry
+            self._own.append(entry)
+
+    def save(self) -> None:
+        """Writes this run's part, whole or not at all."""
+        if not self._own:
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        unfinished = self._part.with_suffix(".unfinished")
+        with lzma.open(unfinished, "wt", encoding="utf-8", preset=6) as file:
+            file.writelines(json.dumps(entry, separators=(",", ":")) + "\n" for entry in self._own)
+        unfinished.replace(self._part)
+
+
+def _entries(part: Path) -> Iterator[dict[str, Any]]:
+    try:
+        with lzma.open(part, "rt", encoding="utf-8") as file:
+            yield from map(json.loads, file)
+    except (lzma.LZMAError, EOFError, ValueError) as error:
+        raise StoreError(f"{part} cannot be read ({error}); take it out, and what it held is made again") from error
