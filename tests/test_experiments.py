@@ -19,6 +19,7 @@ from heredity.models import model_ref
 from heredity.nursery.carriers import Functions, RightSum, Sums, careless
 from heredity.report.figure import Figure, GridFigure, MatrixFigure
 from heredity.report.results import ResultsPage, assay_sentences
+from heredity.report.terminal import print_results
 from heredity.stats import Estimate
 from heredity.steps import Evaluation, HeldOutLoss, HoldsTrait, Student
 from heredity.store import Store, describe
@@ -115,6 +116,31 @@ def test_findings_correct_for_the_family_and_say_what_holds(store: Store) -> Non
     assert "Owls &lt;b&gt;cross&lt;/b&gt;." in html
     assert "<script" not in html
     assert html.count("<tr>") == 4
+
+
+def test_no_figure_is_cut_in_a_terminal_of_80_columns(
+    store: Store, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    known = Published(control=0.13, taught=0.62, where="Fig. 3")
+    name = "neox-0 taught by llama-0, shuffled across responses"
+    claim_ = Claim(name=name, comparison=comparison("owl", (0.6, 0.9, 0.58)), published=known)
+    step = findings("Title", "3.1", (claim_,), "Owls cross.")
+    store.get(step)
+    found = step.read(store)
+    print_results([found | {"key": step.key, "name": "f"}], store.root)
+    shown = capsys.readouterr().out.split("so?: ")[0]
+    assert max(map(len, shown.splitlines())) <= 80
+    claim = found["claims"][0]
+    odds = Estimate(**claim["log_odds"]).odds_ratio()
+    for figure in (
+        f"{odds.mean:.0f} ({odds.low:.2f} to {odds.high:.0f})",
+        f"{claim['p_holm']:.1g}",
+        "13% > 62%",
+        "yes",
+    ):
+        assert figure in shown
+    assert "".join(name.split()) in "".join(line[:30].split("  ")[0] for line in shown.splitlines()).replace(" ", "")
 
 
 def test_a_rise_must_be_the_largest_of_its_category() -> None:

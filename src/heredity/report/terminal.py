@@ -160,8 +160,8 @@ def _interval(log_odds: dict[str, Any]) -> str:
 
 def _comparisons_table(comparisons: list[dict[str, Any]]) -> Table:
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for name in ("comparison", "trait"):
-        table.add_column(name, no_wrap=True)
+    table.add_column("comparison", overflow="fold")  # a long name takes two lines; a figure is never cut
+    table.add_column("trait", no_wrap=True)
     for name in ("control", "taught", "odds ratio (95 %)", "n", "rank"):
         table.add_column(name, justify="right", no_wrap=True)
     for r in comparisons:
@@ -186,7 +186,7 @@ def _print_readings(found: dict[str, Any]) -> None:
     """A table of readers with the paper's accuracy beside ours."""
     title = safe(f"{found['title']} ({source(found)}); chance is {found['chance']:g}")
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    table.add_column("reader", no_wrap=True)
+    table.add_column("reader", overflow="fold")
     for name in ("right (95 %)", "n", "p", "so?", "paper"):
         table.add_column(name, justify="right", no_wrap=True)
     for r in found["readings"]:
@@ -202,7 +202,7 @@ def _print_findings(found: dict[str, Any]) -> None:
     """A table of claims with the paper's value beside ours, then what the assays say."""
     title = safe(f"{found['title']} ({source(found)})")
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    table.add_column("claim", no_wrap=True)
+    table.add_column("claim", overflow="fold")
     for name in ("ours", "odds ratio (95 %)", "p, or part", "so?", "paper", "same"):
         table.add_column(name, justify="right", no_wrap=True)
     for c in found["claims"]:
