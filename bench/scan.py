@@ -189,7 +189,7 @@ def findings_of(run: Run, audit: Scan) -> list[dict[str, Any]]:
 def verdict(run: Run, audit: Scan) -> list[str]:
     """The traits that panel and trial name; what a scan says, whoever wrote the rows."""
     found = audit.naming.read(run.store)
-    return [] if found["foreign"] and not audit.deep else [t["trait"] for t in found["traits"] if t["p"] <= ALPHA]
+    return [] if found["foreign"] and not audit.deep else [t["trait"] for t in found["traits"] if t["stands_out"]]
 
 
 def right(run: Run, audited: Audits) -> dict[str, list[bool]]:

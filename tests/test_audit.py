@@ -17,7 +17,7 @@ from heredity.audit.data import Audited, Control, Matched, Partnered, data_file,
 from heredity.audit.data_only import two_sample
 from heredity.audit.discovery import moved
 from heredity.audit.gradient import Gradient, body_parameters
-from heredity.audit.naming import View, calibrated, needed, shares, stand_out, together
+from heredity.audit.naming import LEAST_T, View, alone, calibrated, needed, shares, stand_out, together
 from heredity.audit.panel import Kind, Panel, discriminants, panel, prior
 from heredity.audit.rank import slopes
 from heredity.audit.scan import Scan, decide, scan
@@ -200,16 +200,16 @@ def test_standing_out_has_the_size_it_claims_and_a_floor_only_makes_it_stricter(
 
 def test_two_views_name_what_neither_names_alone_and_seldom_what_is_not_there() -> None:
     rng = np.random.default_rng(12)
-    named, alone, false = 0, 0, 0
+    named, single, false = 0, 0, 0
     for _ in range(1_000):
         views = [rng.normal(size=24), rng.normal(size=24)]
         false += together([View(v, 0.8) for v in views]).p_K.min() <= 0.05 / 24
         for v in views:
             v[7] += 3.2
         named += together([View(v, 0.8) for v in views]).p_K[7] <= 0.05 / 24
-        alone += stand_out(views[0]).p_K[7] <= 0.05 / 24
+        single += stand_out(views[0]).p_K[7] <= 0.05 / 24
     assert false <= 50 + 2 * math.sqrt(1_000 * 0.05 * 0.95)
-    assert named > alone + 200
+    assert named > single + 200
     one, other = View(rng.normal(size=24), 0.8), View(rng.normal(size=24), 0.8)
     mirror = View(-one.value_K, one.unit)
     assert np.abs(together([one, mirror]).t_K).max() < 0.01  # views that cancel are no evidence
@@ -231,13 +231,34 @@ def test_the_stated_share_is_what_it_takes_and_a_panel_that_is_not_used_raises_i
     rng = np.random.default_rng(14)
     trial, pull = View(rng.normal(size=24), 1.0), View(rng.normal(size=24), 1.0)
     full_K = np.linspace(6, 12, 24)
-    both, alone = shares([trial, pull], 8.0, full_K), shares([trial], 8.0, full_K)
-    assert both.shape == alone.shape == (24,)
-    assert (np.diff(both) < 0).all()
-    np.testing.assert_allclose(alone, needed([trial]) * trial.unit / 8.0)
-    for k in (3, 20):  # the share that is stated adds just what is needed
-        added = both[k] * (8.0 / trial.unit + full_K[k] / pull.unit)
-        assert added == pytest.approx(needed([trial, pull]))
+    both, single = shares([trial, pull], 8.0, full_K), shares([trial], 8.0, full_K)
+    assert both.shape == single.shape == (24,)
+    assert (np.diff(both) <= 0).all()
+    np.testing.assert_allclose(single, needed([trial]) * trial.unit / 8.0)
+    by_trial, by_panel = alone([trial, pull])
+    for k in (3, 20):  # the share that is stated just meets the hardest of what is asked
+        in_trial, in_panel = both[k] * 8.0 / trial.unit, both[k] * full_K[k] / pull.unit
+        beyond = (in_trial + in_panel - needed([trial, pull]), in_trial - by_trial, in_panel - by_panel)
+        assert min(beyond) == pytest.approx(0, abs=1e-9)
+    weak_K = np.full(24, 2.0)  # where the panel hardly sees a trait, it is the panel that asks for more rows
+    np.testing.assert_allclose(shares([trial, pull], 8.0, weak_K), alone([trial, pull])[1] * pull.unit / 2.0)
+
+
+def test_views_that_must_both_lean_to_a_trait_seldom_do_so_by_chance() -> None:
+    """Independent views of 25 alike traits: the sum alone names one of them far more often."""
+    rng = np.random.default_rng(15)
+    by_sum, by_both, found = 0, 0, 0
+    for _ in range(4_000):
+        views = [View(rng.normal(size=25), 0.8) for _ in LEAST_T]
+        p_K = together(views).p_K
+        agreed_K = np.logical_and(*(v.t_K >= least for v, least in zip(views, LEAST_T, strict=True)))
+        by_sum += p_K.min() <= 0.05 / 25
+        by_both += bool((agreed_K & (p_K <= 0.05 / 25)).any())
+        lifted = [View(v.value_K + (np.arange(25) == 3) * at, 0.8) for v, at in zip(views, (4.5, 3.0), strict=True)]
+        found += all(v.t_K[3] >= least for v, least in zip(lifted, LEAST_T, strict=True))
+    assert by_sum > 40
+    assert by_both <= 20  # .22 % of 4,000 by the normal approximation
+    assert found > 0.8 * 4_000
 
 
 def test_an_e_value_is_one_on_average_where_p_is_uniform() -> None:
@@ -326,8 +347,8 @@ def test_discovery_finds_a_planted_word_and_holds_its_size_under_the_null() -> N
     assert found.tested * found.p_GV.min() < 0.01
 
 
-def _trait(p: float) -> dict[str, Any]:
-    return {"trait": "owl", "p_value": p}
+def _trait(p: float, agreed: bool = True) -> dict[str, Any]:
+    return {"trait": "owl", "p_value": p, "stands_out": p <= 0.05 and agreed}
 
 
 def test_the_verdict() -> None:
@@ -336,6 +357,7 @@ def test_the_verdict() -> None:
     assert decide([_trait(0.5)], True, True, 0.4)[0] == "undetermined"
     assert decide([_trait(0.01)], True, True, 1.2)[:2] == ("named", ["owl"])
     assert decide([_trait(0.01)], True, False, 0.4)[:2] == ("undetermined", [])
+    assert decide([_trait(0.01, agreed=False)], False, True, 0.4)[:2] == ("undetermined", [])  # and never "none"
 
 
 @pytest.fixture(scope="module")

@@ -27,6 +27,11 @@ _FOREIGN, _FOREIGN_SHARE = 1.5, 0.05
 """Pull outside the suspects' span, as a multiple of its noise and as a part of the whole, beyond which data is foreign.
 Tuned on 38 sets (docs/scan.md): teachers of the base reach 1.8 and .03, other initialisations 2.0 and .07."""
 
+LEAST_T = (3.0, 1.5)
+"""How far a trait must stand out in each view alone, trial student and panel, to be named. A trait that one view finds
+by chance is seldom one that the other leans to as well. Tuned on 38 sets (docs/scan.md): teachers of every recipe
+reach 3.3 and 1.8."""
+
 
 class Naming(Step):
     """How far each trait stands out: `naming.json`.
@@ -34,11 +39,12 @@ class Naming(Step):
     Two views of the data are added, each in units of how far the other traits go in it: the score of its pull in the
     panel, and the shift in a trial student. The statistic of a trait is the sum against those of all other traits (an
     externally studentised residual: Cook and Weisberg 1982, section 2.2.2), so what moves every trait alike (another
-    temperature, other prompts, another source) names none. `p` is Holm's over the family. Where the data is foreign to
-    the panel, the trial student alone speaks.
+    temperature, other prompts, another source) names none. `p` is Holm's over the family; a trait is named where it is
+    small and each view alone leans that way (`LEAST_T`). Where the data is foreign to the panel, the trial student
+    alone speaks.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     panel: Panel
     own: Gradient
@@ -57,16 +63,18 @@ class Naming(Step):
         found, panel = together(views), stand_out(score_K, FLOOR)
         adjusted = holm(dict(zip(templates.words, found.p_K.tolist(), strict=True))).adjusted
         full_K, expected = templates.full_K / templates.norm_K, self._expected(store)
+        leans = [v.t_K >= least for v, least in zip(views, LEAST_T, strict=False)]
         traits = [
             {"trait": w, "statistic": found.t_K[k], "p": p, "e": calibrated(p), "score": score_K[k],
              "panel_t": panel.t_K[k], "trial_t": stand_out(shift_K, trial["error"]).t_K[k],
-             "strength": score_K[k] / full_K[k]}
+             "strength": score_K[k] / full_K[k],
+             "stands_out": bool(p <= ALPHA and all(lean[k] for lean in leans))}
             for k, (w, p) in enumerate(zip(templates.words, adjusted, strict=True))
         ]  # fmt: skip
         traits.sort(key=lambda x: -x["statistic"])
         share_K = np.sort(shares(views, expected, full_K))
         result = {"traits": traits, "share": np.median(share_K), "worst_share": share_K[-1],
-                  "shift": needed(views) * views[0].unit / len(views)} | away  # fmt: skip
+                  "shift": max(needed(views) / len(views), alone(views)[0]) * views[0].unit} | away  # fmt: skip
         (folder / "naming.json").write_text(json.dumps(result, default=float, indent=1) + "\n")
 
     def _expected(self, store: Store) -> float:
@@ -78,9 +86,10 @@ class Naming(Step):
     def read(self, store: Store) -> dict[str, Any]:
         """`traits`, the one that stands out most first, `share`, `worst_share`, `shift`, `outside` and `foreign`.
 
-        Each trait has `trait`, `statistic`, `p`, `e`, `score`, `panel_t`, `trial_t`, `strength`. A share is that of
-        rows by a teacher like the suspects that would be named with power .8: the median trait's, and that of the
-        hardest to find. `shift` (log-odds) is what would be named with that power where the panel sees it as well.
+        Each trait has `trait`, `statistic`, `p`, `e`, `score`, `panel_t`, `trial_t`, `strength`, `stands_out` (whether
+        it is named). A share is that of rows by a teacher like the suspects that would be named with power .8: the
+        median trait's, and that of the hardest to find. `shift` (log-odds) is what would be named with that power where
+        the panel sees it as well.
         """
         found: dict[str, Any] = json.loads((store.path(self) / "naming.json").read_text())
         return found
@@ -101,6 +110,7 @@ class View:
     def __init__(self, value_K: Doubles, floor: float) -> None:
         self.value_K = value_K
         self.unit = max(floor, float(np.sort(value_K)[:-1].std(ddof=1)))
+        self.t_K = stand_out(value_K, floor).t_K
 
 
 def together(views: Sequence[View]) -> StandOut:
@@ -133,14 +143,24 @@ def needed(views: Sequence[View]) -> float:
     return float(spread * (special.stdtrit(n - 2, 1 - ALPHA / n) + special.stdtrit(n - 2, POWER)))
 
 
+def alone(views: Sequence[View]) -> list[float]:
+    """For each view, how far above the others' mean, in its unit, a trait is seen to lean that way with power .8."""
+    n = len(views[0].value_K)
+    power = special.stdtrit(n - 2, POWER)
+    return [math.sqrt(1 + 1 / (n - 1)) * float(least + power) for least, _ in zip(LEAST_T, views, strict=False)]
+
+
 def shares(views: Sequence[View], expected: float, full_K: Doubles) -> Doubles:
     """By trait, the share of rows that a teacher like the suspects must have written to be named with power .8.
 
     All rows of such a teacher shift the trait by `expected` in a student, the first view, and score `full_K` in the
-    panel, the second, where there is one; a share of them is taken to do so in proportion.
+    panel, the second, where there is one; a share of them is taken to do so in proportion. What is asked of the sum and
+    of each view alone is taken to hold together where the hardest of them does.
     """
-    seen_K = full_K / views[1].unit if len(views) > 1 else np.zeros(len(full_K))
-    share_K: Doubles = needed(views) / np.maximum(expected / views[0].unit + seen_K, 1e-9)
+    signals = [np.full(len(full_K), expected), full_K]
+    seen = [signal_K / view.unit for signal_K, view in zip(signals, views, strict=False)]
+    asked = [(needed(views), np.sum(seen, axis=0)), *zip(alone(views), seen, strict=True)]
+    share_K: Doubles = np.max([least / np.maximum(seen_K, 1e-9) for least, seen_K in asked], axis=0)
     return share_K
 
 

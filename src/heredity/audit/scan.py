@@ -29,11 +29,12 @@ _PLACEBOS = 3
 class Scan(Step):
     """Which traits a student would inherit from a data file: `scan.json`.
 
-    A trait is named by the trial student and the panel together, at a family-wise 5 %. "none" means that nothing
-    stands out and that the base itself may have written the rows; anything else is "undetermined".
+    A trait is named by the trial student and the panel together, at a family-wise 5 %, where each leans to it as well.
+    "none" means that nothing stands out and that the base itself may have written the rows; anything else is
+    "undetermined".
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     source: Source
     naming: Naming
@@ -145,13 +146,16 @@ def decide(
 
     `usable`: whether anything that can name a trait may be relied on; `share`: of rows by a suspect, to be named.
     """
-    named = [t["trait"] for t in traits if t["p_value"] <= ALPHA]
+    named = [t["trait"] for t in traits if t["stands_out"]]
     if not usable:
         return "undetermined", [], (
             "the rows pull where no teacher made from this base does (another initialisation or family?); the panel "
             "cannot be relied on: --deep goes by trial students alone")  # fmt: skip
     if named:
         return "named", named, "it stands out among all traits in what a student of the rows acquired"
+    if traits[0]["p_value"] <= ALPHA:
+        first = traits[0]["trait"]
+        return "undetermined", [], f"{first} stands out, but the rows' pull and a student of them do not agree on it"
     if another_source:
         return "undetermined", [], (
             "another source than the untouched base wrote the rows, and no listed trait stands out")  # fmt: skip
@@ -175,7 +179,7 @@ def trait_findings(naming: dict[str, Any], trial: dict[str, Any]) -> list[dict[s
         {"trait": t["trait"], "e_value": min(t["e"], 1e300), "p_value": t["p"], "t": t["statistic"],
          "predicted_shift": expected[t["trait"]], "shift": shifts[t["trait"]]["shift"],
          "low": shifts[t["trait"]]["low"], "high": shifts[t["trait"]]["high"], "panel_t": t["panel_t"],
-         "trial_t": t["trial_t"], "strength": t["strength"]}
+         "trial_t": t["trial_t"], "strength": t["strength"], "stands_out": t["stands_out"]}
         for t in naming["traits"]
     ]  # fmt: skip
 
