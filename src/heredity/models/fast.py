@@ -8,7 +8,6 @@ processor nothing is recorded, and rows are taken out one by one.
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import torch
@@ -29,39 +28,20 @@ _ROUND = 64
 class FastLM(CausalLM):
     """A CausalLM of Llama's or Qwen2's form whose sampling is built for a card; texts and draws are CausalLM's.
 
-    On CUDA it writes in bfloat16 with a copy of the weights that is made anew for every call, as the model may have
-    been trained since. `recorded` says whether steps are replayed, and `why` why they are not.
+    On CUDA steps are recorded, and read the weights where they lie: train the model, or change it in place, but do not
+    put other tensors in its parameters' stead. `recorded` says whether steps are replayed, and `why` why they are not.
     """
 
     def __init__(self, model: Any, tokenizer: Any) -> None:
         super().__init__(model, tokenizer)
         if not supported(model):
             raise BadInput(f"{type(model).__name__} with these settings is not of Llama's form; sample with CausalLM")
-        self.on_card = model.device.type == "cuda"
-        self.recorded, self.why = self.on_card, "" if self.on_card else "no CUDA device"
-        self._writer: Any = None
+        self.recorded = model.device.type == "cuda"
+        self.why = "" if self.recorded else "no CUDA device"
         self._steps: dict[tuple[int, int, float], _Steps] = {}
-
-    def generate(self, chats: Any, sampling: Any) -> Any:
-        """One completion per chat, as `CausalLM.generate`."""
-        self._renew_writer()
-        return super().generate(chats, sampling)
-
-    @torch.no_grad()
-    def _renew_writer(self) -> None:
-        """The weights as they are now; in place, since recorded steps read them where they lie."""
-        if not self.on_card:
-            self._writer = self.model
-        elif self._writer is None:
-            self._writer = copy.deepcopy(self.model).to(torch.bfloat16)
-        else:
-            for own, new in zip(self._writer.parameters(), self.model.parameters(), strict=True):
-                own.copy_(new)
 
     @torch.inference_mode()
     def _decode(self, prompts: list[list[int]], uniform_BT: Tensor, temperature: float) -> Tensor:
-        if self._writer is None:
-            self._renew_writer()
         width, count = max(map(len, prompts)), uniform_BT.shape[1]
         steps = self._steps_for(len(prompts), width + count, temperature)
         tokens_BT = steps.write(*self._left_pad(prompts), uniform_BT)
@@ -76,7 +56,7 @@ class FastLM(CausalLM):
         found = next((s for (r, p, t), s in self._steps.items() if r >= rows and p == places and t == temperature), None)
         if found is None:
             end = int(self.tokenizer.eos_token_id)
-            found = _Steps(self._writer, rows, places, end, temperature, self.recorded)
+            found = _Steps(self.model, rows, places, end, temperature, self.recorded)
             if self.recorded and found.why:
                 self.recorded, self.why = False, found.why
             if self.recorded:
