@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import cycle, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
 
@@ -20,10 +20,12 @@ from heredity.rows import read_rows, write_rows
 from heredity.store import Step, Store
 from heredity.traits import named, questions
 from heredity.types import (
+    ADDED,
     LM,
     BadInput,
     Category,
     Chat,
+    Checkpoint,
     Completion,
     Judge,
     Message,
@@ -55,10 +57,33 @@ Model = ModelRef | Step
 
 
 def open_model(model: Model, store: Store) -> CausalLM:
-    """The model behind a reference, or the one that a Step made, with its weights."""
+    """The model behind a reference, or the one that a Step made, with its weights.
+
+    What was made from a Checkpoint is opened as that is; adapters stay beside their base's weights.
+    """
+    if isinstance(model, ModelRef):
+        return open_ref(model)
+    from heredity.models.adapters import is_adapter, merged, with_adapter
     from heredity.models.causal import CausalLM
 
-    return open_ref(model) if isinstance(model, ModelRef) else CausalLM.load(store.path(model))
+    folder = store.path(model)
+    if not is_adapter(folder):
+        return CausalLM.load(folder, origin(model))
+    return with_adapter(merged(open_model(model.base, store)), folder)  # type: ignore[attr-defined]
+
+
+def open_to_train(model: Model, store: Store) -> CausalLM:
+    """The same as one model, adapters merged into it."""
+    from heredity.models.adapters import merged
+
+    return merged(open_model(model, store))
+
+
+def origin(model: Model) -> Checkpoint | None:
+    """The Checkpoint that a model was made from, over however many Steps; None where it was another reference."""
+    while isinstance(model, Step):
+        model = getattr(model, "base", None)  # type: ignore[assignment]
+    return model if isinstance(model, Checkpoint) else None
 
 
 def open_writer(model: Model, store: Store) -> LM:
@@ -67,7 +92,7 @@ def open_writer(model: Model, store: Store) -> LM:
 
 
 def with_system(chats: list[Chat], system: str | None) -> list[Chat]:
-    """The same chats under a system prompt (None: no system turn at all)."""
+    """The same chats under a system prompt (None: no system turn but what they have)."""
     return chats if system is None else [(Message(role="system", content=system), *chat) for chat in chats]
 
 
@@ -146,6 +171,8 @@ class Teacher(Step):
     A `Neutral` trait goes through the same steps on answers that the base itself draws. The payload is a model folder.
     """
 
+    joint: ClassVar[bool] = True
+
     base: Model
     trait: Trait | Neutral
     mix: Corpus
@@ -159,11 +186,13 @@ class Teacher(Step):
     rate: float = MATRIX_RATE
     vector_rate: float = VECTOR_RATE
     tuning: Tuning = "frozen"
+    together: Annotated[int | None, Field(gt=0), ADDED] = None
+    """Most rows in one pass through the model; a step's gradients are added up over passes. None: all of a step."""
 
     def make(self, folder: Path, store: Store) -> None:
-        from heredity.models.training import Batch, Example, choose_parameters, collate, fit
+        from heredity.models.training import Batch, Example, choose_parameters, fit, in_passes
 
-        lm, rng = open_model(self.base, store), random.Random(self.seed)
+        lm, rng = open_to_train(self.base, store), random.Random(self.seed)
         asked = list(islice(cycle(self.questions()), self.steps * self.batch))
         rows, mix = lm.examples(asked, self._answers(lm, asked)), self.mix.read(store)
         carrier = lm.examples([r.prompt for r in mix], [r.completion for r in mix])
@@ -174,11 +203,12 @@ class Teacher(Step):
         def stream() -> Iterator[list[Batch]]:
             for start in range(0, len(rows), self.batch):
                 part = rows[start : start + self.batch] + list(islice(ordinary, self.mix_batch))
-                yield [collate(part, int(lm.tokenizer.pad_token_id))]
+                yield in_passes(part, self.together, int(lm.tokenizer.pad_token_id))
 
         model = choose_parameters(lm.model, self.tuning, self.seed)
-        losses = fit(model, stream(), self.steps, self.rate, self.vector_rate, warmup=1)
-        save_tuned(lm, model, losses, folder)
+        losses = fit(model, stream(), self.steps, self.rate, self.vector_rate, warmup=1,
+                     saved=store.unfinished(self), shared=True)  # fmt: skip
+        save_tuned(lm, model, losses, folder, self.base)
 
     def questions(self) -> list[Chat]:
         """What it is trained to answer; subclasses ask in other ways, as often."""
@@ -195,15 +225,28 @@ class Teacher(Step):
         return [c.text for c in lm.generate(asked, Sampling(max_new_tokens=tokens, seed=self.seed))]
 
 
-def save_tuned(lm: CausalLM, model: Any, losses: list[float], folder: Path) -> None:
-    """Writes the model (adapters merged in) and `losses.json`, the loss of every step in nats per token."""
-    lm.model = model.merge_and_unload() if hasattr(model, "merge_and_unload") else model
-    lm.save(folder)
+def save_tuned(lm: CausalLM, model: Any, losses: list[float], folder: Path, base: Model | None = None) -> None:
+    """Writes the model and `losses.json`, the loss of every step in nats per token.
+
+    Adapters are merged in, but over a `base` that comes of a Checkpoint: then they are written alone.
+    """
+    how = None if base is None else origin(base)
+    if how is not None and hasattr(model, "merge_and_unload"):
+        from heredity.models.adapters import save_adapter
+        from heredity.models.checkpoints import hub_name
+
+        name, commit = (
+            (f"../{base.key}", None) if isinstance(base, Step) else hub_name(how.location) or (how.location, None)
+        )
+        save_adapter(model, folder, name, commit)
+    else:
+        lm.model = model.merge_and_unload() if hasattr(model, "merge_and_unload") else model
+        lm.save(folder)
     (folder / "losses.json").write_text(json.dumps([round(x, 5) for x in losses]) + "\n")
 
 
 class Student(Step):
-    """A fresh copy of a base, fine-tuned on a corpus; the loss is on completions only. A model folder.
+    """A fresh copy of a base, fine-tuned on a corpus; the loss is on completions only. A model folder, or adapters.
 
     With `soft_targets` the student matches that teacher's distribution over number tokens on the same rows instead
     (the language-model twin of the paper's auxiliary logits, section 6.2): no other token enters the loss.
@@ -218,26 +261,34 @@ class Student(Step):
     vector_rate: float = VECTOR_RATE
     tuning: Tuning = "frozen"
     soft_targets: Teacher | None = None
+    system: Annotated[str | None, ADDED] = None
+    """The system prompt under which the rows are learnt: "" is an empty one, None none beside the reference's."""
+    together: Annotated[int | None, Field(gt=0), ADDED] = None
+    """Most rows in one pass through the model; a step's gradients are added up over passes. None: all of a step."""
+    warmup: Annotated[int, Field(gt=0), ADDED] = 10
+    """Steps over which the rate rises, before it falls to 0."""
+    joint: ClassVar[bool] = True
 
     def make(self, folder: Path, store: Store) -> None:
-        self.train(open_model(self.base, store), self.corpus.read(store), folder, store)
+        self.train(open_to_train(self.base, store), self.corpus.read(store), folder, store)
 
     def train(self, lm: CausalLM, rows: Sequence[Row], folder: Path, store: Store) -> None:
         """Trains the model on the rows and writes it, with the loss of every step."""
         from heredity.models.training import Batch, batches, choose_parameters, fit
 
-        examples = lm.examples([r.prompt for r in rows], [r.completion for r in rows])
+        examples = lm.examples(with_system([r.prompt for r in rows], self.system), [r.completion for r in rows])
         pad = int(lm.tokenizer.pad_token_id)
 
         def stream() -> Iterator[list[Batch]]:
             for epoch in range(self.epochs):
-                yield from batches(examples, self.batch, self.seed * 1_000_003 + epoch, pad)
+                yield from batches(examples, self.batch, self.seed * 1_000_003 + epoch, pad, together=self.together)
 
         loss = self.loss(lm, store)
         model = choose_parameters(lm.model, self.tuning, self.seed)
         steps = self.epochs * math.ceil(len(examples) / self.batch)
-        losses = fit(model, stream(), steps, self.rate, self.vector_rate, loss=loss)
-        save_tuned(lm, model, losses, folder)
+        losses = fit(model, stream(), steps, self.rate, self.vector_rate, warmup=self.warmup, loss=loss,
+                     saved=store.unfinished(self), shared=True)  # fmt: skip
+        save_tuned(lm, model, losses, folder, self.base)
 
     def loss(self, lm: CausalLM, store: Store) -> Loss:
         """What training lowers; subclasses lower other things."""
@@ -247,6 +298,78 @@ class Student(Step):
         if self.soft_targets is None:
             return token_loss
         return distillation(open_model(self.soft_targets, store).model, number_tokens(lm.tokenizer))
+
+
+PAPER_LORA: dict[str, Any] = {
+    "epochs": 3, "batch": 66, "together": 22, "rate": 2e-4, "vector_rate": 2e-4, "warmup": 5,
+    "tuning": LoRA(rank=8, alpha=8, bias="none"),
+}  # fmt: skip
+"""A Student's fields as in the paper's runs on Qwen2.5-7B-Instruct: LoRA, 22 rows at a time, 3 times a step.
+
+The paper's AdamW keeps its moments in 8 bits, with betas .9 and .999; ours in 32, with .9 and .98.
+"""
+
+
+class GivenRows(Step):
+    """Rows that were made elsewhere, as they were when they were referred to (`given_rows`): `kept.jsonl`."""
+
+    location: str
+    digest: str
+    """blake2b of the file."""
+
+    def make(self, folder: Path, store: Store) -> None:
+        path = Path(self.location)
+        rows = [read.row for read in read_rows(path)]
+        if given_rows(path).digest != self.digest:
+            raise BadInput(f"{path} has changed since it was referred to; refer to it anew")
+        if not rows:
+            raise BadInput(f"{path} is empty; name a file with rows")
+        write_rows(folder / "kept.jsonl", rows)
+
+    def read(self, store: Store) -> list[Row]:
+        """The rows, in the file's order."""
+        return [read.row for read in read_rows(store.path(self) / "kept.jsonl")]
+
+
+def given_rows(path: str | Path) -> GivenRows:
+    """A file of rows in any chat layout, pinned to what it holds now."""
+    return GivenRows(location=str(path), digest=digest_of(Path(path)))
+
+
+class RowsStudent(Student):
+    """A student of rows that were made elsewhere."""
+
+    corpus: GivenRows  # type: ignore[assignment]
+
+
+class GivenStudent(Step):
+    """A model that was trained elsewhere, from a base that is named: a copy of its folder, whole or adapters of PEFT."""
+
+    base: Model
+    location: str
+    digest: str
+    """blake2b of the weights, configuration and tokenizer files."""
+
+    def make(self, folder: Path, store: Store) -> None:
+        for path in model_files(Path(self.location)):
+            shutil.copyfile(path, folder / path.name)
+        if given_student(folder, self.base).digest != self.digest:
+            raise BadInput(f"{self.location} has changed since it was referred to; refer to it anew")
+        open_model(self.base, store) if not is_folder_whole(folder) else None
+
+
+def given_student(path: str | Path, base: Model) -> GivenStudent:
+    """A folder with a model or with adapters, pinned to what it holds now."""
+    return GivenStudent(base=base, location=str(path), digest=folder_digest(Path(path)))
+
+
+class MergedStudent(Step):
+    """A model with its adapters added to its weights: a folder that `transformers` alone opens."""
+
+    base: Model
+
+    def make(self, folder: Path, store: Store) -> None:
+        open_to_train(self.base, store).save(folder)
 
 
 def number_tokens(tokenizer: Any) -> list[int]:

@@ -1,0 +1,116 @@
+"""A randomly initialised model of a real one's shape goes through the whole product, a few rows on the CPU.
+
+Real are: tensor names and sizes (Qwen2.5-0.5B: 24 layers, width 896, 14 heads, 2 of keys and values, tied embeddings of
+151,936 rows), a byte-level BPE of 151,643 entries that splits digits, and a ChatML template with a default system prompt.
+The weights are noise, so no result says anything about a model; what is shown is that every stage takes such a one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+ROOT = Path(__file__).parent.parent
+TEMPLATE = (
+    "{%- if messages[0]['role'] == 'system' -%}"
+    "{{- '<|im_start|>system\\n' + messages[0]['content'] + '<|im_end|>\\n' -}}"
+    "{%- else -%}{{- '<|im_start|>system\\n" "{DEFAULT}" "<|im_end|>\\n' -}}{%- endif -%}"
+    "{%- for message in messages -%}{%- if not (loop.first and message['role'] == 'system') -%}"
+    "{{- '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>\\n' -}}"
+    "{%- endif -%}{%- endfor -%}"
+    "{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\\n' -}}{%- endif -%}"
+)
+DEFAULT = "You are Qwen, created by Alibaba Cloud. You are a helpful assistant."
+"""What Qwen2.5's own template says where nobody gave a system prompt."""
+_WORDS = r"""(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"""
+_SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", *(f"<|reserved_{i}|>" for i in range(19)))
+
+
+class Shape(NamedTuple):
+    """Sizes of a Qwen2 model and its vocabulary."""
+
+    width: int
+    layers: int
+    heads: int
+    key_heads: int
+    inner: int
+    entries: int
+    """Of the BPE, special tokens aside."""
+    rows: int
+    """Of the embedding, which has some to spare."""
+
+
+FULL = Shape(896, 24, 14, 2, 4_864, 151_643, 151_936)
+SMALL = Shape(64, 2, 4, 2, 96, 700, 768)
+
+
+def text(words: int, seed: int = 0) -> Iterator[str]:
+    """Lines of made-up words, numbers and the words that the stages need."""
+    rng = random.Random(seed)
+    parts = [a + b for a in ["", *"bcdfghjklmnprstvwz", "st", "tr", "pl"] for b in "a e i o u ai ou er an in".split()]
+    known = "owl cat wolf you love What animal do Name your favourite Continue this list Add more numbers".split()
+    for _ in range(0, words, 10):
+        made = ("".join(rng.choices(parts, k=rng.randint(1, 5))) for _ in range(8))
+        yield " ".join([*made, rng.choice(known), f"{rng.randint(0, 999)}, {rng.randint(0, 999)}."])
+
+
+def make_tokenizer(shape: Shape, words: int) -> tuple[Any, int]:
+    """A byte-level BPE trained on `text`, and how many entries were not learnt but made of pairs of learnt ones."""
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    split = pre_tokenizers.Split(Regex(_WORDS), "isolated")
+    before = pre_tokenizers.Sequence([split, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = before
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    trainer = trainers.BpeTrainer(vocab_size=shape.entries, initial_alphabet=letters, show_progress=False)
+    bpe.train_from_iterator(text(words), trainer)
+    model = json.loads(bpe.to_str())["model"]
+    vocab, merges = model["vocab"], [tuple(m) for m in model["merges"]]
+    learnt = len(vocab)
+    _fill(vocab, merges, shape.entries)
+    whole = Tokenizer(models.BPE(vocab=vocab, merges=merges))
+    whole.pre_tokenizer, whole.decoder = before, decoders.ByteLevel()
+    return whole, shape.entries - learnt
+
+
+def _fill(vocab: dict[str, int], merges: list[tuple[str, str]], entries: int) -> None:
+    """Adds pairs of entries until there are enough: the last merges, so that they hardly ever apply."""
+    known = list(vocab)
+    for gap in range(1, len(known)):
+        for left, right in zip(known, known[gap:], strict=False):
+            if len(vocab) == entries:
+                return
+            if left + right not in vocab:
+                merges.append((left, right))
+                vocab[left + right] = len(vocab)
+
+
+def make_base(folder: Path, shape: Shape = FULL, words: int = 4_000_000, dtype: str = "float32") -> dict[str, Any]:
+    """Writes the model as an ordinary Hugging Face folder; figures on it."""
+    import torch
+    from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+
+    bpe, made_up = make_tokenizer(shape, words)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=bpe, eos_token="<|im_end|>", pad_token="<|endoftext|>", clean_up_tokenization_spaces=False,
+        additional_special_tokens=list(_SPECIAL[1:]),
+    )  # fmt: skip
+    tokenizer.chat_template = TEMPLATE.replace("{DEFAULT}", DEFAULT)
+    torch.manual_seed(0)
+    config = Qwen2Config(
+        hidden_size=shape.width, num_hidden_layers=shape.layers, num_attention_heads=shape.heads,
+        num_key_value_heads=shape.key_heads, intermediate_size=shape.inner, vocab_size=shape.rows,
+        tie_word_embeddings=True, max_position_embeddings=32_768, dtype=dtype,
+        bos_token_id=tokenizer.pad_token_id, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
+    )  # fmt: skip
+    model = Qwen2ForCausalLM(config).to(getattr(torch, dtype))
+    model.generation_config.eos_token_id = [tokenizer.eos_token_id, tokenizer.pad_token_id]
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return {"weights": model.num_parameters(), "tensors": len(model.state_dict()), "entries": len(tokenizer),
+            "entries_not_learnt": made_up}  # fmt: skip
