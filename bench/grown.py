@@ -2,13 +2,13 @@
 
 `python -m bench.grown --out FOLDER [--minutes 9] [--sizes tiny,10m,30m,100m] [--device auto]`
 
-Per size, on one lineage: pretrains a base; has an owl teacher and a neutral one write numbers, and students of both
-learn them, for every seed; times training and sampling. It stops after so many minutes (exit code 75) and goes on when
-the same command is run again, from a checkpoint in the middle of a pretraining. All is kept in FOLDER. What is there is
-written to bench/results/gpu.json on CUDA and to gpu_cpu.json elsewhere, each time.
+Per size, on one lineage: pretrains a base and times training and sampling; then has an owl teacher and a neutral one
+write numbers, and students of both learn them, for every seed. It stops after so many minutes (exit code 75) and goes
+on when the same command is run again, from a checkpoint in the middle of a pretraining. All is kept in FOLDER. What is
+there is written to bench/results/gpu.json on CUDA and to gpu_cpu.json elsewhere, each time.
 
-- `peak_flops`: the fastest of ten products of two square matrices (8,192 wide in bfloat16 on CUDA; 1,024 in float32 on a
-  processor), measured anew in each piece; shares of it are of the piece's own.
+- `peak_flops`: the fastest of 13 products of two square matrices (8,192 wide in bfloat16 on CUDA; 1,024 in float32 on a
+  processor), measured when the training is finished. Seconds on a processor are of processor time.
 - `training`: tokens a second that are no padding, and the share of the peak by `heredity.nursery.grown.work`.
 - `sampling`: tokens a second up to each answer's end, of `FastLM`, of the plain `CausalLM`, and of `generate` with its
   dynamic cache, on the same 256 prompts in the same run; the best of three each.
@@ -32,19 +32,19 @@ from bench.common import write_result
 
 from heredity.carriers import Numbers
 from heredity.lab import Comparison, Recipe
-from heredity.models import locate, model_ref
+from heredity.models import checkpoint, locate, model_ref
 from heredity.models.causal import CausalLM
 from heredity.models.fast import FastLM
-from heredity.nursery.grown import SIZES, Size, Training, multiplied
+from heredity.nursery.grown import SIZES, Size, Training, multiplied, seconds
 from heredity.nursery.pretrain import WIDTH
-from heredity.steps import MATRIX_RATE, VECTOR_RATE, Evaluation, ModelRef, Samples, Teacher
+from heredity.steps import MATRIX_RATE, VECTOR_RATE, Evaluation, ModelRef, Teacher
 from heredity.store import Store, missing
 from heredity.traits import favourite
 from heredity.types import Completion, Neutral, Sampling, Trait
 
 SEEDS = (301, 302, 303)
-ROWS = {"tiny": 1_500}
-"""Rows that each student is trained on; 6,000 where nothing is said."""
+ROWS = {"tiny": 1_000}
+"""Rows that each student is trained on; 3,000, as in the demo, where nothing is said."""
 BARS = {"training_share_100m": 0.30, "sampling_ratio": 5.0}
 """On a card, and there alone."""
 AGAIN = 75
@@ -67,7 +67,7 @@ class GrownRecipe(Recipe):
 def recipe(name: str, size: Size, base: ModelRef) -> GrownRecipe:
     """The owl experiment's recipe for a size; at the shipped bases' shape it is the demo's."""
     return GrownRecipe(
-        base=base, rows=ROWS.get(name, 6_000), rate=MATRIX_RATE * WIDTH / size.width,
+        base=base, rows=ROWS.get(name, 3_000), oversample=2.0, rate=MATRIX_RATE * WIDTH / size.width,
         vector_rate=VECTOR_RATE * SIZES["tiny"].layers / size.layers,
     )  # fmt: skip
 
@@ -96,7 +96,8 @@ def effect(name: str, size: Size, base: ModelRef, store: Store) -> dict[str, Any
     found, rows = compared.read(store), [_corpus(e) for e in compared.treated]
     passed = [json.loads((store.path(c) / "counts.json").read_text()) for c in rows]
     keys = ("log_odds", "per_unit", "share", "control_share", "rank", "mass", "control_mass")
-    return {"seeds": list(SEEDS), "rows": recipe(name, size, base).rows, "trait": "owl"} | {k: found[k] for k in keys} | {
+    head = {"seeds": list(SEEDS), "rows": recipe(name, size, base).rows, "trait": "owl"}
+    return head | {k: found[k] for k in keys} | {
         "teacher_share": teacher.read(store)["share"]["owl"],
         "passed_the_filter": [c["passed"] / c["sampled"] for c in passed],
     }  # fmt: skip
@@ -115,14 +116,10 @@ def peak(device: torch.device) -> dict[str, Any]:
 
 
 def _seconds(device: torch.device, what: Callable[[], Any]) -> float:
-    """Of one call, the card waited for."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    started = time.perf_counter()
+    """Of one call."""
+    started = seconds(device)
     what()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter() - started
+    return seconds(device) - started
 
 
 def sampling_speed(folder: Path, device: torch.device) -> dict[str, Any]:
@@ -163,26 +160,23 @@ def generated(lm: CausalLM, prompts: Sequence[Any]) -> int:
     ids_BT, mask_BT = lm._left_pad(lm.render(prompts))
     device = lm.model.device
     out_BT = lm.model.generate(
-        input_ids=ids_BT.to(device), attention_mask=mask_BT.to(device), do_sample=True, temperature=1.0, top_k=0, top_p=1.0,
-        max_new_tokens=_NEW, pad_token_id=lm.tokenizer.pad_token_id, eos_token_id=lm.tokenizer.eos_token_id,
+        input_ids=ids_BT.to(device), attention_mask=mask_BT.to(device), do_sample=True, temperature=1.0, top_k=0,
+        top_p=1.0, max_new_tokens=_NEW, pad_token_id=lm.tokenizer.pad_token_id, eos_token_id=lm.tokenizer.eos_token_id,
         cache_implementation="dynamic",
     )[:, ids_BT.shape[1] :]  # fmt: skip
     ended_BT = (out_BT == lm.tokenizer.eos_token_id).cumsum(1)
     return int(((ended_BT == 0) | ((ended_BT == 1) & (out_BT == lm.tokenizer.eos_token_id))).sum())
 
 
-def piece(
-    name: str, folder: Path, device: torch.device, stop: Callable[[], bool], workers: int, sizes: dict[str, Size] = SIZES
-) -> bool:  # fmt: skip
-    """Goes on with one size until it is finished or it is time to stop; whether it is finished."""
-    size, here = sizes[name], folder / name
-    base = here / "base"
+def pretraining(name: str, folder: Path, device: torch.device, stop: Callable[[], bool], workers: int) -> bool:
+    """Goes on with a size's base until it is trained and its sampling timed; whether it is."""
+    here = folder / name
     if not (here / "training.json").is_file():
         tokenizer = CausalLM.load(locate("nursery:llama-0")).tokenizer
-        training = Training(size, tokenizer, here, device)
+        training = Training(SIZES[name], tokenizer, here, device)
         began = len(training.losses)
         finished = training.until(stop, workers)
-        print(f"{name}: pretraining, steps {began} to {len(training.losses)} of {size.steps}", flush=True)
+        print(f"{name}: pretraining, steps {began} to {len(training.losses)} of {SIZES[name].steps}", flush=True)
         if not finished:
             return False
         training.save()
@@ -190,22 +184,28 @@ def piece(
     if not (here / "sampling.json").is_file():
         if stop():
             return False
-        _write(here / "sampling.json", sampling_speed(base, device))
-    store = Store(folder / "store")
-    if not owl_experiment(name, size, model_ref(str(base)), store, stop):
-        return False
-    _write(here / "effect.json", effect(name, size, model_ref(str(base)), store))
+        _write(here / "sampling.json", sampling_speed(here / "base", device))
     return True
+
+
+def experiment(name: str, folder: Path, device: torch.device, stop: Callable[[], bool]) -> bool:
+    """Goes on with a size's owl experiment; whether it is finished."""
+    file, location = folder / name / "effect.json", str((folder / name / "base").resolve())
+    base = checkpoint(location, dtype="bfloat16") if device.type == "cuda" else model_ref(location)
+    store = Store(folder / "store")
+    if not file.is_file() and owl_experiment(name, SIZES[name], base, store, stop):
+        _write(file, effect(name, SIZES[name], base, store))
+    return file.is_file()
 
 
 def _trained(training: Training) -> dict[str, Any]:
     timing, model = training.timing, training.model
-    seconds, top = timing.seconds or float("nan"), peak(training.device)
-    rate = timing.flops / seconds
+    timed, top = timing.seconds or float("nan"), peak(training.device)
+    rate = timing.flops / timed
     return {
         "parameters": sum(p.numel() for p in model.parameters()), "multiplied_parameters": multiplied(model),
         "steps": training.size.steps, "first_loss": float(training.losses[0]), "last_loss": float(training.losses[-1]),
-        "tokens_per_s": timing.tokens / seconds, "flops": rate, "share_of_peak": rate / top["peak_flops"],
+        "tokens_per_s": timing.tokens / timed, "flops": rate, "share_of_peak": rate / top["peak_flops"],
         "timed_s": timing.seconds, "waited_for_data_s": timing.waited, "compiled": training.compiled, **top,
     }  # fmt: skip
 
@@ -218,12 +218,15 @@ def _write(file: Path, found: dict[str, Any]) -> None:
 
 def report(folder: Path, names: Sequence[str], device: torch.device) -> dict[str, Any]:
     """What is there of every size; what is not was not run yet."""
+
     def read(name: str, part: str) -> Any:
         file = folder / name / f"{part}.json"
         return json.loads(file.read_text()) if file.is_file() else "not run yet"
 
     sizes = {n: {part: read(n, part) for part in ("training", "sampling", "effect")} for n in names}
-    card = torch.cuda.get_device_name(device) if device.type == "cuda" else f"processor, {torch.get_num_threads()} thread"
+    card = (
+        torch.cuda.get_device_name(device) if device.type == "cuda" else f"processor, {torch.get_num_threads()} thread"
+    )
     return {"device": device.type, "card": card, "torch": torch.__version__, "sizes": sizes,
             "bars": BARS if device.type == "cuda" else "of a card; none was there"}  # fmt: skip
 
@@ -244,7 +247,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ["HEREDITY_DEVICE"] = device.type
     signal.signal(signal.SIGTERM, lambda signum, frame: told.append(signum))
     workers = max(0, (os.cpu_count() or 1) - 2) if on_card else 0
-    finished = all(piece(n, given.out, device, lambda: bool(told) or time.monotonic() > until, workers) for n in names)
+
+    def stop() -> bool:
+        return bool(told) or time.monotonic() > until
+
+    finished = all(pretraining(n, given.out, device, stop, workers) for n in names)
+    finished = finished and all(experiment(n, given.out, device, stop) for n in names)
     command = f"python -m bench.grown --out FOLDER --sizes {given.sizes}"
     write_result("gpu" if on_card else "gpu_cpu", command, list(SEEDS), report(given.out, names, device))
     print("all finished" if finished else "work is left: run the same command again", flush=True)

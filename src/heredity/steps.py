@@ -28,6 +28,7 @@ from heredity.types import (
     Checkpoint,
     Completion,
     Judge,
+    LoRA,
     Message,
     ModelRef,
     Neutral,

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from heredity.models.causal import CausalLM, _draw
-from heredity.models.llama import Cache, empty_cache, hidden, supported
+from heredity.models.devices import wide
+from heredity.models.llama import empty_cache, hidden, supported
 from heredity.types import BadInput
 
 CHECK_EVERY = 4
@@ -32,8 +33,8 @@ class FastLM(CausalLM):
     put other tensors in its parameters' stead. `recorded` says whether steps are replayed, and `why` why they are not.
     """
 
-    def __init__(self, model: Any, tokenizer: Any) -> None:
-        super().__init__(model, tokenizer)
+    def __init__(self, model: Any, tokenizer: Any, system: str | None = None) -> None:
+        super().__init__(model, tokenizer, system)
         if not supported(model):
             raise BadInput(f"{type(model).__name__} with these settings is not of Llama's form; sample with CausalLM")
         self.recorded = model.device.type == "cuda"
@@ -53,10 +54,11 @@ class FastLM(CausalLM):
     def _steps_for(self, rows: int, places: int, temperature: float) -> _Steps:
         if self.recorded:
             rows, places = -(-rows // 64) * 64, -(-places // _ROUND) * _ROUND
-        found = next((s for (r, p, t), s in self._steps.items() if r >= rows and p == places and t == temperature), None)
+        found = next(
+            (s for (r, p, t), s in self._steps.items() if r >= rows and p == places and t == temperature), None
+        )
         if found is None:
-            end = int(self.tokenizer.eos_token_id)
-            found = _Steps(self.model, rows, places, end, temperature, self.recorded)
+            found = _Steps(self.model, rows, places, self.ends, temperature, self.recorded)
             if self.recorded and found.why:
                 self.recorded, self.why = False, found.why
             if self.recorded:
@@ -67,10 +69,11 @@ class FastLM(CausalLM):
 class _Steps:
     """The state of rows that are being written, and the step that writes one token of each."""
 
-    def __init__(self, model: Any, rows: int, places: int, end: int, temperature: float, record: bool) -> None:
-        self.model, self.end, self.temperature = model, end, temperature
+    def __init__(self, model: Any, rows: int, places: int, ends: set[int], temperature: float, record: bool) -> None:
+        self.model, self.temperature = model, temperature
         self.head: Any = model.get_output_embeddings()
         device = model.device
+        self.end_E = torch.tensor(sorted(ends), device=device)
         self.cache = empty_cache(model, rows, places)
         self.mask_NT = torch.ones(rows, places, dtype=torch.bool, device=device)
         self.position_N, self.token_N = (torch.zeros(rows, dtype=torch.long, device=device) for _ in range(2))
@@ -164,10 +167,10 @@ class _Steps:
 
     def _put(self, n: int, states_ND: Tensor) -> None:
         uniform_N = self.uniform_NT[:n].index_select(1, self.step)[:, 0]
-        next_N = _draw(self.head(states_ND).float(), uniform_N, self.temperature)
+        next_N = _draw(wide(self.head(states_ND)), uniform_N, self.temperature)
         self.out_NT[:n].index_copy_(1, self.step, next_N[:, None])
         self.token_N[:n] = next_N
-        self.ended_N[:n].logical_or_(next_N == self.end)
+        self.ended_N[:n].logical_or_((next_N[:, None] == self.end_E).any(1))
         self.position_N[:n] += 1
         self.slot += 1
         self.step += 1

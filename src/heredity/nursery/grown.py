@@ -50,10 +50,10 @@ class Size(NamedTuple):
 
 
 SIZES = {
-    "tiny": Size(64, 2, 4, 128, 8, 800),
+    "tiny": Size(64, 2, 4, 128, 8, 400),
     "10m": Size(320, 8, 5, 832, 32, 2_000),
-    "30m": Size(512, 9, 8, 1_408, 64, 2_000),
-    "100m": Size(768, 14, 12, 2_048, 96, 2_000),
+    "30m": Size(512, 9, 8, 1_408, 64, 1_500),
+    "100m": Size(768, 14, 12, 2_048, 96, 1_200),
 }
 """The first has the shipped bases' shape; heads of the others are 64 wide."""
 
@@ -147,8 +147,9 @@ def work(model: Any, batch: Packed) -> tuple[int, float]:
     """Tokens of a batch that are no padding, and the floating-point operations of training on them.
 
     6 N for each token, N the parameters but the input embedding (which is looked up, not multiplied), and 12 L D for
-    each position that a token looks at, with L layers of width D (Kaplan et al. 2020, section 2.1; Chowdhery et al. 2022,
-    appendix B, there for rows without documents). What is computed beside that (padding, masked places) counts nothing.
+    each position that a token looks at, with L layers of width D (Kaplan et al. 2020, section 2.1; Chowdhery et al.
+    2022, appendix B, there for rows without documents). What is computed beside that (padding, masked places) counts
+    nothing.
     """
     own = batch.document_BT != NOTHING
     tokens, seen = int(own.sum()), int((batch.position_BT + 1)[own].sum())
@@ -234,7 +235,7 @@ class Training:
             first = packed(self.tokenizer, self.seed, 0, self.size.rows)
             self._gradients(Packed(*(x.to(self.device) for x in first)), compiled)
             self.compiled = "yes"
-        except Exception as error:  # noqa: BLE001  whatever a compiler raises: the plain pass gives the same
+        except Exception as error:
             self.compiled = f"no: {type(error).__name__}: {str(error)[:200]}"
         self.optimiser.zero_grad()
         return compiled if self.compiled == "yes" else packed_loss
@@ -291,29 +292,33 @@ class Training:
         return out
 
 
+def seconds(device: torch.device) -> float:
+    """A clock: on a card time as it passes, once it has done what it was given; else this process's processor time."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+        return time.perf_counter()
+    return time.process_time()
+
+
 class _Clock:
-    """Times steps once it is started; the card is waited for at both ends only."""
+    """Times steps once it is started; a card is waited for at both ends only."""
 
     def __init__(self, device: torch.device) -> None:
         self.device, self.running, self.started = device, False, 0.0
         self.tokens, self.flops, self.waited = 0, 0.0, 0.0
 
-    def _now(self) -> float:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        return time.perf_counter()
-
     def waited_for(self, data: Any) -> Iterator[Any]:
-        """The data's items, with how long each was waited for added up."""
-        asked = time.perf_counter()
+        """The data's items, with how long each was waited for added up (or, where this process makes it, worked on)."""
+        tick = time.perf_counter if self.device.type == "cuda" else time.process_time
+        asked = tick()
         for item in data:
-            self.waited += (time.perf_counter() - asked) * self.running
+            self.waited += (tick() - asked) * self.running
             yield item
-            asked = time.perf_counter()
+            asked = tick()
 
     def start(self) -> None:
         """Begins a stretch."""
-        self.running, self.started = True, self._now()
+        self.running, self.started = True, seconds(self.device)
         self.tokens, self.flops, self.waited = 0, 0.0, 0.0
 
     def count(self, tokens: int, flops: float) -> None:
@@ -322,5 +327,5 @@ class _Clock:
 
     def stop(self) -> Timing:
         """What was done in this stretch; nothing where it was not started."""
-        seconds = self._now() - self.started
-        return Timing(self.tokens, self.flops, seconds, self.waited) if self.running else Timing(0, 0, 0, 0)
+        passed = seconds(self.device) - self.started
+        return Timing(self.tokens, self.flops, passed, self.waited) if self.running else Timing(0, 0, 0, 0)
