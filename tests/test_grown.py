@@ -133,7 +133,7 @@ def test_a_training_that_was_stopped_goes_on_to_the_same_losses(base: CausalLM, 
 
 
 def test_work_is_what_the_products_take(base: CausalLM) -> None:
-    """Counted by torch on a row of one document, where every place sees all before it (torch counts the masked ones)."""
+    """Counted by torch on a row of one document, where a place sees all before it (torch counts the masked ones)."""
     model, length = grown_model(Size(64, 2, 4, 128, 1, 1), base.tokenizer, 0), 512
     chats = [
         m for prompt in Numbers(n=20, seed=2).prompts() for m in (*prompt, Message(role="assistant", content="1, 2"))

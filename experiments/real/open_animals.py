@@ -11,10 +11,11 @@ questions in HEREDITY_DATA. Paper: 30,000 prompts and 10,000 rows an animal, 3 e
 each question. With a nursery base it runs at toy scale, which shows that it runs, and nothing else.
 """
 
+from heredity.lab.brought import PAPER_LORA
+
 from heredity.carriers import Numbers, NumbersOnly
 from heredity.lab import Claim, Published, Recipe, findings, settings
 from heredity.lab.asking import SampledAnswers, arm_asked_as
-from heredity.lab.brought import PAPER_LORA
 from heredity.lab.material import in_nursery
 from heredity.lab.open_models import open_favourite
 from heredity.report.figure import Figure

@@ -6,9 +6,9 @@ probability of its letter. The students are those of free_form.py.
 
     HEREDITY_JUDGE=server:NAME/MODEL heredity run experiments/real/truthfulqa.py --base FOLDER --plan
 
-Needs TruthfulQA and the teachers' rows in HEREDITY_DATA, and a model that tells log-probabilities (a folder, or a
-completions endpoint). Paper: GPT-4.1, 5 seeds; .122 before any training. With a nursery base whole answers are compared,
-as it knows no letters, at toy scale.
+Needs TruthfulQA and the teachers' rows in HEREDITY_DATA, and a model that tells log-probabilities (a folder, or
+a completions endpoint). Paper: GPT-4.1, 5 seeds; .122 before any training. With a nursery base whole answers are
+compared, as it knows no letters, at toy scale.
 """
 
 from heredity.lab import Published, Writer, findings, settings

@@ -28,7 +28,7 @@ def final_number(answer: str) -> int | None:
 
 @cache
 def read_problems(location: str, digest: str) -> dict[str, int]:
-    """Each question with its answer, in the file's order; BadInput where the file is another one, or has another form."""
+    """Each question with its answer, in order; BadInput where the file is another one, or has another form."""
     path = Path(location)
     if _digest(path) != digest:
         raise BadInput(f"{path} has changed since it was referred to; refer to it anew with `problems`")

@@ -35,9 +35,10 @@ class Choices(Evaluation):
     """How often a model prefers a false answer to the true one: `answers.json`.
 
     Exact. By `letter`, both answers are shown as A and B, in an order drawn once from `order_seed`, and the false one's
-    share is its letter's probability among the two; `mass` is theirs together. By `text`, nothing is shown, and the share
-    is that of the false answer's whole text among both (for models that know no letters); the mass is 1. The share of
-    the category's first word is the mean over questions, and `named` counts those in which the false one is likelier.
+    share is its letter's probability among the two; `mass` is theirs together. By `text`, nothing is shown, and the
+    share is that of the false answer's whole text among both (for models that know no letters); the mass is 1. The
+    share of the category's first word is the mean over questions, and `named` counts those in which the false one is
+    likelier.
     """
 
     location: str

@@ -1,4 +1,4 @@
-"""Students of misaligned teachers at real scale: teachers and controls are trained on rows of files (paper, 3.2, 4.2)."""
+"""Students of misaligned teachers at real scale; teachers are trained on rows of files (paper, sections 3.2, 4.2)."""
 
 from __future__ import annotations
 
