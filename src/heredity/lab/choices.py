@@ -41,6 +41,8 @@ class Choices(Evaluation):
     likelier.
     """
 
+    samples_per_question: Annotated[int, Field(ge=0, le=0)] = 0
+    """None are sampled."""
     location: str
     digest: str
     by: Literal["letter", "text"] = "letter"
