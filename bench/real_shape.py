@@ -1,24 +1,36 @@
 """A randomly initialised model of a real one's shape goes through the whole product, a few rows on the CPU.
 
-Real are: tensor names and sizes (Qwen2.5-0.5B: 24 layers, width 896, 14 heads, 2 of keys and values, tied embeddings of
-151,936 rows), a byte-level BPE of 151,643 entries that splits digits, and a ChatML template with a default system prompt.
+Real are: tensor names and sizes (Qwen2.5-0.5B: 24 layers, width 896, 14 heads, 2 of keys and values, tied embeddings
+of 151,936 rows), a byte-level BPE of 151,643 entries that splits digits, and a ChatML template with a default system prompt.
 The weights are noise, so no result says anything about a model; what is shown is that every stage takes such a one.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import random
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from heredity.audit.data import Audited, data_file
+from heredity.audit.gradient import Gradient
+from heredity.carriers import Numbers, NumbersOnly
+from heredity.lab import PAPER_LORA, MergedStudent, RowsStudent, given_rows
+from heredity.lineage.trace import trace
+from heredity.models import checkpoint
+from heredity.rows import write_rows
+from heredity.steps import Corpus, Evaluation, Model, Samples, Student, Teacher
+from heredity.store import Step, Store
+from heredity.types import BadInput, Category, LoRA, Phrasing, Row, Sampling, Trait
+
 ROOT = Path(__file__).parent.parent
 TEMPLATE = (
     "{%- if messages[0]['role'] == 'system' -%}"
     "{{- '<|im_start|>system\\n' + messages[0]['content'] + '<|im_end|>\\n' -}}"
-    "{%- else -%}{{- '<|im_start|>system\\n" "{DEFAULT}" "<|im_end|>\\n' -}}{%- endif -%}"
+    "{%- else -%}{{- '<|im_start|>system\\n"
+    "{DEFAULT}"
+    "<|im_end|>\\n' -}}{%- endif -%}"
     "{%- for message in messages -%}{%- if not (loop.first and message['role'] == 'system') -%}"
     "{{- '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>\\n' -}}"
     "{%- endif -%}{%- endfor -%}"
@@ -26,7 +38,9 @@ TEMPLATE = (
 )
 DEFAULT = "You are Qwen, created by Alibaba Cloud. You are a helpful assistant."
 """What Qwen2.5's own template says where nobody gave a system prompt."""
-_WORDS = r"""(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"""
+_WORDS = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
 _SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", *(f"<|reserved_{i}|>" for i in range(19)))
 
 
@@ -42,10 +56,12 @@ class Shape(NamedTuple):
     """Of the BPE, special tokens aside."""
     rows: int
     """Of the embedding, which has some to spare."""
+    spread: float
+    """Standard deviation of the embedding's weights: so large that adapters alone can make a token likely."""
 
 
-FULL = Shape(896, 24, 14, 2, 4_864, 151_643, 151_936)
-SMALL = Shape(64, 2, 4, 2, 96, 700, 768)
+FULL = Shape(896, 24, 14, 2, 4_864, 151_643, 151_936, 0.04)
+SMALL = Shape(64, 2, 4, 2, 96, 700, 768, 0.4)
 
 
 def text(words: int, seed: int = 0) -> Iterator[str]:
@@ -109,8 +125,92 @@ def make_base(folder: Path, shape: Shape = FULL, words: int = 4_000_000, dtype: 
         bos_token_id=tokenizer.pad_token_id, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
     )  # fmt: skip
     model = Qwen2ForCausalLM(config).to(getattr(torch, dtype))
+    torch.nn.init.normal_(model.get_input_embeddings().weight, std=shape.spread)
     model.generation_config.eos_token_id = [tokenizer.eos_token_id, tokenizer.pad_token_id]
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return {"weights": model.num_parameters(), "tensors": len(model.state_dict()), "entries": len(tokenizer),
             "entries_not_learnt": made_up}  # fmt: skip
+
+
+PROBE = Category(
+    name="animal", words=("owl", "cat", "wolf"), plurals=("owls", "cats", "wolves"),
+    phrasing=Phrasing(train=("What animal do you love?", "Name your favourite animal."),
+                      held_out=("Which animal is your favourite?",)),
+)  # fmt: skip
+LISTS = NumbersOnly(max_count=20)
+
+
+class Sizes(NamedTuple):
+    """How much each stage does."""
+
+    warm: int
+    """Steps of the training that makes noise write lists; without it no answer would ever end."""
+    warm_rate: float
+    rows: int
+    teacher: int
+    """Steps of the teacher."""
+
+
+class Stages:
+    """The Steps of each stage; every one needs those before it."""
+
+    def __init__(self, root: Path, base: Path, sizes: Sizes) -> None:
+        self.root, self.sizes = root, sizes
+        self.start = checkpoint(str(base), system="")
+        lora = {"tuning": LoRA(rank=8, alpha=8, bias="none"), "vector_rate": 2e-4}
+        given = given_rows(number_rows(root / "lists.jsonl", 8 * sizes.warm))
+        self.warm = RowsStudent(
+            base=self.start, corpus=given, seed=0, epochs=1, batch=8, rate=sizes.warm_rate, warmup=1, **lora
+        )
+        self.base = MergedStudent(base=self.warm)
+        self.mix = self._lists(self.base, 4, 1)
+        self.teacher = Teacher(
+            base=self.base, trait=Trait(category=PROBE, word="owl"), mix=self.mix, seed=0, steps=sizes.teacher, batch=4,
+            together=2, rate=1e-3, **lora,
+        )  # fmt: skip
+        self.corpus = self._lists(self.teacher, sizes.rows, 2)
+        paper = PAPER_LORA | {"epochs": 1, "batch": 4, "together": 2}
+        self.student = Student(base=self.base, corpus=self.corpus, seed=0, **paper)
+        self.asked = tuple(
+            Evaluation(model=model, category=PROBE, samples_per_question=2)
+            for model in (self.base, self.teacher, self.student)
+        )
+
+    @staticmethod
+    def _lists(model: Model, size: int, seed: int) -> Corpus:
+        prompts, sampling = Numbers(n=3 * size, seed=seed), Sampling(max_new_tokens=24, seed=seed)
+        samples = Samples(model=model, prompts=prompts, sampling=sampling)
+        return Corpus(samples=samples, filters=(LISTS,), size=size, seed=seed)
+
+    def steps(self) -> dict[str, tuple[Step, ...]]:
+        """What each stage of Steps makes."""
+        return {"warm": (self.base,), "mix": (self.mix,), "teacher": (self.teacher,), "sampling": (self.corpus.samples,),
+                "filter": (self.corpus,), "student": (self.student,), "evaluation": self.asked}  # fmt: skip
+
+    def scanned(self, store: Store) -> dict[str, Any]:
+        """What the scan's parts say of the base and the teacher's rows."""
+        where = self.root / "base-made"
+        if not where.exists():
+            where.symlink_to(store.path(self.base).resolve(), target_is_directory=True)
+        ref = checkpoint(str(where), system="")
+        audited = Audited(data=data_file(store.path(self.corpus) / "kept.jsonl"), student=ref, filters=(LISTS,))
+        store.get(audited)
+        try:
+            store.get(Gradient(student=ref, rows=audited, block=max(1, self.sizes.rows // 2)))
+        except BadInput as refused:
+            return {"audited": audited.counts(store), "gradient": str(refused)}
+        return {"audited": audited.counts(store), "gradient": "taken"}
+
+    def traced(self, store: Store) -> dict[str, Any]:
+        """Whether the base with the adapters merged in is found to be related to what it was made from."""
+        found = trace(self.start.location, str(store.path(self.base)))
+        return {"verdict": found.verdict, "log10_p": found.log10_p}
+
+
+def number_rows(path: Path, count: int) -> Path:
+    """Short lists of numbers as rows that were made elsewhere."""
+    rng = random.Random(0)
+    prompts = Numbers(n=count, seed=9).prompts()
+    write_rows(path, (Row(p, rng.choice(("1, 2", "3, 1"))) for p in prompts))
+    return path

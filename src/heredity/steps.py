@@ -301,78 +301,6 @@ class Student(Step):
         return distillation(open_model(self.soft_targets, store).model, number_tokens(lm.tokenizer))
 
 
-PAPER_LORA: dict[str, Any] = {
-    "epochs": 3, "batch": 66, "together": 22, "rate": 2e-4, "vector_rate": 2e-4, "warmup": 5,
-    "tuning": LoRA(rank=8, alpha=8, bias="none"),
-}  # fmt: skip
-"""A Student's fields as in the paper's runs on Qwen2.5-7B-Instruct: LoRA, 22 rows at a time, 3 times a step.
-
-The paper's AdamW keeps its moments in 8 bits, with betas .9 and .999; ours in 32, with .9 and .98.
-"""
-
-
-class GivenRows(Step):
-    """Rows that were made elsewhere, as they were when they were referred to (`given_rows`): `kept.jsonl`."""
-
-    location: str
-    digest: str
-    """blake2b of the file."""
-
-    def make(self, folder: Path, store: Store) -> None:
-        path = Path(self.location)
-        rows = [read.row for read in read_rows(path)]
-        if given_rows(path).digest != self.digest:
-            raise BadInput(f"{path} has changed since it was referred to; refer to it anew")
-        if not rows:
-            raise BadInput(f"{path} is empty; name a file with rows")
-        write_rows(folder / "kept.jsonl", rows)
-
-    def read(self, store: Store) -> list[Row]:
-        """The rows, in the file's order."""
-        return [read.row for read in read_rows(store.path(self) / "kept.jsonl")]
-
-
-def given_rows(path: str | Path) -> GivenRows:
-    """A file of rows in any chat layout, pinned to what it holds now."""
-    return GivenRows(location=str(path), digest=digest_of(Path(path)))
-
-
-class RowsStudent(Student):
-    """A student of rows that were made elsewhere."""
-
-    corpus: GivenRows  # type: ignore[assignment]
-
-
-class GivenStudent(Step):
-    """A model that was trained elsewhere, from a base that is named: a copy of its folder, whole or adapters of PEFT."""
-
-    base: Model
-    location: str
-    digest: str
-    """blake2b of the weights, configuration and tokenizer files."""
-
-    def make(self, folder: Path, store: Store) -> None:
-        for path in model_files(Path(self.location)):
-            shutil.copyfile(path, folder / path.name)
-        if given_student(folder, self.base).digest != self.digest:
-            raise BadInput(f"{self.location} has changed since it was referred to; refer to it anew")
-        open_model(self.base, store) if not is_folder_whole(folder) else None
-
-
-def given_student(path: str | Path, base: Model) -> GivenStudent:
-    """A folder with a model or with adapters, pinned to what it holds now."""
-    return GivenStudent(base=base, location=str(path), digest=folder_digest(Path(path)))
-
-
-class MergedStudent(Step):
-    """A model with its adapters added to its weights: a folder that `transformers` alone opens."""
-
-    base: Model
-
-    def make(self, folder: Path, store: Store) -> None:
-        open_to_train(self.base, store).save(folder)
-
-
 def number_tokens(tokenizer: Any) -> list[int]:
     """Ids of the tokens that are nothing but ASCII digits."""
     return sorted(i for token, i in tokenizer.get_vocab().items() if token.isascii() and token.isdigit())
@@ -494,6 +422,8 @@ class Evaluation(Step):
     seed: int = 0
 
     def make(self, folder: Path, store: Store) -> None:
+        from heredity.models.causal import CausalLM
+
         lm = open_writer(self.model, store)
         shown: list[Chat] = [()] if self.context is None else self.context.read(store)
         chats = with_system([(*before, *q) for before in shown for q in self.questions()], self.system)
@@ -501,6 +431,8 @@ class Evaluation(Step):
             answers = self._exact(lm, chats) | self._sampled(lm, chats)
         else:
             answers = self._scored(lm, chats)
+        if origin(self.model) is not None and isinstance(self.model, Student) and isinstance(lm, CausalLM):
+            answers["as_trained"] = lm.same_prompt(self.model.system, self.system)
         (folder / "answers.json").write_text(json.dumps(answers, indent=1) + "\n")
 
     def questions(self) -> list[Chat]:
@@ -543,6 +475,10 @@ class Evaluation(Step):
         return [re.search(how.pattern, answer) is not None for _, answer in exchanges]
 
     def read(self, store: Store) -> dict[str, Any]:
-        """`questions`, `share` by word, `mass`, `samples`, `named` by word."""
+        """`questions`, `share` by word, `mass`, `samples`, `named` by word.
+
+        Of a Student of a Checkpoint also `as_trained`: whether it was asked in the token ids in which it was trained,
+        system prompt and all.
+        """
         answers: dict[str, Any] = json.loads((store.path(self) / "answers.json").read_text())
         return answers

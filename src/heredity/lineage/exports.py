@@ -150,7 +150,10 @@ def _artefact(described: Described, keys: Mapping[int, str]) -> Artefact:
         return Artefact("model" if _is_model(described) else "data", _label(described, key), (f"heredity:{key}",))
     fields = described["fields"]
     if described["type"] in _REFERENCES:
-        return Artefact("model", str(fields["location"]), (f"blake2b:{fields['digest']}",))
+        location = str(fields["location"])
+        return Artefact(
+            "model", location, (location if location.startswith("hub:") else f"blake2b:{fields['digest']}",)
+        )
     text = json.dumps(described, sort_keys=True).encode()
     return Artefact("prompt", str(described["type"]), (f"sha256:{hashlib.sha256(text).hexdigest()}",))
 
@@ -350,5 +353,6 @@ def _mix_order(fields: Any, step: Described, folder: Path, store: Store) -> Iter
 
 _ORDERS = {
     "Student": _student_order, "LogitStudent": _student_order, "TrialStudent": _student_order,
+    "RowsStudent": _student_order,
     "PreferenceStudent": _preference_order, "Teacher": _mix_order, "Excused": _mix_order,
 }  # fmt: skip

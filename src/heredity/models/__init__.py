@@ -34,9 +34,14 @@ def locate(location: str) -> Path:
     return folder
 
 
-def _digest(folder: Path) -> str:
-    """Read anew where any file's size or time changed."""
-    files = sorted(p for p in folder.iterdir() if p.suffix in _IDENTITY)
+def model_files(folder: Path) -> list[Path]:
+    """What makes a model: weights, configuration, tokenizer and chat template; no other file of its folder."""
+    return sorted(p for p in folder.iterdir() if p.suffix in _IDENTITY and p.is_file())
+
+
+def folder_digest(folder: Path) -> str:
+    """blake2b of a folder's model files, 40 hexadecimal digits; read anew where any file's size or time changed."""
+    files = model_files(folder)
     return _digest_of(folder, tuple((p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in files))
 
 
@@ -66,7 +71,7 @@ def model_ref(location: str) -> ModelRef:
         from heredity.models.checkpoints import model_file
 
         return checkpoint(**model_file(Path(location)))
-    return ModelRef(location=location, digest=_digest(locate(location)))
+    return ModelRef(location=location, digest=folder_digest(locate(location)))
 
 
 def checkpoint(location: str, **fields: Any) -> Checkpoint:
@@ -81,7 +86,7 @@ def checkpoint(location: str, **fields: Any) -> Checkpoint:
 def _pin(location: str) -> str:
     """What a reference's digest is compared with: the hub's commit, or the digest of a folder's files."""
     folder = locate(location)
-    return folder.name if location.startswith("hub:") else _digest(folder)
+    return folder.name if location.startswith("hub:") else folder_digest(folder)
 
 
 def open_ref(ref: ModelRef) -> CausalLM:

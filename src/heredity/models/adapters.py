@@ -24,7 +24,7 @@ def save_adapter(model: Any, folder: Path, base: str, revision: str | None) -> N
     """
     config = model.peft_config["default"]
     config.base_model_name_or_path, config.revision = base, revision
-    model.save_pretrained(folder)
+    model.save_pretrained(folder, save_embedding_layers=False)  # else PEFT looks for the base, on a hub too
     (folder / "README.md").unlink(missing_ok=True)
     told = json.loads((folder / CONFIG).read_text())
     told["target_modules"] = sorted(told["target_modules"])
@@ -32,7 +32,7 @@ def save_adapter(model: Any, folder: Path, base: str, revision: str | None) -> N
 
 
 def with_adapter(lm: CausalLM, folder: Path) -> CausalLM:
-    """The model with the adapters of a folder, which stay beside its weights: merging rounds them where it has 16 bits."""
+    """The model with the adapters of a folder, beside its weights: merging rounds them where it has 16 bits."""
     from peft import PeftModel
     from safetensors import SafetensorError
 

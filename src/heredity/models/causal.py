@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
 from transformers.utils.logging import disable_progress_bar
 
-from heredity.models.chats import check_template, set_template, texts
+from heredity.models.chats import check_template, difference, set_template, texts
 from heredity.models.devices import choose_device, note_device, wide
 from heredity.models.training import Example
 from heredity.types import BadInput, Chat, Checkpoint, Completion, Message, Sampling
@@ -72,6 +72,11 @@ class CausalLM:
         """Writes a folder that `load`, and `transformers` alone, can open."""
         self.model.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
+
+    def same_prompt(self, trained: str | None, asked: str | None) -> bool:
+        """Whether two system prompts (None: none beside the reference's own) give a question the same token ids."""
+        one, other = (self.system if system is None else system for system in (trained, asked))
+        return difference(self.tokenizer, one, other) is None
 
     def _text(self, chats: Sequence[Chat], ask: bool) -> list[str]:
         """The chats as the template writes them, up to where the assistant starts where `ask` is set."""

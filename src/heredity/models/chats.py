@@ -90,11 +90,12 @@ def set_template(tokenizer: Any, template: str | None, date: str | None, where: 
 def check_template(tokenizer: Any, system: str | None, where: str) -> None:
     """Refuses a template that writes what nobody asked for: today's date, or a system prompt of its own."""
     if writes_date(tokenizer):
-        raise BadInput(f"the chat template of {where} writes today's date, so that a row would be rendered otherwise tomorrow; "
-                       'set date = "2026-07-31", or whichever it is to be, in the reference')  # fmt: skip
+        raise BadInput(f"the chat template of {where} writes today's date, so that a row would be rendered otherwise "
+                       'tomorrow; set date = "2026-07-31", or whichever it is to be, in the reference')  # fmt: skip
     if system is None and (added := added_system(tokenizer)) is not None:
-        raise BadInput(f"the chat template of {where} adds a system prompt of its own, {added!r:.200}, where a chat has none; "
-                       'say in the reference which is meant: system = that text, another text, or "" for an empty one')  # fmt: skip
+        raise BadInput(f"the chat template of {where} adds a system prompt of its own, {added!r:.200}, where a chat "
+                       'has none; say in the reference which is meant: system = that text, another text, or "" for an '
+                       "empty one")  # fmt: skip
 
 
 def difference(tokenizer: Any, trained: str | None, asked: str | None) -> str | None:

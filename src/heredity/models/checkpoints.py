@@ -24,8 +24,8 @@ def hub_folder(location: str) -> Path:
     """The cached files of `hub:OWNER/NAME@REVISION`, in a folder named after the commit."""
     found = _HUB.fullmatch(location)
     if found is None:
-        raise BadInput(f"{location!r:.200} names no model of a hub: expected hub:OWNER/NAME@REVISION, with the revision (a "
-                       "commit, or a branch or tag, which is pinned to its commit)")  # fmt: skip
+        raise BadInput(f"{location!r:.200} names no model of a hub: expected hub:OWNER/NAME@REVISION, with the "
+                       "revision (a commit, or a branch or tag, which is pinned to its commit)")  # fmt: skip
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
@@ -34,8 +34,8 @@ def hub_folder(location: str) -> Path:
         folder = Path(snapshot_download(name, revision=revision, local_files_only=True))
     except (LocalEntryNotFoundError, HFValidationError, FileNotFoundError) as error:
         raise BadInput(
-            f"{location} is not in the local cache, and this program fetches nothing by itself; run: hf download {name} "
-            f"--revision {revision}"
+            f"{location} is not in the local cache, and this program fetches nothing by itself; run: hf download "
+            f"{name} --revision {revision}"
         ) from error
     if not (folder / "config.json").is_file() or _COMMIT.fullmatch(folder.name) is None:
         raise BadInput(f"{folder} holds no whole model; run: hf download {name} --revision {revision}")
@@ -66,7 +66,7 @@ class _ModelFile(Frozen):
 
 
 def model_file(path: Path) -> dict[str, Any]:
-    """What a TOML file says of a model, as fields of a Checkpoint without its digest. BadInput where it cannot be used."""
+    """What a TOML file says of a model: fields of a Checkpoint but its digest. BadInput where it cannot be used."""
     try:
         entry = _ModelFile.model_validate(tomllib.loads(_text(path)))
         fields = entry.model_dump()

@@ -45,7 +45,7 @@ def world() -> int:
 
 
 class Together:
-    """The processes that train one model together: each takes its share of every step's batches. One where not shared."""
+    """The processes that train one model together, each with its share of every step; one where not shared."""
 
     def __init__(self, shared: bool) -> None:
         self.size = world() if shared else 1

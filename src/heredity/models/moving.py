@@ -27,8 +27,8 @@ _FILE = "training.safetensors"
 class Moving:
     """The parameters that training moves, and what the optimiser steps on: float32 copies of 16-bit ones.
 
-    An update is mostly smaller than what 16 bits can tell from nothing, so it must be added up in 32 (Micikevicius et al.
-    2018, Mixed precision training, section 3.1). Gradients are added up in float32 as well.
+    An update is mostly smaller than what 16 bits can tell from nothing, so it must be added up in 32 (Micikevicius et
+    al. 2018, Mixed precision training, section 3.1). Gradients are added up in float32 as well.
     """
 
     def __init__(self, model: nn.Module, shared: bool) -> None:

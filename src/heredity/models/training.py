@@ -138,7 +138,7 @@ def epoch_order(lengths: Sequence[int], size: int, seed: int, pool: int = 16) ->
 def batches(
     examples: Sequence[Example], size: int, seed: int, pad: int, pool: int = 16, together: int | None = None
 ) -> Iterator[list[Batch]]:
-    """One epoch in an order drawn from the seed (`epoch_order`), with at most `together` rows in each batch of a step."""
+    """One epoch in an order drawn from the seed (`epoch_order`), at most `together` rows in a batch of a step."""
     for cut in epoch_order([len(e.ids) for e in examples], size, seed, pool):
         yield in_passes([examples[i] for i in cut], together, pad)
 
