@@ -28,7 +28,6 @@ from heredity.types import (
     Checkpoint,
     Completion,
     Judge,
-    LoRA,
     Message,
     ModelRef,
     Neutral,
