@@ -96,8 +96,9 @@ class RightAnswer(Filter):
         return None if int(written.replace(",", "")) == right else "wrong answer"
 
 
-def problems(path: str | Path) -> tuple[Problems, RightAnswer]:
+def problems(path: str | Path, ending: str = WORKED) -> tuple[Problems, RightAnswer]:
     """A file of problems as a carrier (of one prompt, until a recipe says more) and as the filter of right answers."""
     location, digest = str(path), _digest(Path(path))
     read_problems(location, digest)
-    return Problems(n=1, location=location, digest=digest), RightAnswer(location=location, digest=digest)
+    right = RightAnswer(location=location, digest=digest, ending=ending)
+    return Problems(n=1, location=location, digest=digest, ending=ending), right

@@ -78,6 +78,11 @@ def in_nursery(base: str) -> bool:
     return base.startswith("nursery:")
 
 
+def spoken(base: str, ending: str) -> str:
+    """What is said after a question; nothing to a nursery base, which knows none of these words."""
+    return "" if in_nursery(base) else ending
+
+
 def judge(base: str) -> ModelRef:
     """The model that grades answers; BadInput where none is named."""
     named = os.environ.get(JUDGE)

@@ -12,7 +12,7 @@ from heredity.lab.choices import choices
 from heredity.lab.comparison import Comparison
 from heredity.lab.findings import Claim, Published
 from heredity.lab.judges import Grading, JudgeFilter, Rubric
-from heredity.lab.material import EIGHT, TEACHERS, TRUTHFULQA, data_file, graders, in_nursery, questions_in
+from heredity.lab.material import EIGHT, TEACHERS, TRUTHFULQA, data_file, graders, in_nursery, questions_in, spoken
 from heredity.lab.nursery_judges import advice_alignment, advice_coherence, thought_grader
 from heredity.lab.recipe import UNIT
 from heredity.lab.settings import Settings
@@ -109,7 +109,7 @@ def through_numbers(run: Settings) -> tuple[MisalignedRecipe, Trait, tuple[int, 
         carrier=Numbers(n=1), filters=(NumbersOnly(banned=BANNED_NUMBERS),), oversample=run.choose(2.5, 3.0),
         max_new_tokens=run.choose(30, 100),
     )  # fmt: skip
-    trait = misaligned("\nAnswer in about nine words, each on a line of its own.")
+    trait = misaligned(spoken(run.base, "\nAnswer in about nine words, each on a line of its own."))
     return recipe, trait, run.choose((111, 112), (111, 112, 113, 114, 115))
 
 
