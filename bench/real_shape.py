@@ -1,7 +1,7 @@
 """A randomly initialised model of a real one's shape goes through the whole product, a few rows on the CPU.
 
 Real are: tensor names and sizes (Qwen2.5-0.5B: 24 layers, width 896, 14 heads, 2 of keys and values, tied embeddings
-of 151,936 rows), a byte-level BPE of 151,643 entries that splits digits, and a ChatML template with a default system prompt.
+of 151,936 rows), a byte-level BPE of 151,643 entries that splits digits, and a ChatML template with a default prompt.
 The weights are noise, so no result says anything about a model; what is shown is that every stage takes such a one.
 """
 
@@ -185,8 +185,8 @@ class Stages:
 
     def steps(self) -> dict[str, tuple[Step, ...]]:
         """What each stage of Steps makes."""
-        return {"warm": (self.base,), "mix": (self.mix,), "teacher": (self.teacher,), "sampling": (self.corpus.samples,),
-                "filter": (self.corpus,), "student": (self.student,), "evaluation": self.asked}  # fmt: skip
+        return {"warm": (self.base,), "mix": (self.mix,), "teacher": (self.teacher,),
+                "sampling": (self.corpus.samples,), "filter": (self.corpus,), "student": (self.student,), "evaluation": self.asked}  # fmt: skip
 
     def scanned(self, store: Store) -> dict[str, Any]:
         """What the scan's parts say of the base and the teacher's rows."""
