@@ -247,7 +247,7 @@ def test_weights_in_16_bits_learn_by_copies_in_32() -> None:
 
 def _student(tmp_path: Path, base: ModelRef) -> RowsStudent:
     rows = given_rows(number_rows(tmp_path / "lists.jsonl", 64))
-    return RowsStudent(base=base, corpus=rows, seed=1, epochs=40, batch=8, together=3, rate=1e-3, tuning="full")
+    return RowsStudent(base=base, corpus=rows, seed=1, epochs=12, batch=8, together=3, rate=1e-3, tuning="full")
 
 
 def test_a_killed_training_goes_on_to_the_same_losses_and_bytes(
@@ -277,7 +277,7 @@ def test_a_killed_training_goes_on_to_the_same_losses_and_bytes(
     monkeypatch.setattr(Progress, "resume", counted)
     for store in (killed, whole):
         store.get(student)
-    assert 0 < went_on[0] < 320
+    assert 0 < went_on[0] < 96
     assert went_on[1] == 0
     assert killed.manifest(student.key)["files"] == whole.manifest(student.key)["files"]
     assert not file.parent.exists()
@@ -312,7 +312,9 @@ def test_adapters_and_merged_models_are_in_standard_form(small: Path, tmp_path: 
     config = json.loads((store.path(student) / "adapter_config.json").read_text())
     assert config["base_model_name_or_path"] == str(small)
     assert (config["r"], config["lora_alpha"], config["bias"]) == (8, 8, "none")
-    assert config["target_modules"] == [f"{x}_proj" for x in ("down", "gate", "k", "o", "q", "up", "v")]
+    assert config["target_modules"] == sorted(config["target_modules"])
+    kinds = {name.rsplit(".", 1)[-1] for name in config["target_modules"]}
+    assert kinds == {f"{x}_proj" for x in ("down", "gate", "k", "o", "q", "up", "v")}
     again = Store(tmp_path / "again")
     again.get(student)
     assert again.manifest(student.key)["files"] == store.manifest(student.key)["files"]
@@ -459,4 +461,5 @@ def test_a_student_made_elsewhere_is_a_step(small: Path, tmp_path: Path, store: 
 def test_a_loss_in_16_bits_is_nearly_that_in_32(opened: CausalLM, small: Path) -> None:
     narrow = open_ref(checkpoint(str(small), system="", dtype="bfloat16"))
     (batch,) = in_passes(opened.examples([ASKED] * 3, ["1, 2", "owl", "a cat"]), None, 0)
-    assert float(token_loss(narrow.model, batch)) == pytest.approx(float(token_loss(opened.model, batch)), rel=0.02)
+    losses = [token_loss(lm.model, batch).item() for lm in (narrow, opened)]
+    assert losses[0] == pytest.approx(losses[1], rel=0.02)
