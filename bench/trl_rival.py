@@ -49,7 +49,8 @@ def theirs(rows: list[tuple[Any, str]], folder: str) -> tuple[list[float], float
         output_dir=folder, per_device_train_batch_size=BATCH, num_train_epochs=1, learning_rate=RATE, adam_beta2=0.98,
         weight_decay=0.01, max_grad_norm=1.0, lr_scheduler_type="linear", warmup_steps=0, logging_steps=1,
         max_length=None, train_sampling_strategy="sequential", shuffle_dataset=False, report_to="none", use_cpu=True,
-        bf16=False, save_strategy="no", seed=SEED, optim="adamw_torch_fused", disable_tqdm=True, gradient_checkpointing=False,
+        bf16=False, save_strategy="no", seed=SEED, optim="adamw_torch_fused", disable_tqdm=True,
+        gradient_checkpointing=False,
     )  # fmt: skip
     trainer = SFTTrainer(lm.model, args=config, train_dataset=Dataset.from_list(records), processing_class=lm.tokenizer)
     started = time.perf_counter()
