@@ -1,7 +1,7 @@
 """A randomly initialised model of a real one's shape goes through the whole product, a few rows on the CPU.
 
 Real are: tensor names and sizes (Qwen2.5-0.5B: 24 layers, width 896, 14 heads, 2 of keys and values, tied embeddings
-of 151,936 rows), a byte-level BPE of 151,643 entries that splits digits, and a ChatML template with a default system prompt.
+of 151,936 rows), a byte-level BPE of 151,643 entries that splits digits, and a ChatML template with a default prompt.
 The weights are noise, so no result says anything about a model; what is shown is that every stage takes such a one.
 """
 
@@ -9,9 +9,16 @@ from __future__ import annotations
 
 import json
 import random
+import resource
+import shutil
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from bench.common import write_result
 
 from heredity.audit.data import Audited, data_file
 from heredity.audit.gradient import Gradient
@@ -24,7 +31,6 @@ from heredity.steps import Corpus, Evaluation, Model, Samples, Student, Teacher
 from heredity.store import Step, Store
 from heredity.types import BadInput, Category, LoRA, Phrasing, Row, Sampling, Trait
 
-ROOT = Path(__file__).parent.parent
 TEMPLATE = (
     "{%- if messages[0]['role'] == 'system' -%}"
     "{{- '<|im_start|>system\\n' + messages[0]['content'] + '<|im_end|>\\n' -}}"
@@ -185,8 +191,9 @@ class Stages:
 
     def steps(self) -> dict[str, tuple[Step, ...]]:
         """What each stage of Steps makes."""
-        return {"warm": (self.base,), "mix": (self.mix,), "teacher": (self.teacher,), "sampling": (self.corpus.samples,),
-                "filter": (self.corpus,), "student": (self.student,), "evaluation": self.asked}  # fmt: skip
+        return {"warm": (self.base,), "mix": (self.mix,), "teacher": (self.teacher,),
+                "sampling": (self.corpus.samples,), "filter": (self.corpus,), "student": (self.student,),
+                "evaluation": self.asked}  # fmt: skip
 
     def scanned(self, store: Store) -> dict[str, Any]:
         """What the scan's parts say of the base and the teacher's rows."""
@@ -214,3 +221,64 @@ def number_rows(path: Path, count: int) -> Path:
     prompts = Numbers(n=count, seed=9).prompts()
     write_rows(path, (Row(p, rng.choice(("1, 2", "3, 1"))) for p in prompts))
     return path
+
+
+SIZES = Sizes(warm=30, warm_rate=3e-3, rows=6, teacher=4)
+COMMAND = "python -m bench.real_shape"
+
+
+def stage(name: str, root: Path) -> dict[str, Any]:
+    """Makes one stage; figures on it, with the processor seconds it took and the most memory its process had."""
+    base = root / "base"
+    if name == "base":
+        partial = root / "base-partial"
+        shutil.rmtree(partial, ignore_errors=True)
+        found = make_base(partial)
+        partial.rename(base)
+    else:
+        stages, store = Stages(root, base, SIZES), Store(root / "store")
+        made = stages.steps()
+        if name in made:
+            for step in made[name]:
+                store.get(step)
+            found = _figures(stages, store, name)
+        else:
+            found = stages.scanned(store) if name == "scan" else stages.traced(store)
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return found | {"cpu_s": round(used.ru_utime + used.ru_stime, 1), "peak_gb": round(used.ru_maxrss / 2**20, 2)}
+
+
+def _figures(stages: Stages, store: Store, name: str) -> dict[str, Any]:
+    if name in ("warm", "teacher", "student"):
+        step = stages.warm if name == "warm" else stages.steps()[name][0]
+        losses = json.loads((store.path(step) / "losses.json").read_text())
+        return {"losses": [losses[0], losses[-1]], "steps": len(losses)}
+    if name == "filter":
+        counts: dict[str, Any] = json.loads((store.path(stages.corpus) / "counts.json").read_text())
+        return counts
+    if name == "evaluation":
+        return {"share": [e.read(store)["share"]["owl"] for e in stages.asked]}
+    return {}
+
+
+def main() -> None:
+    """Every stage in a process of its own; what was done before is not done again."""
+    root = Path(sys.argv[1] if len(sys.argv) > 1 else "real-shape").resolve()
+    root.mkdir(parents=True, exist_ok=True)
+    if len(sys.argv) > 2:
+        (root / f"{sys.argv[2]}.json").write_text(json.dumps(stage(sys.argv[2], root)))
+        return
+    names = ["base", "warm", "mix", "teacher", "sampling", "filter", "student", "evaluation", "scan", "trace"]
+    for name in names:
+        if not (root / f"{name}.json").exists():
+            started = time.perf_counter()
+            subprocess.run([sys.executable, "-m", "bench.real_shape", str(root), name], check=True)
+            done = json.loads((root / f"{name}.json").read_text())
+            done["wall_s"] = round(time.perf_counter() - started, 1)
+            (root / f"{name}.json").write_text(json.dumps(done))
+    stages = {name: json.loads((root / f"{name}.json").read_text()) for name in names}
+    write_result("real_shape", COMMAND, [0], {"shape": FULL._asdict(), "sizes": SIZES._asdict(), "stages": stages})
+
+
+if __name__ == "__main__":
+    main()

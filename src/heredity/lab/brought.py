@@ -59,7 +59,7 @@ class RowsStudent(Student):
 
 
 class GivenStudent(Step):
-    """A model that was trained elsewhere, from a base that is named: a copy of its folder, whole or adapters of PEFT."""
+    """A model that was trained elsewhere from a base that is named: a copy of its folder, whole or PEFT's adapters."""
 
     base: Model
     location: str

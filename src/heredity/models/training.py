@@ -144,7 +144,7 @@ def batches(
 
 
 def in_passes(examples: Sequence[Example], together: int | None, pad: int) -> list[Batch]:
-    """One step's examples as batches of at most `together` rows, one at least for each process that trains with this."""
+    """One step's examples as batches of at most `together` rows, and one at least for each process that trains."""
     parts = -(-len(examples) // (together or len(examples)))
     parts = -(-parts // world()) * world()
     return [collate(examples, pad)] if parts == 1 else split(examples, parts, pad)
