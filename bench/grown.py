@@ -37,10 +37,10 @@ from heredity.models.causal import CausalLM
 from heredity.models.fast import FastLM
 from heredity.nursery.grown import SIZES, Size, Training, multiplied, seconds
 from heredity.nursery.pretrain import WIDTH
-from heredity.steps import MATRIX_RATE, VECTOR_RATE, Evaluation, ModelRef, Teacher
+from heredity.steps import MATRIX_RATE, VECTOR_RATE, Evaluation, Teacher
 from heredity.store import Store, missing
 from heredity.traits import favourite
-from heredity.types import Completion, Neutral, Sampling, Trait
+from heredity.types import Completion, ModelRef, Neutral, Sampling, Trait
 
 SEEDS = (301, 302, 303)
 ROWS = {"tiny": 1_000}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,7 @@ def test_one_pass_gives_the_logits_of_transformers(base: CausalLM) -> None:
     torch.manual_seed(0)
     config = Qwen2Config(vocab_size=50, hidden_size=32, num_hidden_layers=2, num_attention_heads=4,
                          num_key_value_heads=2, intermediate_size=48, max_position_embeddings=64)  # fmt: skip
-    qwen = Qwen2ForCausalLM(config).eval()
+    qwen = Qwen2ForCausalLM(config).train(False)
     for model in (base.model, qwen):
         ids_BT = torch.randint(0, 50, (3, 20))
         assert supported(model)
@@ -142,7 +143,7 @@ def test_work_is_what_the_products_take(base: CausalLM) -> None:
     ids = (encode(base.tokenizer, [tuple(chats)])[0].ids * 2)[:length]
     row = together([[encode(base.tokenizer, [tuple(chats)])[0]._replace(ids=ids, predicted=[True] * length)]], 0)
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:  # it knows no fused attention
-        packed_loss(model, row).backward()
+        packed_loss(model, row).backward()  # type: ignore[no-untyped-call]
     tokens, told = work(model, row)
     seen, full = length * (length + 1) / 2, length**2
     assert tokens == length
@@ -191,7 +192,7 @@ def test_the_script_stops_and_goes_on(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setitem(SIZES, "tiny", MICRO)
     monkeypatch.setattr(bench.grown, "write_result", lambda name, command, seeds, figures: told.update({name: figures}))
     monkeypatch.setattr(bench.grown, "experiment", lambda *given: True)
-    monkeypatch.setattr(bench.grown.signal, "signal", lambda *given: None)  # this process goes on afterwards
+    monkeypatch.setattr(signal, "signal", lambda *given: None)  # this process goes on afterwards
     monkeypatch.setenv("HEREDITY_DEVICE", "cpu")
     command = ["--out", str(tmp_path), "--sizes", "tiny", "--device", "cpu"]
     assert bench.grown.main([*command, "--minutes", "0"]) == bench.grown.AGAIN

@@ -89,7 +89,7 @@ class _Steps:
     def _record(self, sizes: list[int]) -> None:
         try:
             for n in sizes:
-                side = torch.cuda.Stream()
+                side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
                 side.wait_stream(torch.cuda.current_stream())
                 with torch.cuda.stream(side):
                     for _ in range(2):

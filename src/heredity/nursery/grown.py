@@ -159,7 +159,8 @@ def work(model: Any, batch: Packed) -> tuple[int, float]:
 
 def multiplied(model: Any) -> int:
     """Parameters but those of the input embedding."""
-    return sum(p.numel() for p in model.parameters()) - int(model.get_input_embeddings().weight.numel())
+    total: int = sum(p.numel() for p in model.parameters()) - model.get_input_embeddings().weight.numel()
+    return total
 
 
 class _Data(Dataset[Packed]):
