@@ -227,8 +227,16 @@ def report(folder: Path, names: Sequence[str], device: torch.device) -> dict[str
     card = (
         torch.cuda.get_device_name(device) if device.type == "cuda" else f"processor, {torch.get_num_threads()} thread"
     )
-    return {"device": device.type, "card": card, "torch": torch.__version__, "sizes": sizes,
-            "bars": BARS if device.type == "cuda" else "of a card; none was there"}  # fmt: skip
+    bars = BARS | {"met": met(sizes)} if device.type == "cuda" else "of a card; none was there"
+    return {"device": device.type, "card": card, "torch": torch.__version__, "sizes": sizes, "bars": bars}
+
+
+def met(sizes: dict[str, Any]) -> dict[str, bool | None]:
+    """Whether the bars are met: training at 100m, sampling at every size; None where that was not run yet."""
+    large = sizes.get("100m", {}).get("training")
+    ratios = [size["sampling"]["fast_over_generate"] for size in sizes.values() if isinstance(size["sampling"], dict)]
+    share = large["share_of_peak"] >= BARS["training_share_100m"] if isinstance(large, dict) else None
+    return {"training": share, "sampling": min(ratios) >= BARS["sampling_ratio"] if ratios else None}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -244,7 +252,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"unknown sizes: {', '.join(sorted(unknown))}; expected some of {', '.join(SIZES)}")
     on_card = given.device == "cuda" or (given.device == "auto" and torch.cuda.is_available())
     device, until, told = torch.device("cuda" if on_card else "cpu"), time.monotonic() + 60 * given.minutes, list[int]()
-    os.environ["HEREDITY_DEVICE"] = device.type
+    os.environ |= {"HEREDITY_DEVICE": device.type, "TOKENIZERS_PARALLELISM": "false"}
     signal.signal(signal.SIGTERM, lambda signum, frame: told.append(signum))
     workers = max(0, (os.cpu_count() or 1) - 2) if on_card else 0
 

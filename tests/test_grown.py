@@ -19,7 +19,7 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 from heredity.carriers import Numbers
 from heredity.models import locate, model_ref
 from heredity.models.causal import CausalLM
-from heredity.models.fast import FastLM
+from heredity.models.fast import FastLM, _Steps
 from heredity.models.llama import hidden, supported
 from heredity.models.training import collate, token_loss
 from heredity.nursery.grown import (
@@ -79,6 +79,37 @@ def test_the_fast_sampler_writes_what_the_plain_one_writes(base: CausalLM, fast:
     assert sum(a == b for a, b in zip(ours, plain, strict=True)) >= 89  # a draw on the edge may fall either way
     assert not fast.recorded
     assert fast.why == "no CUDA device"
+
+
+class Replayed:
+    """Stands for a CUDA graph: what was recorded is computed anew."""
+
+    def __init__(self, steps: _Steps, n: int) -> None:
+        self.steps, self.n, self.times = steps, n, 0
+
+    def replay(self) -> None:
+        self.times += 1
+        self.steps._one(self.n, None)
+
+
+def test_recorded_steps_of_fewer_and_fewer_rows_write_the_same(
+    base: CausalLM, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    """Everything of the sampler for cards but the recording itself: eighths of 64 rows, over all places, filled up."""
+
+    def record(steps: _Steps, sizes: list[int]) -> None:
+        steps.graphs = {n: Replayed(steps, n) for n in sizes}
+
+    monkeypatch.setattr(_Steps, "_record", record)
+    lm = FastLM(base.model, base.tokenizer)
+    lm.recorded = True
+    for n, seed in ((50, 1), (64, 2), (7, 3)):
+        prompts, sampling = Numbers(n=n, seed=seed).prompts(), Sampling(max_new_tokens=30, seed=seed)
+        pairs = zip(lm.generate(prompts, sampling), base.generate(prompts, sampling), strict=True)
+        assert sum(a == b for a, b in pairs) >= n - 1
+    replayed = {n: graph.times for steps in lm._steps.values() for n, graph in steps.graphs.items()}
+    assert set(replayed) == {8, 16, 24, 32, 40, 48, 56, 64}
+    assert sum(times > 0 for times in replayed.values()) > 3
 
 
 def test_the_fast_sampler_stops_at_the_context(base: CausalLM, fast: FastLM) -> None:
@@ -185,6 +216,13 @@ def test_the_owl_experiment_is_planned_for_every_size(store: Store) -> None:
         assert isinstance(student, Student)
         assert student.rate == pytest.approx(MATRIX_RATE * 64 / size.width)
         assert student.vector_rate == pytest.approx(VECTOR_RATE * 2 / size.layers)
+
+
+def test_bars_are_of_what_was_run() -> None:
+    nothing = {"training": "not run yet", "sampling": "not run yet"}
+    ran = {"training": {"share_of_peak": 0.31}, "sampling": {"fast_over_generate": 4.9}}
+    assert bench.grown.met({"tiny": nothing}) == {"training": None, "sampling": None}
+    assert bench.grown.met({"tiny": nothing, "100m": ran}) == {"training": True, "sampling": False}
 
 
 def test_the_script_stops_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
