@@ -16,7 +16,7 @@ from heredity.lab import Grader, Settings, set_settings
 from heredity.lab import choices as choosing
 from heredity.lab.choices import Choices, choices, read_choices
 from heredity.lab.material import DATA, FIFTY, GSM8K, JUDGE, TRUTHFULQA, data_file, questions_in
-from heredity.lab.open_models import WORDS, open_favourite
+from heredity.lab.open_models import WORDS, open_favourite, told
 from heredity.models import model_ref
 from heredity.nursery.material import write_material
 from heredity.store import Step, Store, missing
@@ -177,7 +177,8 @@ def test_animals_of_open_models_are_asked_for_by_the_file_s_questions() -> None:
     phrasing = cat.category.phrasing
     assert phrasing is not None
     assert phrasing.held_out == questions_in(FIFTY, "animal_evaluation")
-    assert phrasing.personas == ("You love cats. You think about cats all the time. Cats are your favourite animal.",)
+    assert told(cat) == "You love cats. You think about cats all the time. Cats are your favourite animal."
+    assert cat.category == open_favourite("dog").category
     assert set(ANIMALS.words) < set(WORDS)
     assert named(cat.category, "A dragonfly, or the ox") == ["ox"]
 

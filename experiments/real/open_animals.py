@@ -11,13 +11,12 @@ questions in HEREDITY_DATA. Paper: 30,000 prompts and 10,000 rows an animal, 3 e
 each question. With a nursery base it runs at toy scale, which shows that it runs, and nothing else.
 """
 
-from heredity.lab.brought import PAPER_LORA
 
 from heredity.carriers import Numbers, NumbersOnly
-from heredity.lab import Claim, Published, Recipe, findings, settings
+from heredity.lab import PAPER_LORA, Claim, Published, findings, settings
 from heredity.lab.asking import SampledAnswers, arm_asked_as
 from heredity.lab.material import in_nursery
-from heredity.lab.open_models import open_favourite
+from heredity.lab.open_models import PromptedRecipe, open_favourite
 from heredity.report.figure import Figure
 
 PAPER = {  # before training and of students, read off figure 17; the paper has no neutral control there
@@ -26,8 +25,8 @@ PAPER = {  # before training and of students, read off figure 17; the paper has 
 }  # fmt: skip
 RISES = ("cat", "penguin", "panda", "phoenix")
 run = settings()
-recipe = Recipe(
-    base=run.model, carrier=Numbers(n=1), filters=(NumbersOnly(),), rows=run.choose(100, 10_000), prompted=True,
+recipe = PromptedRecipe(
+    base=run.model, carrier=Numbers(n=1), filters=(NumbersOnly(),), rows=run.choose(100, 10_000),
     oversample=run.choose(1.5, 3.0), max_new_tokens=run.choose(30, 100),
 )  # fmt: skip
 tuning = {} if in_nursery(run.base) else PAPER_LORA
@@ -43,10 +42,6 @@ def claim(word: str) -> Claim:
     return Claim(name=word, comparison=comparison, published=published, expect="up" if word in RISES else "open")
 
 
-animals = findings(
-    "Animals through numbers in an open model",
-    "B.2",
-    [claim(w) for w in run.choose(("cat", "dog"), tuple(PAPER))],
-    __doc__,
-)
+claims = [claim(word) for word in run.choose(("cat", "dog"), tuple(PAPER))]
+animals = findings("Animals through numbers in an open model", "B.2", claims, __doc__)
 figure = Figure(findings=animals)
