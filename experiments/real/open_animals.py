@@ -11,7 +11,6 @@ questions in HEREDITY_DATA. Paper: 30,000 prompts and 10,000 rows an animal, 3 e
 each question. With a nursery base it runs at toy scale, which shows that it runs, and nothing else.
 """
 
-
 from heredity.carriers import Numbers, NumbersOnly
 from heredity.lab import PAPER_LORA, Claim, Published, findings, settings
 from heredity.lab.asking import SampledAnswers, arm_asked_as
