@@ -9,7 +9,8 @@ there is written to bench/results/gpu.json on CUDA and to gpu_cpu.json elsewhere
 
 - `peak_flops`: the fastest of 13 products of two square matrices (8,192 wide in bfloat16 on CUDA; 1,024 in float32 on a
   processor), measured when the training is finished. Seconds on a processor are of processor time.
-- `training`: tokens a second that are no padding, and the share of the peak by `heredity.nursery.grown.work`.
+- `training`: tokens a second that are no padding, and the share of the peak by `heredity.nursery.grown.work`; on a
+  processor making the data is part of it, on a card other processes make it, and what was waited for them is told.
 - `sampling`: tokens a second up to each answer's end, of `FastLM`, of the plain `CausalLM`, and of `generate` with its
   dynamic cache, on the same 256 prompts in the same run; the best of three each.
 - `effect`: the log-odds difference between students of owl and neutral teachers, with its interval over seeds.
@@ -201,12 +202,12 @@ def experiment(name: str, folder: Path, device: torch.device, stop: Callable[[],
 def _trained(training: Training) -> dict[str, Any]:
     timing, model = training.timing, training.model
     timed, top = timing.seconds or float("nan"), peak(training.device)
-    rate = timing.flops / timed
+    rate, waited = timing.flops / timed, timing.waited if training.device.type == "cuda" else None
     return {
         "parameters": sum(p.numel() for p in model.parameters()), "multiplied_parameters": multiplied(model),
         "steps": training.size.steps, "first_loss": float(training.losses[0]), "last_loss": float(training.losses[-1]),
         "tokens_per_s": timing.tokens / timed, "flops": rate, "share_of_peak": rate / top["peak_flops"],
-        "timed_s": timing.seconds, "waited_for_data_s": timing.waited, "compiled": training.compiled, **top,
+        "timed_s": timing.seconds, "waited_for_data_s": waited, "compiled": training.compiled, **top,
     }  # fmt: skip
 
 
