@@ -1,4 +1,4 @@
-"""The same rows in the same order through TRL's SFTTrainer and through this package's training: losses and processor seconds.
+"""The same rows in the same order through TRL's SFTTrainer and through our own training: losses, processor seconds.
 
 TRL is no dependency: `pip install trl datasets` first, beside this package. On one thread, on a nursery base.
 """

@@ -32,7 +32,7 @@ from heredity.models.training import choose_parameters, fit, in_passes, token_lo
 from heredity.rows import as_trl_line, read_rows, write_rows
 from heredity.steps import Evaluation, Student, open_model, open_to_train
 from heredity.store import Store, describe, rebuild
-from heredity.store.running import _usual_workers
+from heredity.store.running import _workers
 from heredity.traits import favourite
 from heredity.types import BadInput, Checkpoint, LoRA, Message, ModelRef, Row, Sampling
 
@@ -197,7 +197,7 @@ def test_the_device_is_told_and_no_part_of_a_key(small: Path, store: Store, monk
     assert corpus.model_copy().key == key
     store.get(corpus)
     assert store.manifest(key)["run"]["device"] == "cpu"
-    assert _usual_workers([corpus]) == 1
+    assert (_workers(None, [corpus]), _workers(3, [corpus])) == (1, 3)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setenv("HEREDITY_DEVICE", "cuda")
     with pytest.raises(BadInput, match="torch sees no CUDA device"):
@@ -338,6 +338,7 @@ def test_processes_that_train_together_lose_what_one_does(tmp_path: Path) -> Non
     stores = [Store(tmp_path / f) for f in ("one", "two")]
     (key,) = [k for k in stores[0].keys() if k.startswith("RowsStudent")]  # noqa: SIM118  a Store is no mapping
     one, two = (json.loads((s.folder(key) / "losses.json").read_text()) for s in stores)
+    assert stores[1].manifest(key)["run"]["device"] == "2 processes, cpu"
     assert len(one) == 16
     assert two == pytest.approx(one, abs=2e-4)
 

@@ -35,11 +35,10 @@ class Moving:
         self.own = [p for p in model.parameters() if p.requires_grad]
         if any(p.dtype == torch.float16 for p in self.own):
             raise BadInput("training in float16 loses small gradients; set dtype to bfloat16 or float32")
-        self.master = [p if wide(p) is p else nn.Parameter(p.detach().float()) for p in self.own]
-        self.narrow = [(p, m) for p, m in zip(self.own, self.master, strict=True) if m is not p]
         self.together = Together(shared)
         self.together.share([p.data for p in self.own])
-        self.copy_down()
+        self.master = [p if wide(p) is p else nn.Parameter(p.detach().float()) for p in self.own]
+        self.narrow = [(p, m) for p, m in zip(self.own, self.master, strict=True) if m is not p]
 
     def collect(self) -> None:
         """Moves the gradients of 16-bit parameters to their copies, adding to what is there."""
