@@ -223,7 +223,7 @@ def number_rows(path: Path, count: int) -> Path:
     return path
 
 
-SIZES = Sizes(warm=30, warm_rate=3e-3, rows=6, teacher=4)
+SIZES = Sizes(warm=50, warm_rate=3e-3, rows=6, teacher=4)
 COMMAND = "python -m bench.real_shape"
 
 
