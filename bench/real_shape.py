@@ -118,7 +118,7 @@ def make_base(folder: Path, shape: Shape = FULL, words: int = 600_000, dtype: st
     from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
     bpe, made_up = make_tokenizer(shape, words)
-    tokenizer = PreTrainedTokenizerFast(
+    tokenizer = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=bpe, eos_token="<|im_end|>", pad_token="<|endoftext|>", clean_up_tokenization_spaces=False,
         additional_special_tokens=list(_SPECIAL[1:]),
     )  # fmt: skip
@@ -164,7 +164,7 @@ class Stages:
     def __init__(self, root: Path, base: Path, sizes: Sizes) -> None:
         self.root, self.sizes = root, sizes
         self.start = checkpoint(str(base), system="")
-        lora = {"tuning": LoRA(rank=8, alpha=8, bias="none"), "vector_rate": 2e-4}
+        lora: dict[str, Any] = {"tuning": LoRA(rank=8, alpha=8, bias="none"), "vector_rate": 2e-4}
         given = given_rows(number_rows(root / "lists.jsonl", 4 * sizes.warm))
         self.warm = RowsStudent(
             base=self.start, corpus=given, seed=0, epochs=1, batch=4, rate=sizes.warm_rate, warmup=1, **lora

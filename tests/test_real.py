@@ -171,7 +171,7 @@ def test_new_fields_leave_old_keys_alone() -> None:
     assert recipe.teacher(trait, 3).key == "Teacher-1730c1fe8920d3af479a"
     student = recipe.taught()(trait, 3).model
     assert isinstance(student, Student)
-    changed = [
+    changed: list[dict[str, Any]] = [
         {"system": ""},
         {"together": 4},
         {"warmup": 5},
