@@ -30,7 +30,7 @@ from heredity.models.devices import choose_device
 from heredity.models.moving import Moving, Progress
 from heredity.models.training import choose_parameters, fit, in_passes, token_loss
 from heredity.rows import as_trl_line, read_rows, write_rows
-from heredity.steps import Evaluation, Student, open_model, open_to_train
+from heredity.steps import Evaluation, Student, open_model, open_to_train, with_system
 from heredity.store import Store, describe, rebuild
 from heredity.store.running import _workers
 from heredity.traits import favourite
@@ -125,6 +125,8 @@ def test_a_date_is_refused_until_it_is_pinned(small: Path, tmp_path: Path) -> No
 def test_a_template_without_system_turns_says_so(tokenizer: Any) -> None:
     set_template(tokenizer, NO_SYSTEM, None, "x")
     assert added_system(tokenizer) is None
+    with pytest.raises(BadInput, match="begins with one of its own"):
+        with_system([(Message(role="system", content="s"), *ASKED)], "Be kind.")
     with pytest.raises(BadInput, match=r"refuses such a chat: no system turns; its turns are system, user"):
         difference(tokenizer, None, "Be kind.")
 
@@ -283,11 +285,14 @@ def test_a_killed_training_goes_on_to_the_same_losses_and_bytes(
     assert not file.parent.exists()
 
 
-def test_a_checkpoint_that_does_not_fit_is_none(tmp_path: Path) -> None:
+def test_a_checkpoint_that_does_not_fit_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     moving = Moving(nn.Linear(2, 2), shared=False)
     progress = Progress(tmp_path, moving, torch.optim.AdamW(moving.master))
     (tmp_path / "training.safetensors").write_bytes(b"junk" * 9)
     assert progress.resume() == []
+    monkeypatch.setenv("HEREDITY_CHECKPOINT_S", "often")
+    with pytest.raises(BadInput, match="expected a number of seconds"):
+        Progress(None, moving, progress.optimiser)
 
 
 def test_adapters_and_merged_models_are_in_standard_form(small: Path, tmp_path: Path, store: Store) -> None:
