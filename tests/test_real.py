@@ -23,6 +23,7 @@ from transformers import AutoModelForCausalLM
 from heredity.audit.gradient import check_size
 from heredity.carriers import Numbers
 from heredity.lab import PAPER_LORA, GivenStudent, MergedStudent, Recipe, RowsStudent, given_rows, given_student
+from heredity.lineage.exports import made
 from heredity.models import checkpoint, locate, model_ref, open_lm, open_ref
 from heredity.models.causal import CausalLM
 from heredity.models.chats import added_system, difference, set_template, writes_date
@@ -457,6 +458,8 @@ def test_a_student_made_elsewhere_is_a_step(small: Path, tmp_path: Path, store: 
             torch.testing.assert_close(open_model(student, store).model(ids_BT).logits, model(ids_BT).logits)
         assert rebuild(json.loads(json.dumps(describe(student)))) == student
         assert not (store.path(student) / "optimizer.pt").exists()
+        how = made(describe(student))
+        assert (how.kind, how.inputs) == ("model", [("base", describe(base))])
     (tmp_path / "whole" / "config.json").write_text("{}")
     with pytest.raises(BadInput, match="has changed since"):
         Store(tmp_path / "other").get(GivenStudent(**dict(student)))
