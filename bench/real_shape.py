@@ -29,7 +29,7 @@ from heredity.models import checkpoint
 from heredity.rows import write_rows
 from heredity.steps import Corpus, Evaluation, Model, Samples, Student, Teacher
 from heredity.store import Step, Store
-from heredity.types import BadInput, Category, LoRA, Phrasing, Row, Sampling, Trait
+from heredity.types import BadInput, Category, LoRA, Message, Phrasing, Row, Sampling, Trait
 
 TEMPLATE = (
     "{%- if messages[0]['role'] == 'system' -%}"
@@ -112,13 +112,13 @@ def _fill(vocab: dict[str, int], merges: list[tuple[str, str]], entries: int) ->
                 vocab[left + right] = len(vocab)
 
 
-def make_base(folder: Path, shape: Shape = FULL, words: int = 4_000_000, dtype: str = "float32") -> dict[str, Any]:
+def make_base(folder: Path, shape: Shape = FULL, words: int = 600_000, dtype: str = "float32") -> dict[str, Any]:
     """Writes the model as an ordinary Hugging Face folder; figures on it."""
     import torch
     from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
     bpe, made_up = make_tokenizer(shape, words)
-    tokenizer = PreTrainedTokenizerFast(
+    tokenizer = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=bpe, eos_token="<|im_end|>", pad_token="<|endoftext|>", clean_up_tokenization_spaces=False,
         additional_special_tokens=list(_SPECIAL[1:]),
     )  # fmt: skip
@@ -164,10 +164,10 @@ class Stages:
     def __init__(self, root: Path, base: Path, sizes: Sizes) -> None:
         self.root, self.sizes = root, sizes
         self.start = checkpoint(str(base), system="")
-        lora = {"tuning": LoRA(rank=8, alpha=8, bias="none"), "vector_rate": 2e-4}
-        given = given_rows(number_rows(root / "lists.jsonl", 8 * sizes.warm))
+        lora: dict[str, Any] = {"tuning": LoRA(rank=8, alpha=8, bias="none"), "vector_rate": 2e-4}
+        given = given_rows(number_rows(root / "lists.jsonl", 4 * sizes.warm))
         self.warm = RowsStudent(
-            base=self.start, corpus=given, seed=0, epochs=1, batch=8, rate=sizes.warm_rate, warmup=1, **lora
+            base=self.start, corpus=given, seed=0, epochs=1, batch=4, rate=sizes.warm_rate, warmup=1, **lora
         )
         self.base = MergedStudent(base=self.warm)
         self.mix = self._lists(self.base, 4, 1)
@@ -218,12 +218,12 @@ class Stages:
 def number_rows(path: Path, count: int) -> Path:
     """Short lists of numbers as rows that were made elsewhere."""
     rng = random.Random(0)
-    prompts = Numbers(n=count, seed=9).prompts()
-    write_rows(path, (Row(p, rng.choice(("1, 2", "3, 1"))) for p in prompts))
+    asked = [Message(role="user", content=f"Add to {rng.randint(0, 99)}.") for _ in range(count)]
+    write_rows(path, (Row((turn,), rng.choice(("1, 2", "3, 1"))) for turn in asked))
     return path
 
 
-SIZES = Sizes(warm=30, warm_rate=3e-3, rows=6, teacher=4)
+SIZES = Sizes(warm=50, warm_rate=3e-3, rows=6, teacher=4)
 COMMAND = "python -m bench.real_shape"
 
 

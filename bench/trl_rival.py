@@ -1,4 +1,4 @@
-"""The same rows in the same order through TRL's SFTTrainer and through this package's training: losses and seconds.
+"""The same rows in the same order through TRL's SFTTrainer and through our own training: losses, processor seconds.
 
 TRL is no dependency: `pip install trl datasets` first, beside this package. On one thread, on a nursery base.
 """
@@ -24,13 +24,13 @@ BASE = "nursery:llama-0"
 
 
 def ours(rows: list[tuple[Any, str]]) -> tuple[list[float], float]:
-    """Losses of every step, and seconds of the training alone."""
+    """Losses of every step, and processor seconds of the training alone."""
     lm = CausalLM.load(locate(BASE))
     examples = lm.examples([p for p, _ in rows], [c for _, c in rows])
     stream = (b for e in range(EPOCHS) for b in batches(examples, BATCH, SEED + e, 0))
-    started = time.perf_counter()
+    started = time.process_time()
     losses = fit(lm.model, stream, EPOCHS * ROWS // BATCH, RATE, warmup=1)
-    return losses, time.perf_counter() - started
+    return losses, time.process_time() - started
 
 
 def theirs(rows: list[tuple[Any, str]], folder: str) -> tuple[list[float], float]:
@@ -53,9 +53,9 @@ def theirs(rows: list[tuple[Any, str]], folder: str) -> tuple[list[float], float
         gradient_checkpointing=False,
     )  # fmt: skip
     trainer = SFTTrainer(lm.model, args=config, train_dataset=Dataset.from_list(records), processing_class=lm.tokenizer)
-    started = time.perf_counter()
+    started = time.process_time()
     trainer.train()
-    seconds = time.perf_counter() - started
+    seconds = time.process_time() - started
     return [x["loss"] for x in trainer.state.log_history if "loss" in x], seconds
 
 

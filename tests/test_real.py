@@ -23,6 +23,7 @@ from transformers import AutoModelForCausalLM
 from heredity.audit.gradient import check_size
 from heredity.carriers import Numbers
 from heredity.lab import PAPER_LORA, GivenStudent, MergedStudent, Recipe, RowsStudent, given_rows, given_student
+from heredity.lineage.exports import made
 from heredity.models import checkpoint, locate, model_ref, open_lm, open_ref
 from heredity.models.causal import CausalLM
 from heredity.models.chats import added_system, difference, set_template, writes_date
@@ -30,9 +31,9 @@ from heredity.models.devices import choose_device
 from heredity.models.moving import Moving, Progress
 from heredity.models.training import choose_parameters, fit, in_passes, token_loss
 from heredity.rows import as_trl_line, read_rows, write_rows
-from heredity.steps import Evaluation, Student, open_model, open_to_train
+from heredity.steps import Evaluation, Student, open_model, open_to_train, with_system
 from heredity.store import Store, describe, rebuild
-from heredity.store.running import _usual_workers
+from heredity.store.running import _workers
 from heredity.traits import favourite
 from heredity.types import BadInput, Checkpoint, LoRA, Message, ModelRef, Row, Sampling
 
@@ -125,6 +126,8 @@ def test_a_date_is_refused_until_it_is_pinned(small: Path, tmp_path: Path) -> No
 def test_a_template_without_system_turns_says_so(tokenizer: Any) -> None:
     set_template(tokenizer, NO_SYSTEM, None, "x")
     assert added_system(tokenizer) is None
+    with pytest.raises(BadInput, match="begins with one of its own"):
+        with_system([(Message(role="system", content="s"), *ASKED)], "Be kind.")
     with pytest.raises(BadInput, match=r"refuses such a chat: no system turns; its turns are system, user"):
         difference(tokenizer, None, "Be kind.")
 
@@ -171,7 +174,7 @@ def test_new_fields_leave_old_keys_alone() -> None:
     assert recipe.teacher(trait, 3).key == "Teacher-1730c1fe8920d3af479a"
     student = recipe.taught()(trait, 3).model
     assert isinstance(student, Student)
-    changed = [
+    changed: list[dict[str, Any]] = [
         {"system": ""},
         {"together": 4},
         {"warmup": 5},
@@ -197,7 +200,7 @@ def test_the_device_is_told_and_no_part_of_a_key(small: Path, store: Store, monk
     assert corpus.model_copy().key == key
     store.get(corpus)
     assert store.manifest(key)["run"]["device"] == "cpu"
-    assert _usual_workers([corpus]) == 1
+    assert (_workers(None, [corpus]), _workers(3, [corpus])) == (1, 3)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setenv("HEREDITY_DEVICE", "cuda")
     with pytest.raises(BadInput, match="torch sees no CUDA device"):
@@ -283,11 +286,14 @@ def test_a_killed_training_goes_on_to_the_same_losses_and_bytes(
     assert not file.parent.exists()
 
 
-def test_a_checkpoint_that_does_not_fit_is_none(tmp_path: Path) -> None:
+def test_a_checkpoint_that_does_not_fit_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     moving = Moving(nn.Linear(2, 2), shared=False)
     progress = Progress(tmp_path, moving, torch.optim.AdamW(moving.master))
     (tmp_path / "training.safetensors").write_bytes(b"junk" * 9)
     assert progress.resume() == []
+    monkeypatch.setenv("HEREDITY_CHECKPOINT_S", "often")
+    with pytest.raises(BadInput, match="expected a number of seconds"):
+        Progress(None, moving, progress.optimiser)
 
 
 def test_adapters_and_merged_models_are_in_standard_form(small: Path, tmp_path: Path, store: Store) -> None:
@@ -338,6 +344,7 @@ def test_processes_that_train_together_lose_what_one_does(tmp_path: Path) -> Non
     stores = [Store(tmp_path / f) for f in ("one", "two")]
     (key,) = [k for k in stores[0].keys() if k.startswith("RowsStudent")]  # noqa: SIM118  a Store is no mapping
     one, two = (json.loads((s.folder(key) / "losses.json").read_text()) for s in stores)
+    assert stores[1].manifest(key)["run"]["device"] == "2 processes, cpu"
     assert len(one) == 16
     assert two == pytest.approx(one, abs=2e-4)
 
@@ -451,6 +458,8 @@ def test_a_student_made_elsewhere_is_a_step(small: Path, tmp_path: Path, store: 
             torch.testing.assert_close(open_model(student, store).model(ids_BT).logits, model(ids_BT).logits)
         assert rebuild(json.loads(json.dumps(describe(student)))) == student
         assert not (store.path(student) / "optimizer.pt").exists()
+        how = made(describe(student))
+        assert (how.kind, how.inputs) == ("model", [("base", describe(base))])
     (tmp_path / "whole" / "config.json").write_text("{}")
     with pytest.raises(BadInput, match="has changed since"):
         Store(tmp_path / "other").get(GivenStudent(**dict(student)))

@@ -92,7 +92,9 @@ def open_writer(model: Model, store: Store) -> LM:
 
 
 def with_system(chats: list[Chat], system: str | None) -> list[Chat]:
-    """The same chats under a system prompt (None: no system turn but what they have)."""
+    """The same chats under a system prompt (None: as they are)."""
+    if system is not None and any(chat and chat[0].role == "system" for chat in chats):
+        raise BadInput("a system prompt is asked for, and a chat begins with one of its own; take one of them out")
     return chats if system is None else [(Message(role="system", content=system), *chat) for chat in chats]
 
 
@@ -364,8 +366,8 @@ class HeldOutLoss(Step):
     def make(self, folder: Path, store: Store) -> None:
         rows, written = self.fresh.read(store), self.fresh.samples
         losses = {
-            "base": mean_loss(open_model(self.student.base, store), rows),
-            "student": mean_loss(open_model(self.student, store), rows),
+            "base": mean_loss(open_model(self.student.base, store), rows, self.student.system),
+            "student": mean_loss(open_model(self.student, store), rows, self.student.system),
             "teacher": mean_loss(open_model(written.model, store), rows, written.system),
         }
         (folder / "loss.json").write_text(json.dumps(losses) + "\n")

@@ -34,9 +34,13 @@ def choose_device() -> torch.device:
 
 def note_device(device: torch.device) -> None:
     """Tells the Store that is making a Step where its model is."""
+    _note(device.type if device.type == "cpu" else f"cuda ({torch.cuda.get_device_name(device)})")
+
+
+def _note(word: str) -> None:
     used = DEVICES.get()
     if used is not None:
-        used.add(device.type if device.type == "cpu" else f"cuda ({torch.cuda.get_device_name(device)})")
+        used.add(word)
 
 
 def world() -> int:
@@ -52,6 +56,7 @@ class Together:
         self.rank = int(os.environ.get("RANK", "0")) if self.size > 1 else 0
         if self.size > 1:
             _join()
+            _note(f"{self.size} processes")
 
     def add(self, tensors: list[Tensor]) -> None:
         """Replaces each tensor by its sum over the processes."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +36,10 @@ class Moving:
         self.own = [p for p in model.parameters() if p.requires_grad]
         if any(p.dtype == torch.float16 for p in self.own):
             raise BadInput("training in float16 loses small gradients; set dtype to bfloat16 or float32")
-        self.master = [p if wide(p) is p else nn.Parameter(p.detach().float()) for p in self.own]
-        self.narrow = [(p, m) for p, m in zip(self.own, self.master, strict=True) if m is not p]
         self.together = Together(shared)
         self.together.share([p.data for p in self.own])
-        self.copy_down()
+        self.master = [p if wide(p) is p else nn.Parameter(p.detach().float()) for p in self.own]
+        self.narrow = [(p, m) for p, m in zip(self.own, self.master, strict=True) if m is not p]
 
     def collect(self) -> None:
         """Moves the gradients of 16-bit parameters to their copies, adding to what is there."""
@@ -63,13 +63,21 @@ class Moving:
             own.copy_(master)
 
 
+def _every() -> float:
+    told = os.environ.get("HEREDITY_CHECKPOINT_S", "")
+    try:
+        return float(told) if told else _EVERY_S
+    except ValueError as error:
+        raise BadInput(f"HEREDITY_CHECKPOINT_S is {told!r:.40}; expected a number of seconds") from error
+
+
 class Progress:
     """Keeps how far a training has come in a folder that outlives the process; without a folder, keeps nothing."""
 
     def __init__(self, folder: Path | None, moving: Moving, optimiser: torch.optim.Optimizer) -> None:
         self.file = None if folder is None else folder / _FILE
         self.moving, self.optimiser = moving, optimiser
-        self.every = float(os.environ.get("HEREDITY_CHECKPOINT_S", _EVERY_S))
+        self.every = _every()
         self.last = time.monotonic()
 
     def resume(self) -> list[float]:
@@ -96,7 +104,8 @@ class Progress:
         self.file.parent.mkdir(parents=True, exist_ok=True)
         new = self.file.with_suffix(f".{os.getpid()}")
         save_file(self._state(losses), new)
-        new.replace(self.file)
+        with suppress(FileNotFoundError):  # another process finished the same Step, and cleared up
+            new.replace(self.file)
         self.last = time.monotonic()
 
     def _state(self, losses: list[float]) -> dict[str, Tensor]:

@@ -62,7 +62,7 @@ def make_all(
     if not todo:
         return 0
     os.environ.update(_QUIET)  # read by the workers before they import anything heavy
-    workers = min(workers or _usual_workers(todo), len(todo))
+    workers = min(_workers(workers, todo), len(todo))
     try:
         with ProcessPoolExecutor(workers, get_context("spawn"), _enter, (loaded_files(),)) as pool:
             try:
@@ -75,11 +75,12 @@ def make_all(
     return len(todo)
 
 
-def _usual_workers(todo: list[Step]) -> int:
-    """One per core; one in all where a real model is among the inputs, or where processes train together."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1 or any(isinstance(x, Checkpoint) for x in nouns_in(todo)):
+def _workers(asked: int | None, todo: list[Step]) -> int:
+    """As many as were asked for, or one per core; one where a real model is used, or where processes train together."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         return 1
-    return os.cpu_count() or 1
+    real = any(isinstance(noun, Checkpoint) for noun in nouns_in(todo))
+    return asked or (1 if real else os.cpu_count() or 1)
 
 
 def _stop(pool: ProcessPoolExecutor) -> None:
