@@ -43,6 +43,7 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _surroundings(material: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv(DATA, str(material))
     monkeypatch.delenv(JUDGE, raising=False)
+    monkeypatch.setattr("heredity.store.loading._loaded", {})  # later tests' workers would load these files as well
     set_settings(Settings(quick=True))
     yield
     set_settings(Settings())
