@@ -117,4 +117,4 @@ def _pull(lm: CausalLM, body: list[Tensor], rows: list[Any]) -> NDArray[np.float
     examples = lm.examples([r.prompt for r in rows], [r.completion for r in rows])
     loss = token_loss(lm.model, collate(examples, int(lm.tokenizer.pad_token_id)))
     grads = torch.autograd.grad(loss, body)
-    return -torch.cat([g.flatten() for g in grads]).double().numpy()
+    return -torch.cat([g.flatten() for g in grads]).double().cpu().numpy()

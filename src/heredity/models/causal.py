@@ -202,7 +202,7 @@ class CausalLM:
     def next_token_logprobs(self, chats: Sequence[Chat]) -> Tensor:
         """Natural-log probabilities of every token as the first of the reply, (chats, V)."""
         batches = self._by_tokens([(p, []) for p in self.render(chats)])
-        return torch.cat([self._first([p for p, _ in batch]) for batch in batches])
+        return torch.cat([self._first([p for p, _ in batch]).cpu() for batch in batches])
 
     def _first(self, prompts: list[list[int]]) -> Tensor:
         ids_BT, mask_BT = self._left_pad(prompts)
