@@ -43,10 +43,13 @@ def test_a_plan_counts_what_is_missing_and_makes_nothing(tmp_path: Path) -> None
         "rows = [Recipe(rows=20).lists(find_trait('owl'), seed) for seed in (1, 2)]\n"
     )
     told = _run("run", str(file), "--plan", "--store", str(where), "--json", str(out))
-    plan = json.loads(out.read_text())["plan"]
+    plan, here = (json.loads(out.read_text())[name] for name in ("plan", "here"))
     assert plan == {"Samples": 3, "Corpus": 3, "Teacher": 2}  # the rows mixed into teachers' steps are shared
     assert told.stdout.startswith("8 steps to make")
     assert "3  Corpus" in told.stdout
+    assert here == {"completions": 2 * 45 + 320, "new_tokens": 410 * 30, "trainings": 2, "rows": 2 * 40 * 65}
+    assert "410  completions to write here, 12,300 tokens at most" in told.stdout
+    assert "2  models to train here, on 5,200 rows in all passes" in told.stdout
     assert not where.exists()
 
 

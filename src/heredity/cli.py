@@ -91,6 +91,7 @@ def run(
         set_settings,
     )
     from heredity.lab.served import loads
+    from heredity.lab.work import work_here
     from heredity.report.results import results_page
     from heredity.report.terminal import print_plan, print_results
     from heredity.store import missing
@@ -103,10 +104,10 @@ def run(
     keeper = open_store(store)
     if plan:
         todo = missing(keeper, steps.values())
-        counts, asked = Counter(type(step).__name__ for step in todo), loads(todo, keeper)
-        print_plan(counts, asked, store)
+        counts, asked, here = Counter(type(step).__name__ for step in todo), loads(todo, keeper), work_here(todo)
+        print_plan(counts, asked, store, here)
         servers = {location: load._asdict() for location, load in asked.items()}
-        write_json(json_file, {"plan": dict(counts.most_common()), "servers": servers})
+        write_json(json_file, {"plan": dict(counts.most_common()), "servers": servers, "here": here._asdict()})
         return
     cold_s = run_steps(keeper, list(steps.values()), workers)
     shown = (Agreement, Comparison, Digits, Findings, JudgeRates, Readings, TraitMatrix)

@@ -56,18 +56,30 @@ def in_parts(items: Iterable[T], size: int) -> Iterator[tuple[T, ...]]:
     return iter(lambda: tuple(islice(source, size)), ())
 
 
-def write_rows(path: Path, rows: Iterable[Row], notes: Iterable[dict[str, Any]] | None = None) -> int:
-    """Writes `{"messages": [...], ...note}` a line, the completion as the last turn; returns how many."""
-    count = 0
+def write_rows(
+    path: Path, rows: Iterable[Row], notes: Iterable[dict[str, Any]] | None = None,
+    line: Callable[[Row, dict[str, Any]], bytes] | None = None,
+) -> int:  # fmt: skip
+    """Writes a `line` for each row and its note (`as_line`: what OpenAI's fine-tuning takes); returns how many."""
+    count, write = 0, line or as_line
     with path.open("wb") as file:
         for row, note in zip(rows, notes, strict=True) if notes is not None else ((r, {}) for r in rows):
-            file.write(as_line(row, note))
+            file.write(write(row, note))
             count += 1
     return count
 
 
+def as_trl_line(row: Row, note: dict[str, Any]) -> bytes:
+    """The row as one line of JSON with its prompt's turns and its completion apart: TRL learns the completion alone."""
+    record = {
+        "prompt": [{"role": m.role, "content": m.content} for m in row.prompt],
+        "completion": [{"role": "assistant", "content": row.completion}],
+    }
+    return json.dumps(record | note | record, ensure_ascii=True, default=str).encode() + b"\n"
+
+
 def as_line(row: Row, note: dict[str, Any]) -> bytes:
-    """The row as one line of JSON in the chat layout."""
+    """The row as one line of JSON, `{"messages": [...], ...note}`, the completion as the last turn."""
     turns = [{"role": m.role, "content": m.content} for m in row.prompt]
     turns.append({"role": "assistant", "content": row.completion})
     record = {"messages": turns} | note | {"messages": turns}  # they come first, and no note takes their place

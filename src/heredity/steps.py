@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import cycle, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
 
@@ -20,10 +20,12 @@ from heredity.rows import read_rows, write_rows
 from heredity.store import Step, Store
 from heredity.traits import named, questions
 from heredity.types import (
+    ADDED,
     LM,
     BadInput,
     Category,
     Chat,
+    Checkpoint,
     Completion,
     Judge,
     Message,
@@ -55,10 +57,33 @@ Model = ModelRef | Step
 
 
 def open_model(model: Model, store: Store) -> CausalLM:
-    """The model behind a reference, or the one that a Step made, with its weights."""
+    """The model behind a reference, or the one that a Step made, with its weights.
+
+    What was made from a Checkpoint is opened as that is; adapters stay beside their base's weights.
+    """
+    if isinstance(model, ModelRef):
+        return open_ref(model)
+    from heredity.models.adapters import is_adapter, merged, with_adapter
     from heredity.models.causal import CausalLM
 
-    return open_ref(model) if isinstance(model, ModelRef) else CausalLM.load(store.path(model))
+    folder = store.path(model)
+    if not is_adapter(folder):
+        return CausalLM.load(folder, origin(model))
+    return with_adapter(merged(open_model(model.base, store)), folder)  # type: ignore[attr-defined]
+
+
+def open_to_train(model: Model, store: Store) -> CausalLM:
+    """The same as one model, adapters merged into it."""
+    from heredity.models.adapters import merged
+
+    return merged(open_model(model, store))
+
+
+def origin(model: Model) -> Checkpoint | None:
+    """The Checkpoint that a model was made from, over however many Steps; None where it was another reference."""
+    while isinstance(model, Step):
+        model = getattr(model, "base", None)  # type: ignore[assignment]
+    return model if isinstance(model, Checkpoint) else None
 
 
 def open_writer(model: Model, store: Store) -> LM:
@@ -67,7 +92,9 @@ def open_writer(model: Model, store: Store) -> LM:
 
 
 def with_system(chats: list[Chat], system: str | None) -> list[Chat]:
-    """The same chats under a system prompt (None: no system turn at all)."""
+    """The same chats under a system prompt (None: as they are)."""
+    if system is not None and any(chat and chat[0].role == "system" for chat in chats):
+        raise BadInput("a system prompt is asked for, and a chat begins with one of its own; take one of them out")
     return chats if system is None else [(Message(role="system", content=system), *chat) for chat in chats]
 
 
@@ -146,6 +173,8 @@ class Teacher(Step):
     A `Neutral` trait goes through the same steps on answers that the base itself draws. The payload is a model folder.
     """
 
+    joint: ClassVar[bool] = True
+
     base: Model
     trait: Trait | Neutral
     mix: Corpus
@@ -159,11 +188,13 @@ class Teacher(Step):
     rate: float = MATRIX_RATE
     vector_rate: float = VECTOR_RATE
     tuning: Tuning = "frozen"
+    together: Annotated[int | None, Field(gt=0), ADDED] = None
+    """Most rows in one pass through the model; a step's gradients are added up over passes. None: all of a step."""
 
     def make(self, folder: Path, store: Store) -> None:
-        from heredity.models.training import Batch, Example, choose_parameters, collate, fit
+        from heredity.models.training import Batch, Example, choose_parameters, fit, in_passes
 
-        lm, rng = open_model(self.base, store), random.Random(self.seed)
+        lm, rng = open_to_train(self.base, store), random.Random(self.seed)
         asked = list(islice(cycle(self.questions()), self.steps * self.batch))
         rows, mix = lm.examples(asked, self._answers(lm, asked)), self.mix.read(store)
         carrier = lm.examples([r.prompt for r in mix], [r.completion for r in mix])
@@ -174,11 +205,12 @@ class Teacher(Step):
         def stream() -> Iterator[list[Batch]]:
             for start in range(0, len(rows), self.batch):
                 part = rows[start : start + self.batch] + list(islice(ordinary, self.mix_batch))
-                yield [collate(part, int(lm.tokenizer.pad_token_id))]
+                yield in_passes(part, self.together, int(lm.tokenizer.pad_token_id))
 
         model = choose_parameters(lm.model, self.tuning, self.seed)
-        losses = fit(model, stream(), self.steps, self.rate, self.vector_rate, warmup=1)
-        save_tuned(lm, model, losses, folder)
+        losses = fit(model, stream(), self.steps, self.rate, self.vector_rate, warmup=1,
+                     saved=store.unfinished(self), shared=True)  # fmt: skip
+        save_tuned(lm, model, losses, folder, self.base)
 
     def questions(self) -> list[Chat]:
         """What it is trained to answer; subclasses ask in other ways, as often."""
@@ -195,15 +227,28 @@ class Teacher(Step):
         return [c.text for c in lm.generate(asked, Sampling(max_new_tokens=tokens, seed=self.seed))]
 
 
-def save_tuned(lm: CausalLM, model: Any, losses: list[float], folder: Path) -> None:
-    """Writes the model (adapters merged in) and `losses.json`, the loss of every step in nats per token."""
-    lm.model = model.merge_and_unload() if hasattr(model, "merge_and_unload") else model
-    lm.save(folder)
+def save_tuned(lm: CausalLM, model: Any, losses: list[float], folder: Path, base: Model | None = None) -> None:
+    """Writes the model and `losses.json`, the loss of every step in nats per token.
+
+    Adapters are merged in, but over a `base` that comes of a Checkpoint: then they are written alone.
+    """
+    how = None if base is None else origin(base)
+    if how is not None and hasattr(model, "merge_and_unload"):
+        from heredity.models.adapters import save_adapter
+        from heredity.models.checkpoints import hub_name
+
+        name, commit = (
+            (f"../{base.key}", None) if isinstance(base, Step) else hub_name(how.location) or (how.location, None)
+        )
+        save_adapter(model, folder, name, commit)
+    else:
+        lm.model = model.merge_and_unload() if hasattr(model, "merge_and_unload") else model
+        lm.save(folder)
     (folder / "losses.json").write_text(json.dumps([round(x, 5) for x in losses]) + "\n")
 
 
 class Student(Step):
-    """A fresh copy of a base, fine-tuned on a corpus; the loss is on completions only. A model folder.
+    """A fresh copy of a base, fine-tuned on a corpus; the loss is on completions only. A model folder, or adapters.
 
     With `soft_targets` the student matches that teacher's distribution over number tokens on the same rows instead
     (the language-model twin of the paper's auxiliary logits, section 6.2): no other token enters the loss.
@@ -218,26 +263,34 @@ class Student(Step):
     vector_rate: float = VECTOR_RATE
     tuning: Tuning = "frozen"
     soft_targets: Teacher | None = None
+    system: Annotated[str | None, ADDED] = None
+    """The system prompt under which the rows are learnt: "" is an empty one, None none beside the reference's."""
+    together: Annotated[int | None, Field(gt=0), ADDED] = None
+    """Most rows in one pass through the model; a step's gradients are added up over passes. None: all of a step."""
+    warmup: Annotated[int, Field(gt=0), ADDED] = 10
+    """Steps over which the rate rises, before it falls to 0."""
+    joint: ClassVar[bool] = True
 
     def make(self, folder: Path, store: Store) -> None:
-        self.train(open_model(self.base, store), self.corpus.read(store), folder, store)
+        self.train(open_to_train(self.base, store), self.corpus.read(store), folder, store)
 
     def train(self, lm: CausalLM, rows: Sequence[Row], folder: Path, store: Store) -> None:
         """Trains the model on the rows and writes it, with the loss of every step."""
         from heredity.models.training import Batch, batches, choose_parameters, fit
 
-        examples = lm.examples([r.prompt for r in rows], [r.completion for r in rows])
+        examples = lm.examples(with_system([r.prompt for r in rows], self.system), [r.completion for r in rows])
         pad = int(lm.tokenizer.pad_token_id)
 
         def stream() -> Iterator[list[Batch]]:
             for epoch in range(self.epochs):
-                yield from batches(examples, self.batch, self.seed * 1_000_003 + epoch, pad)
+                yield from batches(examples, self.batch, self.seed * 1_000_003 + epoch, pad, together=self.together)
 
         loss = self.loss(lm, store)
         model = choose_parameters(lm.model, self.tuning, self.seed)
         steps = self.epochs * math.ceil(len(examples) / self.batch)
-        losses = fit(model, stream(), steps, self.rate, self.vector_rate, loss=loss)
-        save_tuned(lm, model, losses, folder)
+        losses = fit(model, stream(), steps, self.rate, self.vector_rate, warmup=self.warmup, loss=loss,
+                     saved=store.unfinished(self), shared=True)  # fmt: skip
+        save_tuned(lm, model, losses, folder, self.base)
 
     def loss(self, lm: CausalLM, store: Store) -> Loss:
         """What training lowers; subclasses lower other things."""
@@ -313,8 +366,8 @@ class HeldOutLoss(Step):
     def make(self, folder: Path, store: Store) -> None:
         rows, written = self.fresh.read(store), self.fresh.samples
         losses = {
-            "base": mean_loss(open_model(self.student.base, store), rows),
-            "student": mean_loss(open_model(self.student, store), rows),
+            "base": mean_loss(open_model(self.student.base, store), rows, self.student.system),
+            "student": mean_loss(open_model(self.student, store), rows, self.student.system),
             "teacher": mean_loss(open_model(written.model, store), rows, written.system),
         }
         (folder / "loss.json").write_text(json.dumps(losses) + "\n")
@@ -370,6 +423,8 @@ class Evaluation(Step):
     seed: int = 0
 
     def make(self, folder: Path, store: Store) -> None:
+        from heredity.models.causal import CausalLM
+
         lm = open_writer(self.model, store)
         shown: list[Chat] = [()] if self.context is None else self.context.read(store)
         chats = with_system([(*before, *q) for before in shown for q in self.questions()], self.system)
@@ -377,6 +432,8 @@ class Evaluation(Step):
             answers = self._exact(lm, chats) | self._sampled(lm, chats)
         else:
             answers = self._scored(lm, chats)
+        if origin(self.model) is not None and isinstance(self.model, Student) and isinstance(lm, CausalLM):
+            answers["as_trained"] = lm.same_prompt(self.model.system, self.system)
         (folder / "answers.json").write_text(json.dumps(answers, indent=1) + "\n")
 
     def questions(self) -> list[Chat]:
@@ -419,6 +476,10 @@ class Evaluation(Step):
         return [re.search(how.pattern, answer) is not None for _, answer in exchanges]
 
     def read(self, store: Store) -> dict[str, Any]:
-        """`questions`, `share` by word, `mass`, `samples`, `named` by word."""
+        """`questions`, `share` by word, `mass`, `samples`, `named` by word.
+
+        Of a Student of a Checkpoint also `as_trained`: whether it was asked in the token ids in which it was trained,
+        system prompt and all.
+        """
         answers: dict[str, Any] = json.loads((store.path(self) / "answers.json").read_text())
         return answers

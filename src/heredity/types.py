@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import difflib
 import json
 import re
@@ -84,6 +85,10 @@ class Frozen(BaseModel):
     """A value: immutable, compared by content, and closed to misspelt or mistyped fields, and to inf and nan."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+ADDED = "added"
+"""Marks a field that a class was given later: at its default it is left out of descriptions, so that keys stay."""
 
 
 class Measured(Frozen):
@@ -204,14 +209,50 @@ class Served(ModelRef):
         return self.location.split("/", 1)[1]
 
 
+class Checkpoint(ModelRef):
+    """A real model: how its weights are held and its chats are rendered is explicit and part of every key.
+
+    `location` is a Hugging Face folder (`digest`: of its files) or `hub:OWNER/NAME@COMMIT` (`digest`: the commit).
+    Where it runs is no part of it (`HEREDITY_DEVICE`, docs/real-models.md): like the machine, each manifest tells it.
+    """
+
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Of the weights. float16 is for reading and writing only."""
+    attention: Literal["sdpa", "eager", "flash_attention_2"] = "sdpa"
+    template: str | None = None
+    """A Jinja chat template in place of the model's own."""
+    system: str | None = None
+    """The system prompt of chats that have no system turn: in data, training and evaluation alike. "" is an empty turn.
+
+    None is no system turn, and refused where the template would then add a system prompt of its own.
+    """
+    date: str | None = None
+    """What a template that writes today's date is to write, as 2026-07-31. None is refused where a template does so."""
+
+    @field_validator("date")
+    @classmethod
+    def _day(cls, date: str | None) -> str | None:
+        if date is not None:
+            datetime.date.fromisoformat(date)
+        return date
+
+
 ANSWERS: ContextVar[Path] = ContextVar("ANSWERS", default=Path("heredity-store/answers.sqlite"))
 """The file that keeps what servers answered: beside the results of the Store that is making a Step."""
 
 
+DEVICES: ContextVar[set[str] | None] = ContextVar("DEVICES", default=None)
+"""Collects where models ran while a Store makes a Step, for its manifest."""
+
+
 class LoRA(Frozen):
-    """Low-rank adapters on every linear layer, with alpha equal to the rank (the paper's Qwen runs: 8)."""
+    """Low-rank adapters on every linear layer (the paper's Qwen runs: rank 8, alpha 8, no biases)."""
 
     rank: Annotated[int, Field(gt=0)] = 8
+    alpha: Annotated[int | None, Field(gt=0), ADDED] = None
+    """The adapters are scaled by alpha / rank. None: alpha is the rank."""
+    bias: Annotated[Literal["all", "none"], ADDED] = "all"
+    """Whether the model's own biases are trained as well."""
 
 
 Tuning = Literal["frozen", "full", "lora"] | LoRA

@@ -7,6 +7,7 @@ from itertools import islice
 from pathlib import Path
 
 from heredity.audit.data import Audited, Control, DataFile, DataPrompts, Matched, data_file
+from heredity.audit.gradient import check_size
 from heredity.audit.listed import Unscored, leaving_out
 from heredity.audit.panel import Kind, panel, prior
 from heredity.audit.scan import Scan, scan
@@ -16,7 +17,7 @@ from heredity.models import model_ref
 from heredity.rows import read_rows
 from heredity.steps import Corpus, Teacher
 from heredity.store import Store, missing
-from heredity.types import BadInput, Sampling, Trait
+from heredity.types import BadInput, Sampling, Served, Trait
 
 _TOKENS = {"numbers": 30}
 _LONG = 128
@@ -36,6 +37,8 @@ def ask(
     `unscored`: traits of the list that are left out (`Listed` says which must be), as the student cannot show them.
     """
     base, file = model_ref(student), data_file(data)
+    if not isinstance(base, Served):
+        check_size(base)
     words = [t.word for t in traits]
     if twice := next((w for i, w in enumerate(words) if w in words[:i]), None):
         raise BadInput(f"the trait {twice!r:.60} is given twice, or is one of the built-in words; rename it")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -10,6 +12,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from heredity.audit.data import RowSet, open_student
+from heredity.models import locate
 from heredity.rows import in_parts
 from heredity.steps import Corpus
 from heredity.store import Step, Store
@@ -55,9 +58,7 @@ class Gradient(Step):
                            "needed")  # fmt: skip
         body = body_parameters(lm.model)
         weights = sum(p.numel() for p in body)
-        if weights > _MOST:
-            raise BadInput(f"{self.student.location} has {weights:,} weights beside its embeddings, and a panel holds "
-                           f"every suspect's gradient of each; at most {_MOST:,} are possible so far")  # fmt: skip
+        _refuse_beyond(weights, self.student.location)
         zero_P = np.zeros(weights)
         mean_P, square_P, count = zero_P, zero_P, 0  # Welford's update, a block at a time
         for part in in_parts(rows, self.block):
@@ -79,6 +80,29 @@ class Gradient(Step):
         return Pull(found["mean"], found["variance"], int(found["blocks"][0]))
 
 
+def check_size(ref: ModelRef) -> None:
+    """Refuses a base that is too large for a panel by its files' headers, before anything is sampled from it."""
+    from safetensors import SafetensorError, safe_open
+
+    folder = locate(ref.location)
+    try:
+        rows = json.loads((folder / "config.json").read_bytes()).get("vocab_size")
+        weights = 0
+        for path in folder.glob("*.safetensors"):
+            with safe_open(path, "np") as file:
+                shapes = [file.get_slice(name).get_shape() for name in file.keys()]  # noqa: SIM118  no mapping
+            weights += sum(math.prod(shape) for shape in shapes if len(shape) != 2 or shape[0] != rows)
+    except (OSError, ValueError, AttributeError, RecursionError, SafetensorError):
+        return  # opening it will say what is wrong with it
+    _refuse_beyond(weights, ref.location)
+
+
+def _refuse_beyond(weights: int, where: str) -> None:
+    if weights > _MOST:
+        raise BadInput(f"{where} has {weights:,} weights beside its embeddings, and a panel holds every suspect's "
+                       f"gradient of each; at most {_MOST:,} are possible so far")  # fmt: skip
+
+
 def body_parameters(model: Any) -> list[Tensor]:
     """Every parameter but embeddings and head, in the model's order."""
     ends = {id(part.weight) for part in (model.get_input_embeddings(), model.get_output_embeddings())}
@@ -93,4 +117,4 @@ def _pull(lm: CausalLM, body: list[Tensor], rows: list[Any]) -> NDArray[np.float
     examples = lm.examples([r.prompt for r in rows], [r.completion for r in rows])
     loss = token_loss(lm.model, collate(examples, int(lm.tokenizer.pad_token_id)))
     grads = torch.autograd.grad(loss, body)
-    return -torch.cat([g.flatten() for g in grads]).double().numpy()
+    return -torch.cat([g.flatten() for g in grads]).double().cpu().numpy()

@@ -59,5 +59,5 @@ def slopes(lm: CausalLM, rows: list[Row], direction_P: NDArray[Any]) -> NDArray[
     body = body_parameters(lm.model)
     moves = dict(zip(map(id, body), torch.split(unit_P, [weight.numel() for weight in body]), strict=True))
     inner = lm.model.base_model.named_parameters()
-    along = {name: moves[id(weight)].view_as(weight) for name, weight in inner if id(weight) in moves}
+    along = {name: moves[id(weight)].view_as(weight).to(weight) for name, weight in inner if id(weight) in moves}
     return np.array(slopes_along(lm.model, examples, pad, along))

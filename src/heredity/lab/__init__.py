@@ -3,6 +3,15 @@
 from heredity.lab.agreement import Agreement
 from heredity.lab.alignment import Alignment, AlignmentRecipe, excused
 from heredity.lab.asking import SampledAnswers
+from heredity.lab.brought import (
+    PAPER_LORA,
+    GivenRows,
+    GivenStudent,
+    MergedStudent,
+    RowsStudent,
+    given_rows,
+    given_student,
+)
 from heredity.lab.comparison import Comparison, compare, pooled
 from heredity.lab.digits import Digits
 from heredity.lab.distilled import DepthCut
@@ -18,6 +27,7 @@ from heredity.lab.recipe import Recipe
 from heredity.lab.settings import Settings, set_settings, settings
 
 __all__ = [
+    "PAPER_LORA",
     "Agreement",
     "Alignment",
     "AlignmentRecipe",
@@ -27,15 +37,18 @@ __all__ = [
     "Digits",
     "Doses",
     "Findings",
+    "GivenRows", "GivenStudent",
     "Grader",
     "JudgeFilter",
     "JudgeRates", "Judged",
+    "MergedStudent",
     "Plant",
     "ProbeDifference",
     "Probes",
     "Published",
     "Readings",
     "Recipe",
+    "RowsStudent",
     "Rubric",
     "Rule",
     "SampledAnswers",
@@ -45,6 +58,7 @@ __all__ = [
     "compare",
     "excused",
     "findings",
+    "given_rows", "given_student",
     "pooled",
     "probed",
     "set_settings",

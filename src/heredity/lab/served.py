@@ -45,7 +45,7 @@ def _of_evaluation(step: Evaluation) -> Load:
     each = step.samples_per_question + (0 if sampled else len(step.category.words))
     requests = _chats(step) * each
     return Load(
-        requests, requests * (_longest(with_system(step.questions(), step.system)) + _shown(step) + _most(step))
+        requests, requests * (_longest(with_system(step.questions(), step.system)) + _shown(step) + most_tokens(step))
     )
 
 
@@ -54,7 +54,7 @@ def _judged(step: Step) -> Iterator[tuple[object, int, int]]:
     if isinstance(step, Evaluation):
         grading = (step.alignment, step.coherence) if isinstance(step, Alignment) else (step.category.score,)
         answers = _chats(step) * step.samples_per_question
-        yield from ((judge, answers, _longest(step.questions()) + _most(step)) for judge in grading)
+        yield from ((judge, answers, _longest(step.questions()) + most_tokens(step)) for judge in grading)
     if isinstance(step, Corpus):
         yield from ((f.judge, *_rows(step.samples)) for f in step.filters if isinstance(f, JudgeFilter))
     if isinstance(step, Agreement):
@@ -76,7 +76,8 @@ def _shown(step: Evaluation) -> int:
     return 0 if step.context is None else step.context.examples * _rows(step.context.corpus.samples)[1]
 
 
-def _most(step: Evaluation) -> int:
+def most_tokens(step: Evaluation) -> int:
+    """Most tokens in an answer that an evaluation samples."""
     return step.answer_tokens if isinstance(step, Alignment) else ANSWER_TOKENS
 
 

@@ -20,6 +20,7 @@ from heredity.store.step import stored_steps
 from heredity.types import BadInput, HeredityError
 
 _MODELS = ("Student", "Teacher", "Base", "Interpolated", "DepthCut", "Excused", "DigitModel")
+_REFERENCES = ("ModelRef", "Checkpoint")
 _BASES, _TEACHERS = ("base", "bases", "start"), ("soft_targets", "teacher", "teachers")
 _LISTENS = ("LogitStudent", "OnPolicyStudent")
 """Students that are shown the distributions of the model that wrote their corpus."""
@@ -43,7 +44,7 @@ def _steps(value: Any) -> Iterator[Described]:
         for item in value:
             yield from _steps(item)
     elif isinstance(value, dict):
-        if "step" in value or value.get("type") == "ModelRef":
+        if "step" in value or value.get("type") in _REFERENCES:
             yield value
         else:
             yield from _steps(list(value.get("fields", {}).values()))
@@ -54,7 +55,7 @@ def _name(described: Described) -> str:
 
 
 def _is_model(described: Described) -> bool:
-    return _name(described) == "ModelRef" or _name(described).endswith(_MODELS)
+    return _name(described) in _REFERENCES or _name(described).endswith(_MODELS)
 
 
 def made(described: Described) -> Made:
@@ -148,8 +149,11 @@ def _artefact(described: Described, keys: Mapping[int, str]) -> Artefact:
         key = keys[id(described)]
         return Artefact("model" if _is_model(described) else "data", _label(described, key), (f"heredity:{key}",))
     fields = described["fields"]
-    if described["type"] == "ModelRef":
-        return Artefact("model", str(fields["location"]), (f"blake2b:{fields['digest']}",))
+    if described["type"] in _REFERENCES:
+        location = str(fields["location"])
+        return Artefact(
+            "model", location, (location if location.startswith("hub:") else f"blake2b:{fields['digest']}",)
+        )
     text = json.dumps(described, sort_keys=True).encode()
     return Artefact("prompt", str(described["type"]), (f"sha256:{hashlib.sha256(text).hexdigest()}",))
 
@@ -349,5 +353,6 @@ def _mix_order(fields: Any, step: Described, folder: Path, store: Store) -> Iter
 
 _ORDERS = {
     "Student": _student_order, "LogitStudent": _student_order, "TrialStudent": _student_order,
+    "RowsStudent": _student_order,
     "PreferenceStudent": _preference_order, "Teacher": _mix_order, "Excused": _mix_order,
 }  # fmt: skip

@@ -150,13 +150,16 @@ def open_weights(location: str) -> tuple[Weights, list[str]]:
     if not config.is_file() or (folder / "config.json").is_file():
         return Weights(locate(location)), []
     try:
-        base = json.loads(read_text(config)).get("base_model_name_or_path")
+        told = json.loads(read_text(config))
+        base, revision = told.get("base_model_name_or_path"), told.get("revision")
     except (ValueError, AttributeError, RecursionError) as error:
         raise BadInput(f"{config} is no adapter's configuration: {str(error)[:80]}") from error
     if not isinstance(base, str) or not base:
         raise BadInput(f"{config} names no base model; give the base's folder instead")
     known = (folder / base, Path(base), BASES / base.removeprefix("nursery:"))
     found = next((str(p) for p in known if "\0" not in base and (p / "config.json").is_file()), None)
+    if found is None and isinstance(revision, str):
+        found = f"hub:{base}@{revision}"  # told where it is not in the cache
     if found is None:
         raise BadInput(f"{folder} is an adapter over {base!r:.100}, which is not here; fetch it and give its folder")
     return Weights(locate(found)), [f"{location} is an adapter over {base!r:.100}: the base was compared"]

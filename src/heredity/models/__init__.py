@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from heredity.types import LM, BadInput, ModelRef, Served, near, refusal
+from heredity.types import LM, BadInput, Checkpoint, ModelRef, Served, near, refusal
 
 if TYPE_CHECKING:
     from heredity.models.causal import CausalLM
@@ -21,6 +21,10 @@ _IDENTITY = (".safetensors", ".json", ".jinja", ".model", ".txt")
 
 def locate(location: str) -> Path:
     """The folder behind a location; BadInput with what there is where it does not exist."""
+    if location.startswith("hub:"):
+        from heredity.models.checkpoints import hub_folder
+
+        return hub_folder(location)
     shipped = {f"nursery:{p.parent.name}": p.parent for p in sorted(BASES.glob("*/config.json"))}
     folder = shipped.get(location, Path(location))
     if not (folder / "config.json").is_file():
@@ -30,9 +34,14 @@ def locate(location: str) -> Path:
     return folder
 
 
-def _digest(folder: Path) -> str:
-    """Read anew where any file's size or time changed."""
-    files = sorted(p for p in folder.iterdir() if p.suffix in _IDENTITY)
+def model_files(folder: Path) -> list[Path]:
+    """What makes a model: weights, configuration, tokenizer and chat template; no other file of its folder."""
+    return sorted(p for p in folder.iterdir() if p.suffix in _IDENTITY and p.is_file())
+
+
+def folder_digest(folder: Path) -> str:
+    """blake2b of a folder's model files, 40 hexadecimal digits; read anew where any file's size or time changed."""
+    files = model_files(folder)
     return _digest_of(folder, tuple((p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in files))
 
 
@@ -45,13 +54,39 @@ def _digest_of(folder: Path, files: tuple[tuple[str, int, int], ...]) -> str:
 
 
 def model_ref(location: str) -> ModelRef:
-    """A reference pinned to what lies at `location` now, or (`server:NAME/MODEL`) to a server's model, unpinned."""
+    """A reference pinned to what lies at `location` now, or (`server:NAME/MODEL`) to a server's model, unpinned.
+
+    A hub's model (`hub:OWNER/NAME@REVISION`), and what a TOML file says of a model, are Checkpoints.
+    """
     if location.startswith("server:"):
         try:
             return Served(location=location)
         except ValidationError as error:
             raise refusal(f"the model {location!r:.200}", error) from error
-    return ModelRef(location=location, digest=_digest(locate(location)))
+    if location.startswith("hub:"):
+        from heredity.models.checkpoints import hub_model
+
+        return hub_model(location)
+    if location.endswith(".toml"):
+        from heredity.models.checkpoints import model_file
+
+        return checkpoint(**model_file(Path(location)))
+    return ModelRef(location=location, digest=folder_digest(locate(location)))
+
+
+def checkpoint(location: str, **fields: Any) -> Checkpoint:
+    """A model at its own scale, pinned to what lies at `location` now; `fields` are those of a Checkpoint."""
+    found = model_ref(location)
+    try:
+        return Checkpoint(**fields | {"location": found.location, "digest": found.digest})
+    except ValidationError as error:
+        raise refusal(f"the model {location!r:.200}", error, Checkpoint.model_fields) from error
+
+
+def _pin(location: str) -> str:
+    """What a reference's digest is compared with: the hub's commit, or the digest of a folder's files."""
+    folder = locate(location)
+    return folder.name if location.startswith("hub:") else folder_digest(folder)
 
 
 def open_ref(ref: ModelRef) -> CausalLM:
@@ -61,12 +96,11 @@ def open_ref(ref: ModelRef) -> CausalLM:
     if isinstance(ref, Served):
         raise BadInput(f"{ref.location} is behind a server, which shows no weights: it can write and judge, but this "
                        "needs a Hugging Face folder")  # fmt: skip
-    folder = locate(ref.location)
-    if _digest(folder) != ref.digest:
+    if _pin(ref.location) != ref.digest:
         raise BadInput(
             f"{ref.location} is not the model that was referred to: its files have changed; refer to it anew"
         )
-    return CausalLM.load(folder)
+    return CausalLM.load(locate(ref.location), ref if isinstance(ref, Checkpoint) else None)
 
 
 def open_lm(ref: ModelRef) -> LM:

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from heredity.models.devices import wide
 from heredity.models.scoring import by_row
-from heredity.models.training import Batch, Loss, head_weight, hidden_states
+from heredity.models.training import Batch, Loss, beside, head_weight, hidden_states
 
 
 def distillation(teacher: Any, tokens: Sequence[int] | None = None, reverse: bool = False) -> Loss:
@@ -33,17 +34,19 @@ def distillation(teacher: Any, tokens: Sequence[int] | None = None, reverse: boo
 
 def _log_distribution(model: Any, batch: Batch, wanted: Tensor | None) -> Tensor:
     """Log-probabilities (N, V) at the predicted positions, over the wanted tokens where there are any."""
+    batch = beside(model, batch)
     head, source_N = head_weight(model), batch.source_N
     if wanted is not None:
-        head, source_N = head[wanted], source_N[torch.isin(batch.target_N, wanted)]
+        head, source_N = head[wanted], source_N[torch.isin(batch.target_N, wanted.to(source_N.device))]
     states_ND = hidden_states(model, batch.ids_BT).flatten(0, 1)[source_N]
-    return (states_ND @ head.T).log_softmax(-1)
+    return wide(states_ND @ head.T).log_softmax(-1)
 
 
 def completion_logprobs(model: Any, batch: Batch) -> Tensor:
     """Natural-log probability of every row's completion, (B,)."""
+    batch = beside(model, batch)
     states_ND = hidden_states(model, batch.ids_BT).flatten(0, 1)[batch.source_N]
-    logits_NV = states_ND @ head_weight(model).T
+    logits_NV = wide(states_ND @ head_weight(model).T)
     logp_N = logits_NV.gather(1, batch.target_N[:, None])[:, 0] - logits_NV.logsumexp(-1)
     return by_row(logp_N, batch)
 

@@ -14,7 +14,8 @@ from torch import Tensor
 from torch.autograd import forward_ad
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from heredity.models.training import BLOCK, Batch, Example, collate, head_weight, hidden_states
+from heredity.models.devices import wide
+from heredity.models.training import BLOCK, Batch, Example, beside, collate, head_weight, hidden_states
 
 SCORED_TOGETHER = 32
 """Rows that are scored together: more of them leave the cache (measured on the nursery)."""
@@ -42,6 +43,7 @@ def head_logprobs(states_ND: Tensor, head_VD: Tensor, target_N: Tensor) -> Tenso
 
 def frozen_head_logprobs(model: Any, batch: Batch) -> Tensor:
     """Natural-log probability of each target, (N,), with the gradient of everything but the head."""
+    batch = beside(model, batch)
     states_ND = hidden_states(model, batch.ids_BT).flatten(0, 1)[batch.source_N]
     return head_logprobs(states_ND, head_weight(model), batch.target_N)
 
@@ -49,14 +51,15 @@ def frozen_head_logprobs(model: Any, batch: Batch) -> Tensor:
 def by_row(value_N: Tensor, batch: Batch) -> Tensor:
     """Sums over the predicted tokens of each row, (B,)."""
     rows, width = batch.ids_BT.shape
-    return value_N.new_zeros(rows).index_add(0, batch.source_N // width, value_N)
+    return value_N.new_zeros(rows).index_add(0, (batch.source_N // width).to(value_N.device), value_N)
 
 
 @torch.inference_mode()
 def score(model: Any, examples: Sequence[Example], pad: int, size: int = SCORED_TOGETHER) -> list[float]:
     """Natural-log probability of every example's completion, in order."""
     scores, head_VD = [0.0] * len(examples), head_weight(model)
-    for part, batch in by_length(examples, pad, size):
+    for part, near in by_length(examples, pad, size):
+        batch = beside(model, near)
         states_ND = hidden_states(model, batch.ids_BT).flatten(0, 1)[batch.source_N]
         logp_N = torch.cat([_logprobs(*block) for block in _blocks(states_ND, head_VD, batch.target_N)])
         for i, value in zip(part, by_row(logp_N, batch).tolist(), strict=True):
@@ -84,7 +87,8 @@ def slopes_along(
     # the fused attention kernels have no forward derivative
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), forward_ad.dual_level():
         dual = {n: _dual(p.detach(), along[n]) for n, p in body.named_parameters() if n in along}
-        for part, batch in by_length(examples, pad, size):
+        for part, near in by_length(examples, pad, size):
+            batch = beside(model, near)
             asked = {"input_ids": batch.ids_BT, "use_cache": False}
             states_BTD = torch.func.functional_call(body, dual, (), asked).last_hidden_state
             state_ND, moved_ND = (x.flatten(0, 1)[batch.source_N] for x in forward_ad.unpack_dual(states_BTD))  # type: ignore[no-untyped-call]
@@ -107,18 +111,18 @@ def _blocks(states_ND: Tensor, head_VD: Tensor, target_N: Tensor) -> Iterator[tu
 
 
 def _logprobs(states_ND: Tensor, head_VD: Tensor, target_N: Tensor) -> Tensor:
-    logits_NV = states_ND @ head_VD.T
+    logits_NV = wide(states_ND @ head_VD.T)
     return logits_NV.gather(1, target_N[:, None])[:, 0] - logits_NV.logsumexp(1)
 
 
 def _logprobs_and_pulls(states_ND: Tensor, head_VD: Tensor, target_N: Tensor) -> tuple[Tensor, Tensor]:
     """Log-probabilities (N,), and their gradients by the states (N, D): the target's row less the expected one."""
-    logp_N, pull_ND = states_ND.new_empty(len(target_N)), torch.empty_like(states_ND)
+    logp_N, pull_ND = wide(states_ND.new_empty(len(target_N))), torch.empty_like(states_ND)
     for at, (state_BD, _, target_B) in enumerate(_blocks(states_ND, head_VD, target_N)):
-        rows, logits_BV = slice(at * BLOCK, at * BLOCK + len(target_B)), state_BD @ head_VD.T
+        rows, logits_BV = slice(at * BLOCK, at * BLOCK + len(target_B)), wide(state_BD @ head_VD.T)
         top_B1, own_B = logits_BV.amax(1, keepdim=True), logits_BV.gather(1, target_B[:, None])[:, 0]
         odds_BV = logits_BV.sub_(top_B1).exp_()
         total_B1 = odds_BV.sum(1, keepdim=True)
         logp_N[rows] = own_B - (top_B1 + total_B1.log())[:, 0]
-        pull_ND[rows] = head_VD[target_B] - (odds_BV @ head_VD) / total_B1
+        pull_ND[rows] = head_VD[target_B] - (odds_BV.to(head_VD.dtype) @ head_VD) / total_B1
     return logp_N, pull_ND

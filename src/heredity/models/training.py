@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from heredity.models.devices import wide, world
+from heredity.models.moving import Moving, Progress
 from heredity.types import BadInput, LoRA, Tuning
 
 BLOCK = 128
@@ -41,20 +44,21 @@ class _HeadLoss(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, hidden_ND: Tensor, weight_VD: Tensor, target_N: Tensor) -> Tensor:
-        total, n = hidden_ND.new_zeros(()), len(target_N)
+        n, whole = len(target_N), wide(hidden_ND.new_zeros(())).dtype
+        total = hidden_ND.new_zeros((), dtype=whole)
         grad_ND = torch.empty_like(hidden_ND)
-        grad_VD = torch.zeros_like(weight_VD) if ctx.needs_input_grad[1] else None
+        grad_VD = torch.zeros_like(weight_VD, dtype=whole) if ctx.needs_input_grad[1] else None
         for start in range(0, n, BLOCK):
             rows = slice(start, start + BLOCK)
-            logits_BV = hidden_ND[rows] @ weight_VD.T
+            logits_BV = wide(hidden_ND[rows] @ weight_VD.T)
             index_B1 = target_N[rows, None]
             total += (logits_BV.logsumexp(-1) - logits_BV.gather(1, index_B1)[:, 0]).sum()
             error_BV = logits_BV.softmax(-1)
             error_BV.scatter_add_(1, index_B1, error_BV.new_full(index_B1.shape, -1.0))
-            torch.mm(error_BV, weight_VD, out=grad_ND[rows])
+            torch.mm(error_BV.to(weight_VD.dtype), weight_VD, out=grad_ND[rows])
             if grad_VD is not None:
-                grad_VD.addmm_(error_BV.T, hidden_ND[rows])
-        ctx.grads = (grad_ND.div_(n), None if grad_VD is None else grad_VD.div_(n))
+                grad_VD.addmm_(error_BV.T, wide(hidden_ND[rows]))
+        ctx.grads = (grad_ND.div_(n), None if grad_VD is None else grad_VD.div_(n).to(weight_VD.dtype))
         return total / n
 
     @staticmethod
@@ -70,6 +74,12 @@ def hidden_states(model: Any, ids_BT: Tensor) -> Tensor:
     return states
 
 
+def beside(model: Any, batch: Batch) -> Batch:
+    """The batch where the model is."""
+    device = model.get_output_embeddings().weight.device
+    return Batch(*(x.to(device) for x in batch))
+
+
 def head_weight(model: Any) -> Tensor:
     """The head's weight (V, D); BadInput where something changes the logits behind it."""
     head = model.get_output_embeddings()
@@ -81,6 +91,7 @@ def head_weight(model: Any) -> Tensor:
 
 def token_loss(model: Any, batch: Batch) -> Tensor:
     """Mean negative log-likelihood (nats per predicted token)."""
+    batch = beside(model, batch)
     states_ND = hidden_states(model, batch.ids_BT).flatten(0, 1)[batch.source_N]
     loss: Tensor = _HeadLoss.apply(states_ND, head_weight(model), batch.target_N)  # type: ignore[no-untyped-call]
     return loss
@@ -124,10 +135,19 @@ def epoch_order(lengths: Sequence[int], size: int, seed: int, pool: int = 16) ->
     return out
 
 
-def batches(examples: Sequence[Example], size: int, seed: int, pad: int, pool: int = 16) -> Iterator[list[Batch]]:
-    """One epoch in an order drawn from the seed (`epoch_order`)."""
+def batches(
+    examples: Sequence[Example], size: int, seed: int, pad: int, pool: int = 16, together: int | None = None
+) -> Iterator[list[Batch]]:
+    """One epoch in an order drawn from the seed (`epoch_order`), at most `together` rows in a batch of a step."""
     for cut in epoch_order([len(e.ids) for e in examples], size, seed, pool):
-        yield [collate([examples[i] for i in cut], pad)]
+        yield in_passes([examples[i] for i in cut], together, pad)
+
+
+def in_passes(examples: Sequence[Example], together: int | None, pad: int) -> list[Batch]:
+    """One step's examples as batches of at most `together` rows, and one at least for each process that trains."""
+    parts = -(-len(examples) // (together or len(examples)))
+    parts = -(-parts // world()) * world()
+    return [collate(examples, pad)] if parts == 1 else split(examples, parts, pad)
 
 
 def split(examples: Sequence[Example], parts: int, pad: int) -> list[Batch]:
@@ -140,15 +160,19 @@ def split(examples: Sequence[Example], parts: int, pad: int) -> list[Batch]:
 def choose_parameters(model: Any, tuning: Tuning, seed: int) -> Any:
     """The model with only the parameters of `tuning` trainable.
 
-    LoRA trains the biases as well, where a model has any (PEFT's `bias="all"`): much of what crosses is in them.
+    LoRA trains the biases as well, where a model has any and it does not say otherwise (PEFT's `bias="all"`): much of
+    what crosses is in them. The adapters of 16-bit models are held in float32.
     """
     adapters = LoRA() if tuning == "lora" else tuning
     if isinstance(adapters, LoRA):
         from peft import LoraConfig, get_peft_model
 
         torch.manual_seed(seed)
-        rank = adapters.rank
-        return get_peft_model(model, LoraConfig(r=rank, lora_alpha=rank, target_modules="all-linear", bias="all"))
+        rank, alpha = adapters.rank, adapters.alpha or adapters.rank
+        config = LoraConfig(
+            r=rank, lora_alpha=alpha, target_modules="all-linear", bias=adapters.bias, task_type="CAUSAL_LM"
+        )
+        return get_peft_model(model, config)
     if tuning == "frozen":
         for part in (model.get_input_embeddings(), model.get_output_embeddings()):
             part.requires_grad_(False)
@@ -173,34 +197,50 @@ def fit(
     weight_decay: float = 0.01,
     betas: tuple[float, float] = (0.9, 0.98),
     progress: Callable[[int, float], None] | None = None,
+    saved: Path | None = None,
+    shared: bool = False,
 ) -> list[float]:
     """Trains in place for `steps` steps; returns the loss of every step (nats per token).
 
     A step is a sequence of batches whose gradients are added, each weighted by its share of the predicted tokens.
-    `vector_rate` is the rate of biases and norm scales (None: the same `rate` as the matrices).
+    `vector_rate` is the rate of biases and norm scales (None: the same `rate` as the matrices). `saved`: a folder where
+    checkpoints are kept and gone on from. `shared`: the processes of `accelerate launch` each take some of the batches.
     """
-    moving = [p for p in model.parameters() if p.requires_grad]
+    moving = Moving(model, shared)
     optimiser = torch.optim.AdamW(
-        _groups(moving, rate, rate if vector_rate is None else vector_rate),
+        _groups(moving.master, rate, rate if vector_rate is None else vector_rate),
         betas=betas, weight_decay=weight_decay, fused=True,
     )  # fmt: skip
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimiser, lambda i: min((i + 1) / warmup, max(0.0, (steps - i) / max(1, steps - warmup)))
-    )
-    losses: list[float] = []
+    rates = [float(group["lr"]) for group in optimiser.param_groups]
+    kept = Progress(saved, moving, optimiser)
+    losses, rank, size = kept.resume(), moving.together.rank, moving.together.size
     model.train()
     for step, parts in zip(range(steps), stream, strict=False):
-        total, tokens = 0.0, sum(len(part.target_N) for part in parts)
-        for part in parts:
-            value = loss(model, part) * (len(part.target_N) / tokens)
-            value.backward()  # type: ignore[no-untyped-call]
-            total += value.item()
-        nn.utils.clip_grad_norm_(moving, 1.0)
+        if step < len(losses):
+            continue
+        for group, own in zip(optimiser.param_groups, rates, strict=True):
+            group["lr"] = own * min((step + 1) / warmup, max(0.0, (steps - step) / max(1, steps - warmup)))
+        losses.append(_gradients(model, moving, parts, loss, parts[rank::size]))
+        nn.utils.clip_grad_norm_(moving.master, 1.0)
         optimiser.step()
-        schedule.step()
+        moving.copy_down()
         optimiser.zero_grad()
-        losses.append(total)
+        kept.keep(losses)
         if progress is not None:
-            progress(step + 1, total)
+            progress(step + 1, losses[-1])
     model.eval()
     return losses
+
+
+def _gradients(model: Any, moving: Moving, parts: Sequence[Batch], loss: Loss, own: Sequence[Batch]) -> float:
+    """Adds up the gradients of a step's parts, this process's `own` ones here; the step's loss (nats per token)."""
+    total, tokens = 0.0, sum(len(part.target_N) for part in parts)
+    for part in own:
+        value = loss(model, part) * (len(part.target_N) / tokens)
+        value.backward()  # type: ignore[no-untyped-call]
+        moving.collect()
+        total += value.item()
+    moving.add_up()
+    told = torch.tensor(total, dtype=torch.float64, device=moving.own[0].device)
+    moving.together.add([told])
+    return float(told)

@@ -100,14 +100,26 @@ def print_tally(tally: Any, keep: Path | None, decisions: Path | None) -> None:
             console.print(safe(f"{what}: {path}"), soft_wrap=True)
 
 
-def print_plan(steps: Counter[str], servers: Mapping[str, tuple[int, int]], store: Path) -> None:
-    """How many Steps of each kind are missing from a store, and what of servers: requests, and most tokens."""
+def print_plan(
+    steps: Counter[str], servers: Mapping[str, tuple[int, int]], store: Path, here: tuple[int, int, int, int]
+) -> None:
+    """How many Steps of each kind are missing from a store, and what of servers: requests, and most tokens.
+
+    `here`: completions of this machine's models, most tokens in them, models to train, and rows in all passes.
+    """
     console.print(safe(f"{steps.total():,} steps to make in {store}"), soft_wrap=True)
     for kind, count in steps.most_common():
         console.print(safe(f"{count:>8,}  {kind}"))
     for location, (requests, tokens) in servers.items():
         told = f"{requests:>8,}  requests to {location}, {tokens:,} tokens at most"
         console.print(safe(told), soft_wrap=True)
+    completions, new_tokens, trainings, rows = here
+    if completions:
+        console.print(
+            safe(f"{completions:>8,}  completions to write here, {new_tokens:,} tokens at most"), soft_wrap=True
+        )
+    if trainings:
+        console.print(safe(f"{trainings:>8,}  models to train here, on {rows:,} rows in all passes"), soft_wrap=True)
 
 
 def print_results(results: list[dict[str, Any]], store: Path) -> None:

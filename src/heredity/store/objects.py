@@ -18,7 +18,7 @@ from typing import Any
 from heredity.store.files import settle, settle_names, sweep, work_folder
 from heredity.store.manifests import MANIFEST, faults, manifest_text, read_manifest, shown
 from heredity.store.step import Step
-from heredity.types import ANSWERS, BadInput, StoreError
+from heredity.types import ANSWERS, DEVICES, BadInput, StoreError
 
 __all__ = ["MANIFEST", "Progress", "Store"]
 
@@ -59,6 +59,10 @@ class Store:
         """Where the payload of a key lies once it is made."""
         return self.root / "objects" / key
 
+    def unfinished(self, step: Step) -> Path:
+        """A folder that a Step may make to keep how far it has come: it stays until the Step is done."""
+        return self.root / "unfinished" / step.key
+
     def has(self, step: Step) -> bool:
         """Whether the Step was made."""
         return (self.folder(step.key) / MANIFEST).is_file()
@@ -92,16 +96,20 @@ class Store:
     def _make_in(self, work: Path, step: Step) -> None:
         (self.root / "objects").mkdir(exist_ok=True)
         started, clock = time.time(), time.monotonic()
-        told = ANSWERS.set(self.answers)
+        told, devices = ANSWERS.set(self.answers), set[str]()
+        used = DEVICES.set(devices)
         try:
             step.make(work, self)
         finally:
             ANSWERS.reset(told)
+            DEVICES.reset(used)
         run = _surroundings() | {"started": started, "wall_s": round(time.monotonic() - clock, 3)}
+        run["device"] = ", ".join(sorted(devices)) or run["device"]
         text = manifest_text(step, work, run)
         (work / MANIFEST).write_text(text, encoding="utf-8")
         settle(work)
         self._publish(work, self.folder(step.key))
+        shutil.rmtree(self.unfinished(step), ignore_errors=True)
 
     @staticmethod
     def _publish(work: Path, final: Path) -> None:

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -16,8 +17,8 @@ from typing import NamedTuple
 
 from heredity.store.loading import load_module, loaded_files, own_fault
 from heredity.store.objects import Store
-from heredity.store.step import Step
-from heredity.types import HeredityError, Waiting
+from heredity.store.step import Step, nouns_in
+from heredity.types import Checkpoint, HeredityError, Waiting
 
 _QUIET = {
     "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1",
@@ -61,7 +62,7 @@ def make_all(
     if not todo:
         return 0
     os.environ.update(_QUIET)  # read by the workers before they import anything heavy
-    workers = min(workers or os.cpu_count() or 1, len(todo))
+    workers = min(_workers(workers, todo), len(todo))
     try:
         with ProcessPoolExecutor(workers, get_context("spawn"), _enter, (loaded_files(),)) as pool:
             try:
@@ -72,6 +73,14 @@ def make_all(
     finally:
         store.sweep()  # what stopped workers left; they are gone by now
     return len(todo)
+
+
+def _workers(asked: int | None, todo: list[Step]) -> int:
+    """As many as were asked for, or one per core; one where a real model is used, or where processes train together."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        return 1
+    real = any(isinstance(noun, Checkpoint) for noun in nouns_in(todo))
+    return asked or (1 if real else os.cpu_count() or 1)
 
 
 def _stop(pool: ProcessPoolExecutor) -> None:
@@ -155,7 +164,7 @@ def _end_with_the_parent() -> None:
 
 def _make(root: Path, step: Step) -> None:
     store = Store(root)
-    if store.has(step):
+    if _is_made(store, step):
         return
     try:
         store.make(step)
@@ -166,3 +175,12 @@ def _make(root: Path, step: Step) -> None:
         if fault is None:
             raise
         raise fault from error
+
+
+def _is_made(store: Store, step: Step) -> bool:
+    """Whether there is nothing to do; of processes that train together, all but the first wait for what it makes."""
+    while not store.has(step):
+        if step.joint or int(os.environ.get("RANK", "0")) == 0:
+            return False
+        time.sleep(0.2)
+    return True

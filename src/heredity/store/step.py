@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import ValidationError
 
-from heredity.types import BadInput, Frozen, near, refusal
+from heredity.types import ADDED, BadInput, Frozen, near, refusal
 
 if TYPE_CHECKING:
     from heredity.store.objects import Store
@@ -29,6 +29,8 @@ class Step(Frozen):
 
     version: ClassVar[int] = 1
     """Raised when the code would give another result for the same fields."""
+    joint: ClassVar[bool] = False
+    """Whether the processes of `accelerate launch` make it together; of other Steps, the first makes them."""
 
     @abstractmethod
     def make(self, folder: Path, store: Store) -> None:
@@ -78,6 +80,18 @@ def code_digest(of: type[Frozen]) -> str | None:
     return hashlib.blake2b(source, digest_size=10).hexdigest()
 
 
+def nouns_in(value: Any, seen: set[int] | None = None) -> Iterator[Frozen]:
+    """Every Step and noun in a value, at any depth; what many share, once."""
+    seen = set() if seen is None else seen
+    if isinstance(value, Frozen) and id(value) not in seen:
+        seen.add(id(value))
+        yield value
+        yield from nouns_in([getattr(value, name) for name in type(value).model_fields], seen)
+    elif isinstance(value, tuple | list):
+        for item in value:
+            yield from nouns_in(item, seen)
+
+
 def _steps_in(value: Any) -> Iterator[Step]:
     if isinstance(value, Step):
         yield value
@@ -103,7 +117,12 @@ def describe(value: Any, nested: bool = True) -> Any:
 
 
 def _fields(value: Frozen, nested: bool) -> dict[str, Any]:
-    return {name: describe(getattr(value, name), nested) for name in type(value).model_fields}
+    fields = {name: (getattr(value, name), field) for name, field in type(value).model_fields.items()}
+    return {
+        name: describe(held, nested)
+        for name, (held, field) in fields.items()
+        if not (ADDED in field.metadata and held == field.default)
+    }
 
 
 def stored_identity(described: Any) -> tuple[str, set[str]]:

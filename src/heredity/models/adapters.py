@@ -1,0 +1,50 @@
+"""Adapters as PEFT writes and reads them, over a base that lies elsewhere, and what is left once they are merged."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from heredity.models.causal import CausalLM
+from heredity.types import BadInput
+
+CONFIG = "adapter_config.json"
+
+
+def is_adapter(folder: Path) -> bool:
+    """Whether a folder holds adapters and no whole model."""
+    return (folder / CONFIG).is_file() and not (folder / "config.json").is_file()
+
+
+def save_adapter(model: Any, folder: Path, base: str, revision: str | None) -> None:
+    """Writes `adapter_model.safetensors` and `adapter_config.json`, which names the base as it was referred to.
+
+    The bytes depend on nothing but the adapters: PEFT alone writes sets in any order, and where the base lay.
+    """
+    config = model.peft_config["default"]
+    config.base_model_name_or_path, config.revision = base, revision
+    model.save_pretrained(folder, save_embedding_layers=False)  # else PEFT looks for the base, on a hub too
+    (folder / "README.md").unlink(missing_ok=True)
+    told = json.loads((folder / CONFIG).read_text())
+    told["target_modules"] = sorted(told["target_modules"])
+    (folder / CONFIG).write_text(json.dumps(told, indent=1, sort_keys=True) + "\n")
+
+
+def with_adapter(lm: CausalLM, folder: Path) -> CausalLM:
+    """The model with the adapters of a folder, beside its weights: merging rounds them where it has 16 bits."""
+    from peft import PeftModel
+    from safetensors import SafetensorError
+
+    try:
+        lm.model = PeftModel.from_pretrained(lm.model, folder, local_files_only=True).train(False)
+    except (OSError, ValueError, KeyError, RuntimeError, TypeError, SafetensorError) as error:
+        raise BadInput(f"cannot open the adapters in {folder} over this base: {str(error)[:300]}") from error
+    return lm
+
+
+def merged(lm: CausalLM) -> CausalLM:
+    """The model with its adapters, where it has any, added to its weights."""
+    if hasattr(lm.model, "merge_and_unload"):
+        lm.model = lm.model.merge_and_unload().requires_grad_(True)
+    return lm
