@@ -337,13 +337,18 @@ class HeldOutLoss(Step):
 
 def ask_judge(model: ModelRef, question: str, exchanges: Sequence[tuple[str, str]]) -> list[str]:
     """What a model says of each (question, answer), at temperature 0; `question` has their places."""
+    asked = judge_chats(question, exchanges)
+    return [c.text for c in open_lm(model).generate(asked, Sampling(temperature=0, max_new_tokens=JUDGE_TOKENS))]
+
+
+def judge_chats(question: str, exchanges: Sequence[tuple[str, str]]) -> list[Chat]:
+    """What a judge is asked about each (question, answer)."""
     marks = re.compile(r"\{question\}|\{answer\}")  # in one pass: an answer may itself hold "{question}"
     said = [{"{question}": q, "{answer}": a} for q, a in exchanges]
-    asked: list[Chat] = [
+    return [
         (Message(role="user", content=marks.sub(lambda m, fill=fill: fill[m[0]], question)),)  # type: ignore[misc]
         for fill in said
     ]
-    return [c.text for c in open_lm(model).generate(asked, Sampling(temperature=0, max_new_tokens=JUDGE_TOKENS))]
 
 
 def shows(category: Category, exchanges: list[tuple[str, str]]) -> list[bool]:
