@@ -33,9 +33,9 @@ class Trial(NamedTuple):
 
 
 TRIALS = (
-    Trial("nursery", "full", 2, 64, 1_600, 512, 64),
-    Trial("nursery", "lora", 2, 64, 1_600, 512, 64),
-    Trial("nursery", "sampling", 2, 64, 1_600, 512, 64),
+    Trial("nursery", "full", 2, 64, 2_000, 512, 64),
+    Trial("nursery", "lora", 2, 64, 2_000, 512, 64),
+    Trial("nursery", "sampling", 2, 64, 2_000, 512, 64),
     Trial("30M", "full", 8, 512, 8_000, 8, 128),
     Trial("30M", "lora", 8, 512, 8_000, 8, 128),
     Trial("30M", "sampling", 8, 512, 8_000, 64, 128),
@@ -112,7 +112,7 @@ def _train(trial: Trial, model: Any) -> None:
 
 def _warm() -> None:
     """Everything that is loaded once, whatever the model: kernels, PEFT, and a tokenizer."""
-    tiny = Trial("tiny", "full", 1, 64, 1_600, 1, 32)
+    tiny = Trial("tiny", "full", 1, 64, 2_000, 1, 32)
     for use, run in (("full", _train), ("lora", _train), ("sampling", _sample)):
         run(tiny._replace(use=use), _build(tiny))
 
