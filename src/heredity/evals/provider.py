@@ -57,7 +57,7 @@ class heredity_models(ModelAPI):  # noqa: N801  Inspect names it so
 
     def _answer(self, chat: Chat, sampling: Sampling) -> tuple[Completion, ModelUsage]:
         if isinstance(self.lm, ServerLM):
-            return self.lm.generate([chat], sampling)[0], ModelUsage()
+            return self.lm.answer(chat, sampling), ModelUsage()
         with self._one_at_a_time:
             answer = self.lm.generate([chat], sampling)[0]
             return answer, used(self.lm, chat, answer)

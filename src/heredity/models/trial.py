@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from heredity.models.sizes import Need, Use, need, shape_of
-from heredity.types import HeredityError
+from heredity.types import Chat, HeredityError
 
 
 class Trial(NamedTuple):
@@ -93,9 +93,12 @@ def _sample(trial: Trial, model: Any) -> None:
     from heredity.types import Message, Sampling
 
     lm = CausalLM(model.eval(), AutoTokenizer.from_pretrained(locate("nursery:llama-0")))
-    asked = (Message(role="user", content="What is your favourite animal?"),)
-    length = len(lm.render([asked])[0])
-    lm.generate([asked] * trial.batch, Sampling(max_new_tokens=trial.tokens - length, seed=0))
+    asked: Chat = ()
+    length = 0
+    while 2 * length < trial.tokens:  # half of a row is prompt
+        asked = (*asked, Message(role="user", content="What is your favourite animal?"))
+        length = len(lm.render([asked])[0])
+    lm.generate([asked] * trial.batch, Sampling(max_new_tokens=max(1, trial.tokens - length), seed=0))
 
 
 def _train(trial: Trial, model: Any) -> None:
