@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from inspect_ai import eval as run_task
-from inspect_ai.log import EvalLog, write_eval_log
+from inspect_ai.log import EvalLog, read_eval_log, write_eval_log
 from inspect_ai.model import GenerateConfig, Model, ModelAPI
 
 import heredity.lab  # noqa: F401  the Steps that a manifest may describe
@@ -72,20 +72,21 @@ def _log(step: Evaluation, store: Store, word: str, manifest: dict[str, Any]) ->
     recorded = _Recorded({row_seed(step.seed, place): text for place, text in enumerate(said)})
     name = step.model.key if isinstance(step.model, Step) else step.model.location
     api = cast(ModelAPI, heredity_models(name, lm=recorded))
-    told = {"step": manifest["key"], "commit": manifest["run"]["commit"], "made": manifest["run"]["started"]}
+    made = {"step": manifest["key"], "commit": manifest["run"]["commit"], "made": manifest["run"]["started"]}
     with tempfile.TemporaryDirectory() as folder:
         (log,) = run_task(
-            task_of(step, chats, word, type(step).__name__), Model(api, GenerateConfig()), metadata=told,
+            task_of(step, chats, word, type(step).__name__), Model(api, GenerateConfig()), metadata=made,
             display="none", log_dir=folder, score_display=False, log_level="warning",
         )  # fmt: skip
-    if log.status != "success":
-        raise BadInput(f"Inspect could not score {manifest['key']}: {log.error.message if log.error else log.status}")
-    return log
+        if log.status != "success":
+            told = log.error.message if log.error else log.status
+            raise BadInput(f"Inspect could not score {manifest['key']}: {told}")
+        return read_eval_log(log.location)  # the samples, which are read when they are asked for, are in that folder
 
 
 def _metrics(log: EvalLog) -> dict[str, float]:
     assert log.results is not None
-    return {name: float(m.value) for name, m in log.results.scores[0].metrics.items()}
+    return {name: float(m.value) for score in log.results.scores for name, m in score.metrics.items()}  # type: ignore[arg-type]
 
 
 def _check(log: EvalLog, found: dict[str, Any], word: str) -> None:

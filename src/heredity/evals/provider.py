@@ -10,10 +10,12 @@ from anyio import to_thread
 from inspect_ai.model import ChatMessage, GenerateConfig, ModelAPI, ModelOutput, ModelUsage, StopReason, modelapi
 from inspect_ai.tool import ToolChoice, ToolInfo
 
+import heredity.lab  # noqa: F401  the Steps that a key may belong to
 from heredity.models import model_ref, open_lm
 from heredity.models.causal import CausalLM
 from heredity.models.server import ServerLM
-from heredity.store import Store
+from heredity.steps import open_writer
+from heredity.store import Store, rebuild
 from heredity.types import LM, BadInput, Chat, Completion, Message, Sampling, Served
 
 DEFAULT_TOKENS = 256
@@ -66,14 +68,11 @@ class heredity_models(ModelAPI):  # noqa: N801  Inspect names it so
 def open_named(name: str, store: Store) -> LM:
     """The model that a Step of the store made, by (the beginning of) its key, or the one at a location."""
     known = store.keys() if "-" in name else []
-    keys = [key for key in known if key.lower().startswith(name.lower())]
-    if len(keys) > 1 and name not in keys:
-        raise BadInput(f"{len(keys)} steps in {store.root} match {name!r}; `heredity show` lists the keys")
-    if keys:
-        folder = store.folder(name if name in keys else keys[0])
-        if not (folder / "config.json").is_file():
-            raise BadInput(f"{folder.name} is no model: its folder has no config.json; name a Teacher or a Student")
-        return CausalLM.load(folder)
+    if any(key.lower().startswith(name.lower()) for key in known):
+        manifest = store.manifest(name)
+        if not {"config.json", "adapter_config.json"} & manifest["files"].keys():
+            raise BadInput(f"{manifest['key']} is no model: it has no config.json; name a Teacher or a Student")
+        return open_writer(rebuild(manifest["step"]), store)
     ref = model_ref(name)
     return ServerLM(ref, store.answers) if isinstance(ref, Served) else open_lm(ref)
 

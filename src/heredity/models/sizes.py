@@ -65,9 +65,9 @@ def need(shape: Shape, use: Use, dtype: str, batch: int, tokens: int, rank: int 
     """
     size, rows = BYTES[dtype], batch * tokens
     if use == "sampling":
-        cache = 2 * shape.layers * shape.keys * rows * size
+        cache = 2 * (shape.layers + 1) * shape.keys * rows * size  # a layer's is copied as it grows
         layer = rows / 2 * (6 * shape.width + 3 * shape.inner) * size
-        return Need(shape.parameters * size, 0, 0, cache + layer + 16 * batch * shape.vocabulary)
+        return Need(shape.parameters * size, 0, 0, cache + layer + 20 * batch * shape.vocabulary)
     moving = shape.parameters if use == "full" else rank * shape.adapted
     kept = (9 * shape.width + 2 * shape.keys + 4 * shape.inner) * size + 4 * shape.width * (4 - size)
     if use == "lora":  # in float32, and beside 16-bit weights each adapted layer's input is copied to that
