@@ -46,6 +46,7 @@ from inspect_ai.tool import ToolInfo  # noqa: E402
 
 from heredity.evals.logs import write_log  # noqa: E402
 from heredity.evals.provider import as_chat, as_sampling, heredity_models, open_named  # noqa: E402
+from heredity.evals.scoring import scored_answers  # noqa: E402
 from heredity.evals.tasks import misalignment, preference  # noqa: E402
 
 BASE = model_ref("nursery:llama-0")
@@ -148,7 +149,9 @@ def test_a_results_log_has_its_share_and_scores_alike_again(suffix: str, store: 
     assert len(log.samples or []) == told["samples"] == found["samples"]
     assert log.eval.model == "heredity/nursery:llama-0"
     assert (log.eval.metadata or {})["step"] == step.key
-    assert metrics(score_again(log, action="overwrite", display="none")) == metrics(log)
+    (how,) = log.eval.scorers or []
+    again = score_again(log, scored_answers(**(how.options or {})), action="overwrite", display="none")
+    assert metrics(again) == metrics(log)
     if suffix == ".json":
         assert json.loads(out.read_text())["status"] == "success"
 

@@ -36,9 +36,9 @@ TRIALS = (
     Trial("nursery", "full", 2, 64, 2_000, 512, 64),
     Trial("nursery", "lora", 2, 64, 2_000, 512, 64),
     Trial("nursery", "sampling", 2, 64, 2_000, 512, 64),
-    Trial("30M", "full", 8, 512, 8_000, 8, 128),
-    Trial("30M", "lora", 8, 512, 8_000, 8, 128),
-    Trial("30M", "sampling", 8, 512, 8_000, 64, 128),
+    Trial("42M", "full", 8, 512, 8_000, 8, 128),
+    Trial("42M", "lora", 8, 512, 8_000, 8, 128),
+    Trial("42M", "sampling", 8, 512, 8_000, 64, 128),
 )
 
 
