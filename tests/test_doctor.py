@@ -90,7 +90,7 @@ def test_the_largest_batch_fits_and_one_row_more_does_not(use: str) -> None:
     "trial", [Trial("nursery", "full", 2, 64, 2_000, 512, 64), Trial("8M", "full", 4, 256, 8_000, 16, 64)]
 )
 def test_formulas_are_near_what_was_measured(trial: Trial) -> None:
-    assert 2 / 3 < check(trial).factor < 3 / 2
+    assert 1 / 2 < check(trial).factor < 2  # peaks vary with what the allocator holds back
 
 
 def test_a_control_groups_limit_counts(tmp_path: Path) -> None:

@@ -95,9 +95,9 @@ def run(task: Any, folder: Path, model: Any, **settings: Any) -> EvalLog:
     return log
 
 
-def metrics(log: EvalLog) -> dict[str, float]:
+def metrics(log: EvalLog) -> dict[str, Any]:
     assert log.results is not None
-    return {name: m.value for score in log.results.scores for name, m in score.metrics.items()}  # type: ignore[misc]
+    return {name: m.value for score in log.results.scores for name, m in score.metrics.items()}
 
 
 def said(log: EvalLog) -> list[str]:

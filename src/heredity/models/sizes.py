@@ -69,7 +69,7 @@ def need(shape: Shape, use: Use, dtype: str, batch: int, tokens: int, rank: int 
         layer = rows / 2 * (6 * shape.width + 3 * shape.inner) * size
         return Need(shape.parameters * size, 0, 0, cache + layer + 20 * batch * shape.vocabulary)
     moving = shape.parameters if use == "full" else rank * shape.adapted
-    kept = (9 * shape.width + 2 * shape.keys + 4 * shape.inner) * size + 4 * shape.width * (4 - size)
+    kept: float = (9 * shape.width + 2 * shape.keys + 4 * shape.inner) * size + 4 * shape.width * (4 - size)
     if use == "lora":  # in float32, and beside 16-bit weights each adapted layer's input is copied to that
         kept += 4 * shape.adapted / shape.layers + (6 * shape.width + shape.inner) * 4 * (size < 4)
     layer = rows * (6 * shape.width + 4 * shape.inner) * size
@@ -103,7 +103,7 @@ def shape_of(config: Any) -> Shape:
     from transformers import AutoModelForCausalLM
 
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+        model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)  # type: ignore[no-untyped-call]
     text = config.get_text_config()
     heads = int(text.num_attention_heads)
     size = getattr(text, "head_dim", None) or text.hidden_size // heads

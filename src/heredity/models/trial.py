@@ -15,8 +15,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from heredity.models.sizes import Need, Use, need, shape_of
-from heredity.types import Chat, HeredityError
+from heredity.models.sizes import USES, Need, Use, need, shape_of
+from heredity.types import Chat, HeredityError, Tuning
 
 
 class Trial(NamedTuple):
@@ -82,7 +82,8 @@ def _build(trial: Trial) -> Any:
 
     torch.manual_seed(0)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    return AutoModelForCausalLM.from_config(_config(trial), dtype=getattr(torch, trial.dtype)).to(device)
+    found = AutoModelForCausalLM.from_config(_config(trial), dtype=getattr(torch, trial.dtype))  # type: ignore[no-untyped-call]
+    return found.to(device)
 
 
 def _sample(trial: Trial, model: Any) -> None:
@@ -110,14 +111,19 @@ def _train(trial: Trial, model: Any) -> None:
         for _ in range(2):
             yield [collate([row] * trial.batch, 0)]
 
-    fit(choose_parameters(model, trial.use, 0), stream(), 2, 1e-4, warmup=1)
+    tuning: Tuning = "lora" if trial.use == "lora" else "full"
+    fit(choose_parameters(model, tuning, 0), stream(), 2, 1e-4, warmup=1)
 
 
 def _warm() -> None:
     """Everything that is loaded once, whatever the model: kernels, PEFT, and a tokenizer."""
     tiny = Trial("tiny", "full", 1, 64, 2_000, 1, 32)
-    for use, run in (("full", _train), ("lora", _train), ("sampling", _sample)):
-        run(tiny._replace(use=use), _build(tiny))
+    for use in USES:
+        _run(tiny._replace(use=use))
+
+
+def _run(trial: Trial) -> None:
+    (_sample if trial.use == "sampling" else _train)(trial, _build(trial))
 
 
 def _measured(trial: Trial) -> int:
@@ -133,7 +139,7 @@ def _measured(trial: Trial) -> int:
         before = _status("VmRSS")
         with suppress(OSError):
             Path("/proc/self/clear_refs").write_text("5")  # the peak is counted from here
-    (_sample if trial.use == "sampling" else _train)(trial, _build(trial))
+    _run(trial)
     return (torch.cuda.max_memory_allocated() if torch.cuda.is_available() else _status("VmHWM")) - before
 
 
