@@ -124,11 +124,11 @@ def test_prices_come_from_the_environment(store: Store, monkeypatch: pytest.Monk
     monkeypatch.setenv("HEREDITY_SERVER_LAB_PRICE", "0.6")
     assert priced(load)[LAB] == {"requests": 10, "tokens": 2_000_000, "price": 0.6, "cost": 1.2}
     before = spent([LAB], store)
-    assert before == {LAB: Spent(0, 0)}
+    assert before == {"lab": Spent(0, 0)}
     assert not store.answers.exists()
     with kept_answers(store.answers) as kept:
         assert kept.take("lab", 500_000, Spent(10, 10**9))
-    assert used(before, store)[LAB] == {"requests": 1, "tokens": 500_000, "price": 0.6, "cost": 0.3}
+    assert used(before, store)["lab"] == {"requests": 1, "tokens": 500_000, "price": 0.6, "cost": 0.3}
     for wrong in ("-1", "free", "nan"):
         monkeypatch.setenv("HEREDITY_SERVER_LAB_PRICE", wrong)
         with pytest.raises(BadInput, match="HEREDITY_SERVER_LAB_PRICE must be a number above 0"):

@@ -159,27 +159,32 @@ def _wall(todo: Sequence[Step], seconds: Mapping[Step, float], processes: int) -
 
 def priced(asked: Mapping[str, Load]) -> dict[str, dict[str, Any]]:
     """By model: requests, most tokens, and what these cost at most where the environment tells a price."""
-    return {location: load._asdict() | _cost(location, load.tokens) for location, load in asked.items()}
+    return {where: load._asdict() | _cost(_endpoint(where), load.tokens) for where, load in asked.items()}
 
 
-def _cost(location: str, tokens: int) -> dict[str, float]:
-    each = price(Served(location=location).endpoint)
+def _endpoint(location: str) -> str:
+    return Served(location=location).endpoint
+
+
+def _cost(endpoint: str, tokens: int) -> dict[str, float]:
+    each = price(endpoint)
     return {} if each is None else {"price": each, "cost": round(tokens * each / 1e6, 6)}
 
 
 def spent(locations: Iterable[str], store: Store) -> dict[str, Spent]:
-    """By model: what has gone to its endpoint from this Store so far."""
+    """By endpoint of these models: what has gone there from this Store so far."""
+    names = sorted(set(map(_endpoint, locations)))
     if not store.answers.is_file():
-        return {location: Spent(0, 0) for location in locations}
+        return dict.fromkeys(names, Spent(0, 0))
     with kept_answers(store.answers) as kept:
-        return {location: kept.spent(Served(location=location).endpoint) for location in locations}
+        return {name: kept.spent(name) for name in names}
 
 
 def used(before: Mapping[str, Spent], store: Store) -> dict[str, dict[str, Any]]:
-    """By model: requests and tokens that went to its endpoint since, and what they cost at most."""
-    now = spent(before, store)
-    return {
-        location: {"requests": now[location].requests - then.requests, "tokens": now[location].tokens - then.tokens}
-        | _cost(location, now[location].tokens - then.tokens)
-        for location, then in before.items()
-    }
+    """By endpoint: requests and tokens that went there since, and what they cost at most."""
+    found: dict[str, dict[str, Any]] = {}
+    now = spent((f"server:{name}/-" for name in before), store)
+    for name, then in before.items():
+        tokens = now[name].tokens - then.tokens
+        found[name] = {"requests": now[name].requests - then.requests, "tokens": tokens} | _cost(name, tokens)
+    return found

@@ -121,8 +121,8 @@ def print_taken(expected: Mapping[str, Any], seconds: float, servers: Mapping[st
     known = expected["low"] == expected["low"]
     before = f"expected {span(expected['low'], expected['high'])}" if known else "nothing was known beforehand"
     console.print(safe(f"took {duration(seconds)} ({before}{_left_out(expected) if known else ''})"), soft_wrap=True)
-    for location, load in servers.items():
-        told = f"{load['requests']:,} requests and {load['tokens']:,} tokens went to {location}{_cost(load)}"
+    for name, load in servers.items():
+        told = f"{load['requests']:,} requests and {load['tokens']:,} tokens went to the server {name!r}{_cost(load)}"
         console.print(safe(told), soft_wrap=True)
 
 
