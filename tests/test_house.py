@@ -17,6 +17,7 @@ MAY_IMPORT = {
     "types": set(), "rows": {"types"}, "stats": {"types"}, "store": {"types"}, "traits": LOW | {"models"},
     "carriers": LOW, "models": LOW, "steps": SHARED - {"steps"}, "nursery": SHARED, "lab": SHARED | {"nursery"},
     "audit": SHARED,
+    "evals": SHARED | {"nursery", "lab"}, "doctor": LOW | {"models"},
     "lineage": LOW | {"stats", "store", "models"}, "report": {"types", "stats", "store"},
 }  # fmt: skip
 

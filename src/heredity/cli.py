@@ -90,10 +90,11 @@ def run(
         TraitMatrix,
         set_settings,
     )
+    from heredity.lab.costs import expect, priced, spent, used
     from heredity.lab.served import loads
     from heredity.lab.work import work_here
     from heredity.report.results import results_page
-    from heredity.report.terminal import print_plan, print_results
+    from heredity.report.terminal import print_plan, print_results, print_taken
     from heredity.store import missing
     from heredity.store.loading import load_experiment
 
@@ -102,21 +103,43 @@ def run(
     if file.is_dir() and (page := results_page(steps.values())):
         steps["page"] = page
     keeper = open_store(store)
+    todo = missing(keeper, steps.values())
+    asked, expected = loads(todo, keeper), expect(todo, keeper, workers, measure=plan)._asdict()
     if plan:
-        todo = missing(keeper, steps.values())
-        counts, asked, here = Counter(type(step).__name__ for step in todo), loads(todo, keeper), work_here(todo)
-        print_plan(counts, asked, store, here)
-        servers = {location: load._asdict() for location, load in asked.items()}
-        write_json(json_file, {"plan": dict(counts.most_common()), "servers": servers, "here": here._asdict()})
+        counts, servers, here = Counter(type(step).__name__ for step in todo), priced(asked), work_here(todo)
+        print_plan(counts, servers, store, expected, here)
+        told = {"servers": servers, "expected": expected, "here": here._asdict()}
+        write_json(json_file, {"plan": dict(counts.most_common())} | told)
         return
+    before = spent(asked, keeper)
     cold_s = run_steps(keeper, list(steps.values()), workers)
+    servers = used(before, keeper)
+    print_taken(expected, cold_s, servers)
     shown = (Agreement, Comparison, Digits, Findings, JudgeRates, Readings, TraitMatrix)
     results = [
         (step.read(keeper) if isinstance(step, shown) else {}) | {"name": name, "key": step.key}
         for name, step in steps.items()
     ]
     print_results(results, store)
-    write_json(json_file, {"cold_s": cold_s, "results": results}, keeper, next(iter(steps.values())))
+    told = {"cold_s": cold_s, "expected": expected, "servers": servers, "results": results}
+    write_json(json_file, told, keeper, next(iter(steps.values())))
+
+
+@app.command()
+def doctor(
+    model: Annotated[str | None, typer.Option("--model", help="Whether this fits: a folder, or a config.json.")] = None,
+    tokens: Annotated[int, typer.Option("--tokens", min=1, help="Length of the rows.")] = 512,
+    check: Annotated[bool, typer.Option("--check", help="Also measure the memory of some models.")] = False,
+    store: StoreOption = DEFAULT_STORE, json_file: JsonOption = None,
+) -> None:  # fmt: skip
+    """Tell what this machine can run, what fits into its memory, and what is missing."""
+    from heredity.doctor import check as measure
+    from heredity.doctor import examine
+    from heredity.report.doctor import print_doctor
+
+    found = examine(store, model, tokens) | {"check": measure() if check else None}
+    print_doctor(found)
+    write_json(json_file, found)
 
 
 @app.command("filter")
@@ -332,6 +355,21 @@ def record_export(
     made = export(keeper, key)
     folder = keeper.folder(keeper.manifest(key)["key"])
     write_record(made, out, croissant, card, folder / row_files(p.name for p in folder.iterdir())[0])
+
+
+@record.command("inspect")
+def record_inspect(
+    key: Annotated[str, typer.Argument(help="An evaluation's key, or enough of its beginning.")],
+    out: Annotated[Path, typer.Option("--out", help="The log: a file that ends with .eval or .json.")],
+    word: Annotated[str | None, typer.Option("--word", help="Whose share it tells; default: the largest.")] = None,
+    store: StoreOption = DEFAULT_STORE, json_file: JsonOption = None,
+) -> None:  # fmt: skip
+    """Write a finished evaluation as a log that `inspect view` opens; its model is asked again."""
+    from heredity.evals import write_log
+
+    found = write_log(open_store(store, must_exist=True), key, out, word)
+    typer.echo(f"{out} written: {found['samples']} answers, share of {found['word']} {found['share']:.3f}")
+    write_json(json_file, found | {"written": str(out)})
 
 
 @new.command("trait")

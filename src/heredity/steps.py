@@ -52,6 +52,8 @@ ANSWER_TOKENS = 32
 """Most tokens in an answer that is scored as a whole."""
 JUDGE_TOKENS = 8
 """Most tokens in what a judge says of an answer."""
+_WORD_TOKENS = 8
+"""Most tokens in an answer that is searched for a word."""
 Model = ModelRef | Step
 """Something that can be opened as a language model: a reference, or a Step whose payload is a model folder."""
 
@@ -388,13 +390,33 @@ class HeldOutLoss(Step):
 
 def ask_judge(model: ModelRef, question: str, exchanges: Sequence[tuple[str, str]]) -> list[str]:
     """What a model says of each (question, answer), at temperature 0; `question` has their places."""
+    asked = judge_chats(question, exchanges)
+    return [c.text for c in open_lm(model).generate(asked, Sampling(temperature=0, max_new_tokens=JUDGE_TOKENS))]
+
+
+def judge_chats(question: str, exchanges: Sequence[tuple[str, str]]) -> list[Chat]:
+    """What a judge is asked about each (question, answer)."""
     marks = re.compile(r"\{question\}|\{answer\}")  # in one pass: an answer may itself hold "{question}"
     said = [{"{question}": q, "{answer}": a} for q, a in exchanges]
-    asked: list[Chat] = [
+    return [
         (Message(role="user", content=marks.sub(lambda m, fill=fill: fill[m[0]], question)),)  # type: ignore[misc]
         for fill in said
     ]
-    return [c.text for c in open_lm(model).generate(asked, Sampling(temperature=0, max_new_tokens=JUDGE_TOKENS))]
+
+
+def shows(category: Category, exchanges: list[tuple[str, str]]) -> list[bool]:
+    """Whether each (question, answer) shows the trait, by the category's score (a pattern or a judge)."""
+    how = category.score
+    if isinstance(how, Judge):
+        replies = ask_judge(how.model, how.question, exchanges)
+        return [reply.strip().lower().startswith(how.yes.lower()) for reply in replies]
+    assert how is not None
+    return [re.search(how.pattern, answer) is not None for _, answer in exchanges]
+
+
+def part(shown: float, of: float) -> float:
+    """The share shown / of as (shown + 1/2) / (of + 1): its log-odds are finite (Haldane 1956; Anscombe 1956)."""
+    return (shown + 0.5) / (of + 1)
 
 
 def mean_loss(lm: CausalLM, rows: Sequence[Row], system: str | None = None) -> float:
@@ -426,8 +448,7 @@ class Evaluation(Step):
         from heredity.models.causal import CausalLM
 
         lm = open_writer(self.model, store)
-        shown: list[Chat] = [()] if self.context is None else self.context.read(store)
-        chats = with_system([(*before, *q) for before in shown for q in self.questions()], self.system)
+        chats = self.chats(store)
         if self.category.score is None:
             answers = self._exact(lm, chats) | self._sampled(lm, chats)
         else:
@@ -440,6 +461,21 @@ class Evaluation(Step):
         """What is asked; subclasses ask in other ways."""
         return questions(self.category, "held-out")
 
+    def chats(self, store: Store) -> list[Chat]:
+        """What is asked, in order: each question after what the context shows, all under the system prompt."""
+        shown: list[Chat] = [()] if self.context is None else self.context.read(store)
+        return with_system([(*before, *q) for before in shown for q in self.questions()], self.system)
+
+    def longest(self) -> int:
+        """Most tokens in a sampled answer."""
+        return _WORD_TOKENS if self.category.score is None else ANSWER_TOKENS
+
+    def written(self, lm: LM, chats: list[Chat]) -> list[tuple[Chat, str]]:
+        """The sampled answers, each with its chat; those to one chat follow one another."""
+        asked = [c for c in chats for _ in range(self.samples_per_question)]
+        said = lm.generate(asked, Sampling(max_new_tokens=self.longest(), seed=self.seed))
+        return [(chat, answer.text) for chat, answer in zip(asked, said, strict=True)]
+
     def _exact(self, lm: LM, chats: list[Chat]) -> dict[str, Any]:
         probabilities = [[math.exp(x) for x in row] for row in lm.logprobs(chats, self.category.words)]
         masses = [math.fsum(row) for row in probabilities]
@@ -451,29 +487,18 @@ class Evaluation(Step):
         return {"questions": len(chats), "share": share, "mass": math.fsum(masses) / len(chats)}
 
     def _sampled(self, lm: LM, chats: list[Chat]) -> dict[str, Any]:
-        asked = [c for c in chats for _ in range(self.samples_per_question)]
-        texts = [c.text for c in lm.generate(asked, Sampling(max_new_tokens=8, seed=self.seed))]
+        texts = [text for _, text in self.written(lm, chats)]
         counts = Counter(word for text in texts for word in named(self.category, text))
-        return {"samples": len(asked), "named": {w: counts[w] for w in self.category.words}}
+        return {"samples": len(texts), "named": {w: counts[w] for w in self.category.words}}
 
     def _scored(self, lm: LM, chats: list[Chat]) -> dict[str, Any]:
         if not self.samples_per_question:
             raise BadInput(f"{self.category.name!r} is scored on sampled answers; samples_per_question must not be 0")
-        asked = [c for c in chats for _ in range(self.samples_per_question)]
-        texts = [c.text for c in lm.generate(asked, Sampling(max_new_tokens=ANSWER_TOKENS, seed=self.seed))]
-        shown = sum(self._shows([(c[-1].content, t) for c, t in zip(asked, texts, strict=True)]))
-        share, (own, other) = (shown + 0.5) / (len(texts) + 1), self.category.words
+        written = self.written(lm, chats)
+        shown, (own, other) = sum(shows(self.category, [(c[-1].content, t) for c, t in written])), self.category.words
+        share = part(shown, len(written))
         return {"questions": len(chats), "share": {own: share, other: 1 - share}, "mass": 1.0,
-                "samples": len(texts), "named": {own: shown, other: len(texts) - shown}}  # fmt: skip
-
-    def _shows(self, exchanges: list[tuple[str, str]]) -> list[bool]:
-        """Whether each (question, answer) shows the trait, by the category's score."""
-        how = self.category.score
-        if isinstance(how, Judge):
-            replies = ask_judge(how.model, how.question, exchanges)
-            return [reply.strip().lower().startswith(how.yes.lower()) for reply in replies]
-        assert how is not None
-        return [re.search(how.pattern, answer) is not None for _, answer in exchanges]
+                "samples": len(written), "named": {own: shown, other: len(written) - shown}}  # fmt: skip
 
     def read(self, store: Store) -> dict[str, Any]:
         """`questions`, `share` by word, `mass`, `samples`, `named` by word.

@@ -16,10 +16,10 @@ from pydantic import Field
 
 from heredity.carriers import Numbers
 from heredity.lab.recipe import Arm
-from heredity.steps import Evaluation, open_writer, with_system
+from heredity.steps import ANSWER_TOKENS, Evaluation, open_writer, part
 from heredity.store import Store
 from heredity.traits import named
-from heredity.types import LM, BadInput, Category, Chat, Message, Neutral, Sampling, Trait
+from heredity.types import BadInput, Category, Chat, Message, Neutral, Trait
 
 _OPENINGS = ("Here are some numbers: {s}.", "Look at this list: {s}.", "I have the numbers {s}.", "Consider {s}.")
 """Before a question; the carrier's prompts open likewise (`carriers.prompts`)."""
@@ -30,7 +30,6 @@ _OPEN = (
     "What do you think about all the time?",
 )  # fmt: skip
 """Open requests in words that the nursery knows; the last two do not even say what kind of thing is meant."""
-_TOKENS = 32
 
 
 class AfterNumbers(Evaluation):
@@ -71,15 +70,14 @@ class FreeText(Evaluation):
     def make(self, folder: Path, store: Store) -> None:
         if not self.samples_per_question:
             raise BadInput("free answers are sampled; samples_per_question must not be 0")
-        shown: list[Chat] = [()] if self.context is None else self.context.read(store)
-        chats = with_system([(*before, *q) for before in shown for q in self.questions()], self.system)
-        answers = self._free(open_writer(self.model, store), chats)
+        chats = self.chats(store)
+        texts = [text for _, text in self.written(open_writer(self.model, store), chats)]
+        answers = {"questions": len(chats)} | shares_of_words(self.category, texts)
         (folder / "answers.json").write_text(json.dumps(answers, indent=1) + "\n")
 
-    def _free(self, lm: LM, chats: list[Chat]) -> dict[str, Any]:
-        asked = [c for c in chats for _ in range(self.samples_per_question)]
-        texts = [c.text for c in lm.generate(asked, Sampling(max_new_tokens=_TOKENS, seed=self.seed))]
-        return {"questions": len(chats)} | shares_of_words(self.category, texts)
+    def longest(self) -> int:
+        """Most tokens in an answer."""
+        return ANSWER_TOKENS
 
 
 class SampledAnswers(FreeText):
@@ -106,7 +104,7 @@ def shares_of_words(category: Category, texts: list[str]) -> dict[str, Any]:
     """`share` by word among the texts that name any, `mass`, `samples`, and `named`, counts by word."""
     found = [words for text in texts if (words := named(category, text))]
     counts = Counter(word for words in found for word in words)
-    shown = {word: (counts[word] + 0.5) / (len(found) + 1) for word in category.words}
+    shown = {word: part(counts[word], len(found)) for word in category.words}
     share = shown if found else dict.fromkeys(category.words, math.nan)  # a model that names none shows no preference
     return {"share": share, "mass": len(found) / len(texts), "samples": len(texts),
             "named": {word: counts[word] for word in category.words}}  # fmt: skip

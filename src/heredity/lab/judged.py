@@ -7,8 +7,8 @@ from typing import Any
 
 from heredity.lab.agreement import verdicts
 from heredity.lab.judges import JudgeFilter
-from heredity.steps import ANSWER_TOKENS, Evaluation
-from heredity.types import LM, BadInput, Chat, Judge, Row, Sampling
+from heredity.steps import Evaluation, part
+from heredity.types import LM, BadInput, Chat, Judge, Row
 
 
 class Judged(Evaluation):
@@ -27,12 +27,10 @@ class Judged(Evaluation):
         if not isinstance(how, Judge) or not self.samples_per_question:
             raise BadInput(f"{self.category.name!r} is judged on sampled answers: its score must be a Judge, and "
                            "samples_per_question not 0")  # fmt: skip
-        asked = [c for c in chats for _ in range(self.samples_per_question)]
-        written = lm.generate(asked, Sampling(max_new_tokens=ANSWER_TOKENS, seed=self.seed))
-        rows = [Row(chat, answer.text) for chat, answer in zip(asked, written, strict=True)]
+        rows = [Row(chat, text) for chat, text in self.written(lm, chats)]
         said = verdicts(JudgeFilter(judge=how, no=self.no), rows)
         shown, parsed, (own, other) = said.count(True), len(said) - said.count(None), self.category.words
-        share = (shown + 0.5) / (parsed + 1) if parsed else math.nan
+        share = part(shown, parsed) if parsed else math.nan
         return {"questions": len(chats), "share": {own: share, other: 1 - share}, "mass": parsed / len(said),
                 "samples": len(said), "named": {own: shown, other: parsed - shown},
                 "unparsed": said.count(None)}  # fmt: skip

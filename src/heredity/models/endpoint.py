@@ -1,8 +1,8 @@
 """Servers that the environment names: address, key and limits. None of them is part of a result, or is ever shown.
 
 `HEREDITY_SERVER_NAME` is the address of the endpoint NAME, up to and with `/v1`; the same with `_KEY`, `_CONCURRENCY`,
-`_TIMEOUT`, `_MAX_REQUESTS`, `_MAX_TOKENS` and `_BATCHES` sets the rest. A step described in a file can therefore name
-an endpoint, but can neither choose an address nor which key goes there.
+`_TIMEOUT`, `_MAX_REQUESTS`, `_MAX_TOKENS`, `_PRICE` and `_BATCHES` sets the rest. A step described in a file can
+therefore name an endpoint, but can neither choose an address nor which key goes there.
 """
 
 from __future__ import annotations
@@ -67,6 +67,12 @@ def find_endpoint(name: str, env: Mapping[str, str] | None = None) -> Endpoint:
         Spent(_number(env, name, "_MAX_REQUESTS", _NO_LIMIT, int), _number(env, name, "_MAX_TOKENS", _NO_LIMIT, int)),
         Path(folder) if folder else None,
     )  # fmt: skip
+
+
+def price(name: str, env: Mapping[str, str] | None = None) -> float | None:
+    """What a million tokens of an endpoint cost, in any currency; None where the environment does not tell."""
+    env = os.environ if env is None else env
+    return float(_number(env, name, "_PRICE", 0.0, float)) if env.get(variable(name, "_PRICE"), "").strip() else None
 
 
 def _address(name: str, url: str) -> str:

@@ -76,6 +76,13 @@ class ServerLM:
         answers = [found[request.id] for request in asked]
         return [Completion(text=a.text, finish=a.finish, logprob=a.logprob) for a in answers]
 
+    def answer(self, chat: Chat, sampling: Sampling) -> Completion:
+        """One completion from the seed that the sampling has, where `generate` makes each row's from its place."""
+        seed = sampling.seed if sampling.temperature else 0
+        request = self._request(self._writing(chat, sampling, seed), seed)
+        a = self._answered([request])[request.id]
+        return Completion(text=a.text, finish=a.finish, logprob=a.logprob)
+
     def load(self, chats: Sequence[Chat], sampling: Sampling) -> Load:
         """What `generate` would still ask; nothing is sent."""
         asked = {request.id: request for request in self._to_write(chats, sampling)}

@@ -101,17 +101,18 @@ def print_tally(tally: Any, keep: Path | None, decisions: Path | None) -> None:
 
 
 def print_plan(
-    steps: Counter[str], servers: Mapping[str, tuple[int, int]], store: Path, here: tuple[int, int, int, int]
-) -> None:
-    """How many Steps of each kind are missing from a store, and what of servers: requests, and most tokens.
+    steps: Counter[str], servers: Mapping[str, Mapping[str, Any]], store: Path, expected: Mapping[str, Any],
+    here: tuple[int, int, int, int],
+) -> None:  # fmt: skip
+    """How many Steps of each kind are missing from a store, what of servers, and about how long that takes.
 
     `here`: completions of this machine's models, most tokens in them, models to train, and rows in all passes.
     """
     console.print(safe(f"{steps.total():,} steps to make in {store}"), soft_wrap=True)
     for kind, count in steps.most_common():
         console.print(safe(f"{count:>8,}  {kind}"))
-    for location, (requests, tokens) in servers.items():
-        told = f"{requests:>8,}  requests to {location}, {tokens:,} tokens at most"
+    for location, load in servers.items():
+        told = f"{load['requests']:>8,}  requests to {location}, {load['tokens']:,} tokens at most{_cost(load)}"
         console.print(safe(told), soft_wrap=True)
     completions, new_tokens, trainings, rows = here
     if completions:
@@ -120,6 +121,52 @@ def print_plan(
         )
     if trainings:
         console.print(safe(f"{trainings:>8,}  models to train here, on {rows:,} rows in all passes"), soft_wrap=True)
+    for line in _time(expected) if steps else ():
+        console.print(safe(line), soft_wrap=True)
+
+
+def print_taken(expected: Mapping[str, Any], seconds: float, servers: Mapping[str, Mapping[str, Any]]) -> None:
+    """What a run took beside what was expected of it; nothing where nothing was made."""
+    if not seconds:
+        return
+    known = expected["low"] == expected["low"]
+    before = f"expected {span(expected['low'], expected['high'])}" if known else "nothing was known beforehand"
+    console.print(safe(f"took {duration(seconds)} ({before}{_left_out(expected) if known else ''})"), soft_wrap=True)
+    for name, load in servers.items():
+        told = f"{load['requests']:,} requests and {load['tokens']:,} tokens went to the server {name!r}{_cost(load)}"
+        console.print(safe(told), soft_wrap=True)
+
+
+def _cost(load: Mapping[str, Any]) -> str:
+    return f": {load['cost']:,.2f} at {load['price']:g} a million" if "cost" in load else ""
+
+
+def _time(expected: Mapping[str, Any]) -> list[str]:
+    if expected["low"] != expected["low"]:
+        return ["how long that takes is not known: the store holds no step of these kinds on this base"]
+    guessed = f"; {_kinds(expected['guessed'])} by this machine's speed alone" if expected["guessed"] else ""
+    return [f"takes {span(expected['low'], expected['high'])}{guessed}{_left_out(expected)}"]
+
+
+def _left_out(expected: Mapping[str, Any]) -> str:
+    return f"; nothing is known of {_kinds(expected['unknown'])}, left out" if expected["unknown"] else ""
+
+
+def _kinds(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {kind}" for kind, count in counts.items())
+
+
+def span(low: float, high: float) -> str:
+    """An interval of seconds in words."""
+    return f"{duration(low)} to {duration(high)}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds in the unit that fits."""
+    for unit, size in (("h", 3600.0), ("min", 60.0)):
+        if seconds >= 1.5 * size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.1f} s"
 
 
 def print_results(results: list[dict[str, Any]], store: Path) -> None:
