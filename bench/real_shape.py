@@ -206,7 +206,7 @@ class Stages:
         try:
             store.get(Gradient(student=ref, rows=audited, block=max(1, self.sizes.rows // 2)))
         except BadInput as refused:
-            return {"audited": audited.counts(store), "gradient": str(refused)}
+            return {"audited": audited.counts(store), "gradient": str(refused).replace(f"{self.root}/", "")}
         return {"audited": audited.counts(store), "gradient": "taken"}
 
     def traced(self, store: Store) -> dict[str, Any]:

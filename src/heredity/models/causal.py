@@ -59,7 +59,7 @@ class CausalLM:
             set_template(tokenizer, how.template, how.date, how.location)
             check_template(tokenizer, how.system, how.location)
             note_device(device)
-        model.to(device)  # type: ignore[arg-type]  as transformers wraps it
+        model.to(device)  # type: ignore[arg-type]
         model.requires_grad_(True).train(False)
         return cls(model, tokenizer, None if how is None else how.system)
 
