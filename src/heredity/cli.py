@@ -7,6 +7,7 @@ import math
 import shlex
 import sys
 import time
+import traceback
 from collections import Counter
 from functools import partial
 from pathlib import Path
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from heredity.audit.scan import Scan
     from heredity.carriers import Filter
-    from heredity.store import Step, Store
+    from heredity.store import Step, StepsFailed, Store
 
 app = typer.Typer(
     help="What did your model inherit? A laboratory for hidden trait transmission between models.",
@@ -76,9 +77,10 @@ def run(
     quick: Annotated[bool, typer.Option("--quick", help="At most ten minutes on two cores.")] = False,
     base: Annotated[str, typer.Option(help="The model that experiment files start from.")] = "nursery:llama-0",
     plan: Annotated[bool, typer.Option("--plan", help="Count the steps that would be made, and make none.")] = False,
+    on: Annotated[str, typer.Option("--on", help="local, or ray: the cluster of RAY_ADDRESS.")] = "local",
     workers: WorkersOption = None, store: StoreOption = DEFAULT_STORE, json_file: JsonOption = None,
 ) -> None:  # fmt: skip
-    """Make every Step that a file names, and show its comparisons."""
+    """Make every Step that a file names, and show its comparisons. What fails is told, and the rest goes on."""
     from heredity.lab import (
         Agreement,
         Comparison,
@@ -96,6 +98,8 @@ def run(
     from heredity.store import missing
     from heredity.store.loading import load_experiment
 
+    if on not in ("local", "ray"):
+        raise BadInput(f"unknown place {on!r}; {near(on, ('local', 'ray'))}")
     set_settings(Settings(quick=quick, base=base))
     steps = load_experiment(file)
     if file.is_dir() and (page := results_page(steps.values())):
@@ -108,14 +112,18 @@ def run(
         servers = {location: load._asdict() for location, load in asked.items()}
         write_json(json_file, {"plan": dict(counts.most_common()), "servers": servers})
         return
-    cold_s = run_steps(keeper, list(steps.values()), workers)
+    cold_s, failed = run_cells(keeper, list(steps.values()), workers, on)
     shown = (Agreement, Comparison, Digits, Findings, JudgeRates, Readings, TraitMatrix)
     results = [
         (step.read(keeper) if isinstance(step, shown) else {}) | {"name": name, "key": step.key}
         for name, step in steps.items()
+        if keeper.has(step)
     ]
     print_results(results, store)
-    write_json(json_file, {"cold_s": cold_s, "results": results}, keeper, next(iter(steps.values())))
+    first = next((step for step in steps.values() if keeper.has(step)), None)
+    write_json(json_file, {"cold_s": cold_s, "results": results} | failures(failed), keeper, first)
+    if failed is not None:
+        raise failed
 
 
 @app.command("filter")
@@ -498,7 +506,9 @@ def write_record(
     write_text(card, "--card", lambda: carded)
 
 
-def run_steps(store: Store, targets: list[Step], workers: int | None) -> float:
+def run_steps(
+    store: Store, targets: list[Step], workers: int | None, keep_going: bool = False, on: str = "local"
+) -> float:
     """Makes what is missing under a progress bar; returns the seconds it took (0 where nothing was missing)."""
     from heredity.store import make_all, missing
 
@@ -509,8 +519,33 @@ def run_steps(store: Store, targets: list[Step], workers: int | None) -> float:
 
     started = time.monotonic()
     with progress_bar(count, store.root) as report:
-        make_all(store, targets, workers, report)
+        make_all(store, targets, workers, report, keep_going, on)  # type: ignore[arg-type]
     return round(time.monotonic() - started, 2)
+
+
+def run_cells(
+    store: Store, targets: list[Step], workers: int | None, on: str
+) -> tuple[float, StepsFailed | None]:  # fmt: skip
+    """The same for the cells of a sweep: what failed is returned, and all else is made."""
+    from heredity.store import StepsFailed
+
+    started = time.monotonic()
+    try:
+        return run_steps(store, targets, workers, keep_going=True, on=on), None
+    except StepsFailed as failed:
+        return round(time.monotonic() - started, 2), failed
+
+
+def failures(failed: StepsFailed | None) -> dict[str, Any]:
+    """What a run could not make, for scripts."""
+    from heredity.store.running import failure
+
+    if failed is None:
+        return {}
+    return {
+        "failed": [{"key": step.key, "error": failure(error)} for step, error in failed.failed.items()],
+        "skipped": [step.key for step in failed.skipped],
+    }
 
 
 def write_json(path: Path | None, result: dict[str, Any], store: Store | None = None, made: Step | None = None) -> None:
@@ -538,6 +573,8 @@ def main() -> None:
     try:
         app()
     except HeredityError as error:
+        for fault in getattr(error, "faults", ()):  # of cells that failed by a fault of ours
+            traceback.print_exception(fault)
         typer.echo(f"heredity: {printable(str(error))}", err=True)
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, SystemExit) as stop:
@@ -546,8 +583,6 @@ def main() -> None:
         typer.echo("heredity: stopped; finished steps are kept, the same command goes on from there", err=True)
         sys.exit(130)
     except Exception as error:
-        import traceback
-
         traceback.print_exc()
         typer.echo(
             f"heredity: internal error ({type(error).__name__}); please report it with the lines above", err=True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -30,17 +31,62 @@ def safe(text: object) -> str:
 
 @contextmanager
 def progress_bar(total: int, where: Path) -> Iterator[Callable[[Finished], None]]:
-    """A bar over Steps on standard error; yields what to call after each."""
-    columns = (
-        TextColumn("{task.description:24}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True, markup=False)) as bar:
-        bar.console.print(safe(f"{total} steps to make; each is kept in {where} as soon as it is done"))
+    """How a run stands, on standard error: a live bar on a terminal, else a line now and then; yields what to call.
+
+    Each failure is a line of its own as it comes.
+    """
+    shown = Console(stderr=True, markup=False, highlight=False)
+    shown.print(safe(f"{total} steps to make; each is kept in {where} as soon as it is done"), soft_wrap=True)
+    view = _live(shown, total) if shown.is_terminal else _lines(shown)
+    with view as told:
+
+        def report(now: Finished) -> None:
+            if now.error is not None:
+                shown.print(safe(f"failed: {now.step.key}: {now.error}"), soft_wrap=True)
+            told(now)
+
+        yield report
+
+
+@contextmanager
+def _live(shown: Console, total: int) -> Iterator[Callable[[Finished], None]]:
+    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}", markup=False))
+    with Progress(*columns, console=shown) as bar:
         task = bar.add_task("starting", total=total)
-        yield lambda now: bar.update(task, completed=now.done, description=f"made {type(now.step).__name__}")
+        yield lambda now: bar.update(task, completed=now.done, description=_standing(now))
+
+
+@contextmanager
+def _lines(shown: Console) -> Iterator[Callable[[Finished], None]]:
+    """A line at most every EVERY_S, and one for the last."""
+    last = time.monotonic()
+
+    def report(now: Finished) -> None:
+        nonlocal last
+        if time.monotonic() - last >= EVERY_S or not now.running:
+            last = time.monotonic()
+            shown.print(f"{now.done} of {now.total} made, {_standing(now)}", soft_wrap=True)
+
+    yield report
+
+
+EVERY_S = 15.0
+"""Seconds between two lines about a run, where there is no terminal."""
+
+
+def _standing(now: Finished) -> str:
+    """Cells running and failed, and the time left."""
+    left = "" if now.left_s is None or not now.running else f", about {_duration(now.left_s)} left"
+    return f"{now.running} running, {now.failed} failed{left}"
+
+
+def _duration(seconds: float) -> str:
+    """A length of time in its two largest units."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return (
+        f"{hours} h {minutes} min" if hours else f"{minutes} min" if minutes >= 10 else f"{minutes}:{seconds:02d} min"
+    )
 
 
 @contextmanager
