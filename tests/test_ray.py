@@ -43,28 +43,37 @@ pairs = [Cell(name=f"pair {i}", log=LOG, needs=tuple(leaves[i : i + 2])) for i i
 """
 
 _DRIVER = """
-import json, os, secrets, sys, tempfile
+import json, os, secrets, sys, tempfile, time
 from pathlib import Path
 os.environ.update({"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
-                   "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)})
+                   "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32),
+                   "RAY_TMPDIR": tempfile.mkdtemp(prefix="hr-")})
 import psutil, ray
 from ray.cluster_utils import Cluster
 from heredity.store import Store, make_all
 from heredity.store.loading import load_experiment
 
-store, file, told = (Path(a) for a in sys.argv[1:4])
-node = {"num_cpus": 1, "node_ip_address": "127.0.0.1", "include_dashboard": False}
-cluster = Cluster(initialize_head=True, head_node_args=node | {"temp_dir": tempfile.mkdtemp(prefix="hr-")})
-second = cluster.add_node(num_cpus=1, node_ip_address="127.0.0.1")
+store, file, log, told = (Path(a) for a in sys.argv[1:5])
+node = {"num_cpus": 1, "node_ip_address": "127.0.0.1"}
+cluster = Cluster(initialize_head=True, head_node_args=node | {"include_dashboard": False})
+second = cluster.add_node(**node)
 ray.init(address=cluster.address, log_to_driver=False, logging_level="error")
 nodes = [n["NodeID"] for n in ray.nodes() if n["Alive"]]
-heard = sorted({c.laddr.ip for c in psutil.net_connections("tcp") if c.status == "LISTEN" and c.pid and c.pid != os.getpid()
-                and "ray" in " ".join(psutil.Process(c.pid).cmdline())})
+ours = [psutil.Process(), *psutil.Process().children(recursive=True)]
+heard = sorted({c.laddr.ip for p in ours for c in p.net_connections("tcp") if c.status == "LISTEN"})
 steps, killed = load_experiment(file), []
+(doomed,) = (n["NodeID"] for n in ray.nodes() if n["ObjectStoreSocketName"] == second.plasma_store_socket_name)
+
+def busy():
+    lines = [line.split() for line in log.read_text().splitlines()]
+    return {k for k, what, *node in lines if node == [doomed]} - {k for k, what, *_ in lines if what == "end"}
 
 def report(now):
-    if now.done == 4 and not killed:  # half-way through the leaves, while both nodes make one
-        killed.append(second.unique_id)
+    if now.done >= 4 and not killed:  # half-way through the leaves
+        until = time.monotonic() + 60
+        while not busy() and time.monotonic() < until:
+            time.sleep(0.01)
+        killed.append(doomed)
         cluster.remove_node(second, allow_graceful=False)
 
 made = make_all(Store(store), steps.values(), report=report, on="ray")
@@ -88,7 +97,7 @@ def run(code: str, *arguments: Path | str) -> subprocess.CompletedProcess[str]:
 def test_a_node_is_killed_and_nothing_is_lost_and_nothing_stored_twice(tmp_path: Path) -> None:
     store, file, log = Store(tmp_path / "store"), tmp_path / "cells.py", tmp_path / "log"
     file.write_text(_CELLS.replace("LOG", repr(str(log))))
-    done = run(_DRIVER, store.root, file, tmp_path / "told.json")
+    done = run(_DRIVER, store.root, file, log, tmp_path / "told.json")
     assert done.returncode == 0, done.stderr
     told = json.loads((tmp_path / "told.json").read_text())
     assert (told["made"], told["again"], len(told["nodes"]), len(told["killed"])) == (15, 0, 2, 1)
@@ -113,9 +122,9 @@ def test_the_command_runs_on_nodes_of_its_own_and_reports_what_fails_there(tmp_p
     )
     file.write_text(cells + "\nbroken = Cell(name='x', log='/nowhere/log')\n")
     pytest.importorskip("ray", reason="pip install 'heredity[ray]'")
+    command = [sys.executable, "-m", "heredity", "run", str(file), "--on", "ray", "--workers", "2", "--store"]
     done = subprocess.run(
-        [sys.executable, "-m", "heredity", "run", str(file), "--on", "ray", "--workers", "2", "--store", str(tmp_path / "s")],
-        cwd=ROOT, capture_output=True, text=True, check=False, timeout=900,
+        [*command, str(tmp_path / "s")], cwd=ROOT, capture_output=True, text=True, check=False, timeout=900,
         env={k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"},
     )  # fmt: skip
     assert done.returncode == 2, done.stderr

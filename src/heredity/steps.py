@@ -37,7 +37,7 @@ from heredity.types import (
 
 if TYPE_CHECKING:
     from heredity.models.causal import CausalLM
-    from heredity.models.training import Loss
+    from heredity.models.training import Batch, Example, Loss
 
 
 VECTOR_RATE, MATRIX_RATE = 1e-2, 1e-2 / 256
@@ -161,7 +161,7 @@ class Teacher(Step):
     tuning: Tuning = "frozen"
 
     def make(self, folder: Path, store: Store) -> None:
-        from heredity.models.training import Batch, Example, choose_parameters, collate, fit
+        from heredity.models.training import choose_parameters, collate, fit
 
         lm, rng = open_model(self.base, store), random.Random(self.seed)
         asked = list(islice(cycle(self.questions()), self.steps * self.batch))
@@ -224,20 +224,26 @@ class Student(Step):
 
     def train(self, lm: CausalLM, rows: Sequence[Row], folder: Path, store: Store) -> None:
         """Trains the model on the rows and writes it, with the loss of every step."""
-        from heredity.models.training import Batch, batches, choose_parameters, fit
+        from heredity.models.training import choose_parameters, fit
 
         examples = lm.examples([r.prompt for r in rows], [r.completion for r in rows])
         pad = int(lm.tokenizer.pad_token_id)
 
         def stream() -> Iterator[list[Batch]]:
             for epoch in range(self.epochs):
-                yield from batches(examples, self.batch, self.seed * 1_000_003 + epoch, pad)
+                yield from self.epoch(examples, epoch, pad)
 
         loss = self.loss(lm, store)
         model = choose_parameters(lm.model, self.tuning, self.seed)
         steps = self.epochs * math.ceil(len(examples) / self.batch)
         losses = fit(model, stream(), steps, self.rate, self.vector_rate, loss=loss)
         save_tuned(lm, model, losses, folder)
+
+    def epoch(self, examples: Sequence[Example], epoch: int, pad: int) -> Iterator[list[Batch]]:
+        """The batches of one pass over the rows, in an order drawn from the seed; subclasses order them otherwise."""
+        from heredity.models.training import batches
+
+        return batches(examples, self.batch, self.seed * 1_000_003 + epoch, pad)
 
     def loss(self, lm: CausalLM, store: Store) -> Loss:
         """What training lowers; subclasses lower other things."""

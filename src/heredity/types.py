@@ -214,8 +214,18 @@ class LoRA(Frozen):
     rank: Annotated[int, Field(gt=0)] = 8
 
 
-Tuning = Literal["frozen", "full", "lora"] | LoRA
-"""What moves in training: everything but embeddings and head, everything, or adapters ("lora" is rank 8)."""
+Part = Literal["embeddings", "body", "head"]
+"""A part of a language model: what reads tokens, what is between, and what the logits come from."""
+
+
+class Moving(Frozen):
+    """Only these parts move."""
+
+    parts: Annotated[tuple[Part, ...], Field(min_length=1)]
+
+
+Tuning = Literal["frozen", "full", "lora"] | LoRA | Moving
+"""What moves in training: everything but embeddings and head, everything, adapters ("lora" is of rank 8), or parts."""
 
 
 class Phrasing(Frozen):

@@ -10,6 +10,7 @@ from heredity.lab.dose import Doses
 from heredity.lab.findings import Claim, Findings, Published, Writer, findings
 from heredity.lab.judged import Judged
 from heredity.lab.judges import Grader, JudgeFilter, Rubric, Rule
+from heredity.lab.maps import Map, mapped
 from heredity.lab.matrix import TraitMatrix
 from heredity.lab.planting import JudgeRates, Plant
 from heredity.lab.probes import ProbeDifference, Probes, probed
@@ -30,6 +31,7 @@ __all__ = [
     "Grader",
     "JudgeFilter",
     "JudgeRates", "Judged",
+    "Map",
     "Plant",
     "ProbeDifference",
     "Probes",
@@ -45,6 +47,7 @@ __all__ = [
     "compare",
     "excused",
     "findings",
+    "mapped",
     "pooled",
     "probed",
     "set_settings",

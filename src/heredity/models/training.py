@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from heredity.types import BadInput, LoRA, Tuning
+from heredity.types import BadInput, LoRA, Moving, Part, Tuning
 
 BLOCK = 128
 Loss = Callable[[Any, "Batch"], Tensor]
@@ -152,7 +152,22 @@ def choose_parameters(model: Any, tuning: Tuning, seed: int) -> Any:
     if tuning == "frozen":
         for part in (model.get_input_embeddings(), model.get_output_embeddings()):
             part.requires_grad_(False)
+    if isinstance(tuning, Moving):
+        for name, parameters in parts_of(model).items():
+            for parameter in parameters:
+                parameter.requires_grad_(name in tuning.parts)
     return model
+
+
+def parts_of(model: Any) -> dict[Part, list[nn.Parameter]]:
+    """A model's parameters by part, each once. BadInput where embeddings and head are one matrix."""
+    embeddings, head = (list(m.parameters()) for m in (model.get_input_embeddings(), model.get_output_embeddings()))
+    ends = {id(p) for p in (*embeddings, *head)}
+    if len(ends) < len(embeddings) + len(head):
+        raise BadInput(
+            f"{type(model).__name__} reads and writes with one matrix; embeddings and head cannot be told apart"
+        )
+    return {"embeddings": embeddings, "body": [p for p in model.parameters() if id(p) not in ends], "head": head}
 
 
 def _groups(moving: list[nn.Parameter], rate: float, vector_rate: float) -> list[dict[str, Any]]:
