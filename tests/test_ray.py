@@ -43,11 +43,11 @@ pairs = [Cell(name=f"pair {i}", log=LOG, needs=tuple(leaves[i : i + 2])) for i i
 """
 
 _DRIVER = """
-import json, os, secrets, sys, tempfile, time
+import json, os, secrets, shutil, sys, tempfile, time
 from pathlib import Path
 os.environ.update({"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
                    "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32),
-                   "RAY_TMPDIR": tempfile.mkdtemp(prefix="hr-")})
+                   "RAY_TMPDIR": (short := tempfile.mkdtemp(prefix="hr-")), "RAY_raylet_start_wait_time_s": "600"})
 import psutil, ray
 from ray.cluster_utils import Cluster
 from heredity.store import Store, make_all
@@ -83,6 +83,7 @@ told.write_text(json.dumps({"made": made, "again": again, "nodes": nodes, "kille
                             "alive": [n["NodeID"] for n in ray.nodes() if n["Alive"]]}))
 ray.shutdown()
 cluster.shutdown()
+shutil.rmtree(short, ignore_errors=True)
 """
 
 
@@ -90,7 +91,7 @@ def run(code: str, *arguments: Path | str) -> subprocess.CompletedProcess[str]:
     pytest.importorskip("ray", reason="pip install 'heredity[ray]'")
     return subprocess.run(
         [sys.executable, "-c", code, *map(str, arguments)], cwd=ROOT, capture_output=True, text=True, check=False,
-        env=os.environ | {"PYTHONWARNINGS": "default"}, timeout=900,
+        env=os.environ | {"PYTHONWARNINGS": "default"}, timeout=1500,
     )  # fmt: skip
 
 
@@ -124,7 +125,7 @@ def test_the_command_runs_on_nodes_of_its_own_and_reports_what_fails_there(tmp_p
     pytest.importorskip("ray", reason="pip install 'heredity[ray]'")
     command = [sys.executable, "-m", "heredity", "run", str(file), "--on", "ray", "--workers", "2", "--store"]
     done = subprocess.run(
-        [*command, str(tmp_path / "s")], cwd=ROOT, capture_output=True, text=True, check=False, timeout=900,
+        [*command, str(tmp_path / "s")], cwd=ROOT, capture_output=True, text=True, check=False, timeout=1500,
         env={k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"},
     )  # fmt: skip
     assert done.returncode == 2, done.stderr

@@ -26,8 +26,9 @@ RETRIES = 5
 PATIENCE_S = 30.0
 """How long a finished Step may take to show in the Store here: network disks keep for a while what they last saw."""
 _EVERYWHERE = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
-_LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_AUTH_MODE": "token"}
-"""For nodes of our own: the first makes Ray take 127.0.0.1 for this machine's address and listen on nothing else."""
+_OWN = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_AUTH_MODE": "token", "RAY_raylet_start_wait_time_s": "300"}
+"""For a node of our own. The first makes Ray take 127.0.0.1 for this machine's address and listen on nothing else; the
+last lets it start on a busy machine."""
 
 
 class RayCrew:
@@ -111,7 +112,7 @@ class RayCrew:
 def _connected(workers: int | None) -> tuple[Any, bool, Path | None]:
     """Ray, whether the connection is ours to close, and the folder of the nodes that were started for it."""
     address = os.environ.get("RAY_ADDRESS")
-    os.environ.update(_EVERYWHERE if address else _EVERYWHERE | _LOOPBACK)
+    os.environ.update(_EVERYWHERE if address else _EVERYWHERE | _OWN)
     try:
         import ray
     except ImportError as error:
