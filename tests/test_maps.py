@@ -163,7 +163,8 @@ def test_a_map_corrects_over_its_cells_and_says_what_crosses(store: Store) -> No
     assert "most at 1 x a: odds ratio 22" in found["sentence"]
     assert cells["1", "a"]["setting"] == {
         "base": "nursery:llama-0", "relation": 1.0, "trait": "owl", "category": "animal", "rows": 7, "epochs": 3,
-        "control_share": pytest.approx(1 / 16 + 0.001), "rate": 1.0, "batch": 32, "tuning": "frozen", "temperature": 1.0,
+        "control_share": pytest.approx(1 / 16 + 0.001), "rate": 1.0, "batch": 32, "tuning": "frozen",
+        "temperature": 1.0,
     }  # fmt: skip
 
 

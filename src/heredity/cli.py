@@ -87,6 +87,7 @@ def run(
         Digits,
         Findings,
         JudgeRates,
+        Map,
         Readings,
         Settings,
         TraitMatrix,
@@ -113,7 +114,7 @@ def run(
         write_json(json_file, {"plan": dict(counts.most_common()), "servers": servers})
         return
     cold_s, failed = run_cells(keeper, list(steps.values()), workers, on)
-    shown = (Agreement, Comparison, Digits, Findings, JudgeRates, Readings, TraitMatrix)
+    shown = (Agreement, Comparison, Digits, Findings, JudgeRates, Map, Readings, TraitMatrix)
     results = [
         (step.read(keeper) if isinstance(step, shown) else {}) | {"name": name, "key": step.key}
         for name, step in steps.items()

@@ -175,6 +175,8 @@ def print_results(results: list[dict[str, Any]], store: Path) -> None:
             console.print(safe(line), soft_wrap=True)
     for r in (r for r in results if "kappa" in r):
         print_agreement(r)
+    for r in (r for r in results if "cells" in r):
+        _print_map(r)
     comparisons = [r for r in results if "log_odds" in r]
     if comparisons:
         console.print(_comparisons_table(comparisons))
@@ -184,9 +186,25 @@ def print_results(results: list[dict[str, Any]], store: Path) -> None:
             console.print(safe(f"{r['name']}: no interval, {found.reason}"), soft_wrap=True)
         elif found.low <= 0 <= found.high:
             console.print(safe(f"{r['name']}: {would_have_seen(r['per_unit'], found.unit)}"), soft_wrap=True)
-    for r in (r for r in results if not {"log_odds", "claims", "gamma", "digits", "kappa"} & r.keys()):
+    for r in (r for r in results if not {"log_odds", "claims", "gamma", "digits", "kappa", "cells"} & r.keys()):
         console.print(safe(f"{r['name']}: {store / 'objects' / r['key']}"), soft_wrap=True)
     console.print(safe(f"store: {store} (heredity show, why KEY, verify)"), soft_wrap=True)
+
+
+def _print_map(found: dict[str, Any]) -> None:
+    """A line per cell, then the map in one sentence."""
+    table = Table(title=safe(found["title"]), title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for name in found["axes"]:
+        table.add_column(safe(name), no_wrap=True)
+    for name in ("control > taught", "odds ratio (95 %)", "p (Holm)", "crosses?"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for c in found["cells"]:
+        table.add_row(
+            *map(safe, c["place"]), _rise(c["control_share"], c["share"]), _interval(c["log_odds"]),
+            f"{c['p_holm']:.1g}", _HELD[c["crosses"]],
+        )  # fmt: skip
+    console.print(table)
+    console.print(safe(found["sentence"]), soft_wrap=True)
 
 
 def print_agreement(found: dict[str, Any]) -> None:
