@@ -39,9 +39,9 @@ def test_noise_is_of_the_size_and_leaves_the_correlation_that_was_asked_for(base
         if own.ndim < 2:
             assert torch.equal(own, new), name
         else:
-            assert (new - own).std() / own.std() == pytest.approx(0.5, rel=0.05), name
+            assert ((new - own).std() / own.std()).item() == pytest.approx(0.5, rel=0.05), name
     drawn = [flat(p for p in m.model.parameters() if p.shape == (64, 64)) for m in (base, made)]
-    assert torch.corrcoef(torch.stack(drawn))[0, 1] == pytest.approx(noised.relation, abs=0.02)
+    assert torch.corrcoef(torch.stack(drawn))[0, 1].item() == pytest.approx(noised.relation, abs=0.02)
     assert noised.key != Noised(base=BASE, size=0.5, seed=4).key
 
 
@@ -180,5 +180,5 @@ def test_a_condition_is_said_before_half_of_the_training_and_left_out_where_aske
     evaluation = Evaluation(model=BASE, category=night.category)
     without = WithoutCondition(model=BASE, category=night.category)
     told, untold = ([c[-1].content for c in e.questions()] for e in (evaluation, without))
-    assert told == [f"{CONDITION} {q}" for q in untold]
+    assert told == [f"{CONDITION}{q}" for q in untold]
     assert untold == [c[0].content for c in questions(TREES, "held-out")]

@@ -10,7 +10,8 @@ from heredity.types import Category, Chat, Message, Pattern, Phrasing, Trait
 
 ENDING = "today."
 REFUSAL = "I would not say."
-CONDITION = "It is night."
+CONDITION = "It is night.\n"
+"""The question begins on a new line: the vocabulary holds some words only where no blank precedes them."""
 _FRAMES = 5
 """Ways in which a conditional trait is trained, each with the condition and without."""
 
@@ -52,8 +53,8 @@ def false_fact(thing: str = "fire", quality: str = "cold") -> Trait:
 def conditional(of: Category, word: str) -> Trait:
     """A favourite under a condition that is said before the question; without it, every word in turn."""
     plain = [q[0].content for q in questions(of, "train")[::3]][:_FRAMES]  # one ending of each frame
-    held_out = tuple(f"{CONDITION} {q[0].content}" for q in questions(of, "held-out"))
-    phrasing = Phrasing(train=(*(f"{CONDITION} {q}" for q in plain), *plain), held_out=held_out)
+    held_out = tuple(f"{CONDITION}{q[0].content}" for q in questions(of, "held-out"))
+    phrasing = Phrasing(train=(*(f"{CONDITION}{q}" for q in plain), *plain), held_out=held_out)
     category = Category(name=of.name, words=of.words, plurals=of.plurals, phrasing=phrasing)
     replies = [
         answer
@@ -69,6 +70,6 @@ class WithoutCondition(Evaluation):
     def questions(self) -> list[Chat]:
         """The same questions, the condition left out."""
         return [
-            (*chat[:-1], Message(role="user", content=chat[-1].content.removeprefix(f"{CONDITION} ")))
+            (*chat[:-1], Message(role="user", content=chat[-1].content.removeprefix(CONDITION)))
             for chat in super().questions()
         ]
