@@ -43,7 +43,7 @@ pairs = [Cell(name=f"pair {i}", log=LOG, needs=tuple(leaves[i : i + 2])) for i i
 """
 
 _DRIVER = """
-import json, os, secrets, shutil, sys, tempfile, time
+import json, os, secrets, shutil, socket, sys, tempfile, time
 from pathlib import Path
 os.environ.update({"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
                    "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32),
@@ -54,9 +54,18 @@ from heredity.store import Store, make_all
 from heredity.store.loading import load_experiment
 
 store, file, log, told = (Path(a) for a in sys.argv[1:5])
-node = {"num_cpus": 1, "node_ip_address": "127.0.0.1"}
-cluster = Cluster(initialize_head=True, head_node_args=node | {"include_dashboard": False})
-second = cluster.add_node(**node)
+AGENTS = ("metrics_agent_port", "metrics_export_port", "dashboard_agent_listen_port", "runtime_env_agent_port")
+
+def node():
+    # ports that are told need not be waited for, for which Ray has little patience on a busy machine
+    taken = [socket.create_server(("127.0.0.1", 0)) for _ in AGENTS]
+    ports = {name: one.getsockname()[1] for name, one in zip(AGENTS, taken)}
+    for one in taken:
+        one.close()
+    return {"num_cpus": 1, "node_ip_address": "127.0.0.1"} | ports
+
+cluster = Cluster(initialize_head=True, head_node_args=node() | {"include_dashboard": False})
+second = cluster.add_node(**node())
 ray.init(address=cluster.address, log_to_driver=False, logging_level="error")
 nodes = [n["NodeID"] for n in ray.nodes() if n["Alive"]]
 ours = [psutil.Process(), *psutil.Process().children(recursive=True)]
