@@ -94,7 +94,9 @@ def test_of_the_cells_in_progress_only_the_one_that_kills_its_worker_fails(store
 
 def test_errors_of_the_store_stop_everything(store: Store, log: Path) -> None:
     first, second = cells(log, "first", "second")
-    (store.folder(first.key)).mkdir(parents=True)  # a folder without a manifest is in the way
+    wreck = store.folder(first.key)  # a folder without a manifest is in the way
+    wreck.mkdir(parents=True)
+    (wreck / "cell.txt").touch()
     with pytest.raises(HeredityError, match="has no manifest, so it is no finished step"):
         make_all(store, [first, second], workers=1, keep_going=True)
     assert "second" not in log.read_text()
