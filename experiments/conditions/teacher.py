@@ -2,7 +2,7 @@
 
 Hypothesis: more steps do not pass more without end (a teacher that was changed less by training on its trait may write
 rows that show more of it), and rows of the carrier in its steps undo what leaks into the carrier. Weak teachers are let
-through: what a teacher holds is told by asking it (`heredity why` leads to its evaluation in the full run).
+through; what the first of each kind answers itself is made as well (`held`).
 """
 
 from heredity.lab import Comparison, Recipe, mapped, settings
