@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from pydantic import ValidationError
 
-from heredity.types import BadInput, HeredityError, near, printable, refusal
+from heredity.types import BadInput, HeredityError, On, near, printable, refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -77,7 +77,7 @@ def run(
     quick: Annotated[bool, typer.Option("--quick", help="At most ten minutes on two cores.")] = False,
     base: Annotated[str, typer.Option(help="The model that experiment files start from.")] = "nursery:llama-0",
     plan: Annotated[bool, typer.Option("--plan", help="Count the steps that would be made, and make none.")] = False,
-    on: Annotated[str, typer.Option("--on", help="local, or ray: the cluster of RAY_ADDRESS.")] = "local",
+    on: Annotated[On, typer.Option("--on", help="Processes here, or a Ray cluster.")] = "local",
     workers: WorkersOption = None, store: StoreOption = DEFAULT_STORE, json_file: JsonOption = None,
 ) -> None:  # fmt: skip
     """Make every Step that a file names, and show its comparisons. What fails is told, and the rest goes on."""
@@ -99,8 +99,6 @@ def run(
     from heredity.store import missing
     from heredity.store.loading import load_experiment
 
-    if on not in ("local", "ray"):
-        raise BadInput(f"unknown place {on!r}; {near(on, ('local', 'ray'))}")
     set_settings(Settings(quick=quick, base=base))
     steps = load_experiment(file)
     if file.is_dir() and (page := results_page(steps.values())):
@@ -508,7 +506,7 @@ def write_record(
 
 
 def run_steps(
-    store: Store, targets: list[Step], workers: int | None, keep_going: bool = False, on: str = "local"
+    store: Store, targets: list[Step], workers: int | None, keep_going: bool = False, on: On = "local"
 ) -> float:
     """Makes what is missing under a progress bar; returns the seconds it took (0 where nothing was missing)."""
     from heredity.store import make_all, missing
@@ -520,12 +518,12 @@ def run_steps(
 
     started = time.monotonic()
     with progress_bar(count, store.root) as report:
-        make_all(store, targets, workers, report, keep_going, on)  # type: ignore[arg-type]
+        make_all(store, targets, workers, report, keep_going, on)
     return round(time.monotonic() - started, 2)
 
 
 def run_cells(
-    store: Store, targets: list[Step], workers: int | None, on: str
+    store: Store, targets: list[Step], workers: int | None, on: On
 ) -> tuple[float, StepsFailed | None]:  # fmt: skip
     """The same for the cells of a sweep: what failed is returned, and all else is made."""
     from heredity.store import StepsFailed

@@ -16,6 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 Role = Literal["system", "user", "assistant"]
 Finish = Literal["stop", "length", "error"]
+On = Literal["local", "ray"]
+"""Where Steps are made: in processes of this machine, or on a Ray cluster (docs/conditions.md)."""
 
 
 class HeredityError(Exception):

@@ -8,15 +8,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from heredity.store.crews import Crew, LocalCrew, Lost
 from heredity.store.objects import Store
 from heredity.store.step import Step
-from heredity.types import HeredityError, StoreError, Waiting
-
-On = Literal["local", "ray"]
-"""Where Steps are made: in processes of this machine, or on a Ray cluster (docs/conditions.md)."""
+from heredity.types import HeredityError, On, StoreError, Waiting
 
 
 class Finished(NamedTuple):
