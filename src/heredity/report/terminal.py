@@ -74,9 +74,14 @@ EVERY_S = 15.0
 """Seconds between two lines about a run, where there is no terminal."""
 
 
+_ENOUGH = 5
+"""Steps that must be made before a time is told: the first one's time is mostly that of starting its process."""
+
+
 def _standing(now: Finished) -> str:
     """Cells running and failed, and the time left."""
-    left = "" if now.left_s is None or not now.running else f", about {_duration(now.left_s)} left"
+    told = now.left_s is not None and now.done >= _ENOUGH and now.running
+    left = f", about {_duration(now.left_s or 0.0)} left" if told else ""
     return f"{now.running} running, {now.failed} failed{left}"
 
 
