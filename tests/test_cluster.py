@@ -134,7 +134,7 @@ def test_a_fault_of_ours_on_a_node_comes_back_with_its_traceback(store: Store, t
 def test_a_step_names_every_module_that_its_classes_are_from() -> None:
     model = ModelRef(location="nursery:llama-0", digest="0" * 40)
     samples = Samples(model=model, prompts=Numbers(n=10, seed=1), sampling=Sampling())
-    assert cluster._modules(samples, set()) == {"heredity.steps", "heredity.types", "heredity.carriers.lists"}
+    assert cluster._modules(samples, set()) == {"heredity.steps", "heredity.types", "heredity.carriers.prompts"}
 
 
 def test_a_step_that_dies_with_every_node_and_one_that_is_made_elsewhere_are_told(

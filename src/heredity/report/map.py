@@ -71,7 +71,7 @@ def _written(axis: Any, x: int, y: int, cell: dict[str, Any], most: float) -> No
     if cell["crosses"]:
         from matplotlib.patches import Rectangle
 
-        axis.add_patch(Rectangle((x - 0.48, y - 0.46), 0.96, 0.92, fill=False, edgecolor=INK, lw=2))
+        axis.add_patch(Rectangle((x - 0.48, y - 0.46), 0.96, 0.92, fill=False, edgecolor=colour, lw=2))
 
 
 def _curve(found: dict[str, Any], plt: Any) -> Any:
