@@ -15,6 +15,7 @@ from heredity.carriers import Numbers
 from heredity.steps import Samples
 from heredity.store import Step, StepsFailed, Store, cluster, describe, make_all
 from heredity.store.cluster import NodeFault, RayCrew, attempt
+from heredity.store.crews import QUIET
 from heredity.store.loading import load_experiment
 from heredity.types import BadInput, ModelRef, Sampling, StoreError
 from tests.test_failures import Cell
@@ -81,13 +82,13 @@ class Ray:
 def _surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a crew and a task change for the whole process is put back."""
     monkeypatch.chdir(Path.cwd())
-    for name in (*cluster.QUIET, *cluster._EVERYWHERE, *cluster._OWN, "RAY_AUTH_TOKEN", "RAY_ADDRESS"):
+    for name in (*QUIET, *cluster._EVERYWHERE, *cluster._OWN, "RAY_AUTH_TOKEN", "RAY_ADDRESS"):
         monkeypatch.setenv(name, os.environ.get(name, ""))
     monkeypatch.delenv("RAY_ADDRESS")
 
 
 def crew(monkeypatch: pytest.MonkeyPatch, ray: Ray) -> Ray:
-    monkeypatch.setitem(sys.modules, "ray", ray)  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "ray", ray)
     return ray
 
 

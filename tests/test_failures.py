@@ -29,7 +29,7 @@ class Cell(Step):
         if self.name.startswith("broken") and not (Path(self.log).parent / "mended").exists():
             raise BadInput(f"{self.name} has no rows")
         if self.name == "fault":
-            log_odds("half")  # type: ignore[arg-type]  raises in this package's own code
+            log_odds("half")  # type: ignore[arg-type]  # raises in this package's own code
         if self.name == "killed":
             os.kill(os.getpid(), signal.SIGKILL)
         (folder / "cell.txt").write_text(" ".join((store.path(n) / "cell.txt").read_text() for n in self.needs))

@@ -7,6 +7,8 @@ A base far away may take little because it is far or because it can take nothing
 base itself must show something.
 """
 
+from typing import Any
+
 from heredity.lab import Comparison, Recipe, mapped, settings
 from heredity.lab.conditions import Noised
 from heredity.models import model_ref
@@ -48,6 +50,9 @@ def compare(start: Model, teacher: str) -> Comparison | None:
     return recipe.comparison(f"{relation(start, teacher):.3f}, {teacher}", word, seeds, arm)
 
 
-axes = {"the student's start": starts, "teacher": {"of llama-0": "llama-0", "of its own base": "own"}}
+axes: dict[str, dict[str, Any]] = {
+    "the student's start": starts,
+    "teacher": {"of llama-0": "llama-0", "of its own base": "own"},
+}
 initialisation = mapped("How far from the teacher's start?", __doc__, axes, compare, relation)
 figure = MapFigure(map=initialisation)

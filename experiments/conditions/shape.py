@@ -14,7 +14,7 @@ from heredity.traits import favourite
 
 run = settings().own_bases("bases of several shapes")
 seeds, word = run.choose((300, 301, 302), (310, 311, 312, 313, 314)), favourite("otter")
-shapes = run.choose({"32": (1, 2)}, {"32": (2,), "64": (1, 2, 4), "128": (2,)})
+shapes: dict[str, tuple[int, ...]] = run.choose({"32": (1, 2)}, {"32": (2,), "64": (1, 2, 4), "128": (2,)})
 steps = run.choose(600, 2_000)
 
 
