@@ -125,6 +125,8 @@ def test_the_command_shows_what_was_made_lists_what_failed_and_tries_again(tmp_p
     assert done.returncode == 2, done.stderr
     assert "broken-1 has no rows" in done.stderr
     assert "broken-2 has no rows" in done.stderr
+    assert done.stderr.count("\nfailed: Cell-") == 2  # told as they come
+    assert "\n2 of 5 made, 0 running, 2 failed\n" in done.stderr
     assert "2 steps failed" in done.stderr.splitlines()[-1]
     assert "1 that need them were not made" in done.stderr.splitlines()[-1]
     assert "cells.0: " in done.stdout
