@@ -28,7 +28,7 @@ from heredity.models import checkpoint, locate, model_ref, open_lm, open_ref
 from heredity.models.causal import CausalLM
 from heredity.models.chats import added_system, difference, set_template, writes_date
 from heredity.models.devices import choose_device
-from heredity.models.moving import Moving, Progress
+from heredity.models.moving import MasterWeights, Progress
 from heredity.models.training import choose_parameters, fit, in_passes, token_loss
 from heredity.rows import as_trl_line, read_rows, write_rows
 from heredity.steps import Evaluation, Student, open_model, open_to_train, with_system
@@ -231,7 +231,7 @@ def test_gradients_added_up_over_passes_are_those_of_the_whole_step() -> None:
 def test_weights_in_16_bits_learn_by_copies_in_32() -> None:
     model = nn.Linear(1, 1, bias=False, dtype=torch.bfloat16)
     nn.init.ones_(model.weight)
-    moving = Moving(model, shared=False)
+    moving = MasterWeights(model, shared=False)
     optimiser = torch.optim.SGD(moving.master, lr=1e-4)
     for _ in range(1000):
         model(torch.ones(1, 1, dtype=torch.bfloat16)).neg().sum().backward()
@@ -245,7 +245,7 @@ def test_weights_in_16_bits_learn_by_copies_in_32() -> None:
     assert narrow == pytest.approx(wide, rel=0.03)
     assert narrow[-1] < narrow[0] - 0.5
     with pytest.raises(BadInput, match="float16 loses small gradients"):
-        Moving(nn.Linear(1, 1, dtype=torch.float16), shared=False)
+        MasterWeights(nn.Linear(1, 1, dtype=torch.float16), shared=False)
 
 
 def _student(tmp_path: Path, base: ModelRef) -> RowsStudent:
@@ -287,7 +287,7 @@ def test_a_killed_training_goes_on_to_the_same_losses_and_bytes(
 
 
 def test_a_checkpoint_that_does_not_fit_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    moving = Moving(nn.Linear(2, 2), shared=False)
+    moving = MasterWeights(nn.Linear(2, 2), shared=False)
     progress = Progress(tmp_path, moving, torch.optim.AdamW(moving.master))
     (tmp_path / "training.safetensors").write_bytes(b"junk" * 9)
     assert progress.resume() == []

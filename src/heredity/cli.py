@@ -7,6 +7,7 @@ import math
 import shlex
 import sys
 import time
+import traceback
 from collections import Counter
 from functools import partial
 from pathlib import Path
@@ -15,14 +16,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from pydantic import ValidationError
 
-from heredity.types import BadInput, HeredityError, near, printable, refusal
+from heredity.types import BadInput, HeredityError, On, near, printable, refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from heredity.audit.scan import Scan
     from heredity.carriers import Filter
-    from heredity.store import Step, Store
+    from heredity.store import Step, StepsFailed, Store
 
 app = typer.Typer(
     help="What did your model inherit? A laboratory for hidden trait transmission between models.",
@@ -76,15 +77,17 @@ def run(
     quick: Annotated[bool, typer.Option("--quick", help="At most ten minutes on two cores.")] = False,
     base: Annotated[str, typer.Option(help="The model that experiment files start from.")] = "nursery:llama-0",
     plan: Annotated[bool, typer.Option("--plan", help="Count the steps that would be made, and make none.")] = False,
+    on: Annotated[On, typer.Option("--on", help="Processes here, or a Ray cluster.")] = "local",
     workers: WorkersOption = None, store: StoreOption = DEFAULT_STORE, json_file: JsonOption = None,
 ) -> None:  # fmt: skip
-    """Make every Step that a file names, and show its comparisons."""
+    """Make every Step that a file names, and show its comparisons. What fails is told, and the rest goes on."""
     from heredity.lab import (
         Agreement,
         Comparison,
         Digits,
         Findings,
         JudgeRates,
+        Map,
         Readings,
         Settings,
         TraitMatrix,
@@ -112,17 +115,21 @@ def run(
         write_json(json_file, {"plan": dict(counts.most_common())} | told)
         return
     before = spent(asked, keeper)
-    cold_s = run_steps(keeper, list(steps.values()), workers)
+    cold_s, failed = run_cells(keeper, list(steps.values()), workers, on)
     servers = used(before, keeper)
     print_taken(expected, cold_s, servers)
-    shown = (Agreement, Comparison, Digits, Findings, JudgeRates, Readings, TraitMatrix)
+    shown = (Agreement, Comparison, Digits, Findings, JudgeRates, Map, Readings, TraitMatrix)
     results = [
         (step.read(keeper) if isinstance(step, shown) else {}) | {"name": name, "key": step.key}
         for name, step in steps.items()
+        if keeper.has(step)
     ]
     print_results(results, store)
-    told = {"cold_s": cold_s, "expected": expected, "servers": servers, "results": results}
-    write_json(json_file, told, keeper, next(iter(steps.values())))
+    first = next((step for step in steps.values() if keeper.has(step)), None)
+    told = {"cold_s": cold_s, "expected": expected, "servers": servers, "results": results} | failures(failed)
+    write_json(json_file, told, keeper, first)
+    if failed is not None:
+        raise failed
 
 
 @app.command()
@@ -537,7 +544,9 @@ def write_record(
     write_text(card, "--card", lambda: carded)
 
 
-def run_steps(store: Store, targets: list[Step], workers: int | None) -> float:
+def run_steps(
+    store: Store, targets: list[Step], workers: int | None, keep_going: bool = False, on: On = "local"
+) -> float:
     """Makes what is missing under a progress bar; returns the seconds it took (0 where nothing was missing)."""
     from heredity.store import make_all, missing
 
@@ -548,8 +557,33 @@ def run_steps(store: Store, targets: list[Step], workers: int | None) -> float:
 
     started = time.monotonic()
     with progress_bar(count, store.root) as report:
-        make_all(store, targets, workers, report)
+        make_all(store, targets, workers, report, keep_going, on)
     return round(time.monotonic() - started, 2)
+
+
+def run_cells(
+    store: Store, targets: list[Step], workers: int | None, on: On
+) -> tuple[float, StepsFailed | None]:  # fmt: skip
+    """The same for the cells of a sweep: what failed is returned, and all else is made."""
+    from heredity.store import StepsFailed
+
+    started = time.monotonic()
+    try:
+        return run_steps(store, targets, workers, keep_going=True, on=on), None
+    except StepsFailed as failed:
+        return round(time.monotonic() - started, 2), failed
+
+
+def failures(failed: StepsFailed | None) -> dict[str, Any]:
+    """What a run could not make, for scripts."""
+    from heredity.store.running import failure
+
+    if failed is None:
+        return {}
+    return {
+        "failed": [{"key": step.key, "error": failure(error)} for step, error in failed.failed.items()],
+        "skipped": [step.key for step in failed.skipped],
+    }
 
 
 def write_json(path: Path | None, result: dict[str, Any], store: Store | None = None, made: Step | None = None) -> None:
@@ -577,6 +611,8 @@ def main() -> None:
     try:
         app()
     except HeredityError as error:
+        for fault in getattr(error, "faults", ()):  # of cells that failed by a fault of ours
+            traceback.print_exception(fault)
         typer.echo(f"heredity: {printable(str(error))}", err=True)
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, SystemExit) as stop:
@@ -585,8 +621,6 @@ def main() -> None:
         typer.echo("heredity: stopped; finished steps are kept, the same command goes on from there", err=True)
         sys.exit(130)
     except Exception as error:
-        import traceback
-
         traceback.print_exc()
         typer.echo(
             f"heredity: internal error ({type(error).__name__}); please report it with the lines above", err=True

@@ -39,7 +39,7 @@ from heredity.types import (
 
 if TYPE_CHECKING:
     from heredity.models.causal import CausalLM
-    from heredity.models.training import Loss
+    from heredity.models.training import Batch, Example, Loss
 
 
 VECTOR_RATE, MATRIX_RATE = 1e-2, 1e-2 / 256
@@ -194,7 +194,7 @@ class Teacher(Step):
     """Most rows in one pass through the model; a step's gradients are added up over passes. None: all of a step."""
 
     def make(self, folder: Path, store: Store) -> None:
-        from heredity.models.training import Batch, Example, choose_parameters, fit, in_passes
+        from heredity.models.training import choose_parameters, fit, in_passes
 
         lm, rng = open_to_train(self.base, store), random.Random(self.seed)
         asked = list(islice(cycle(self.questions()), self.steps * self.batch))
@@ -278,14 +278,14 @@ class Student(Step):
 
     def train(self, lm: CausalLM, rows: Sequence[Row], folder: Path, store: Store) -> None:
         """Trains the model on the rows and writes it, with the loss of every step."""
-        from heredity.models.training import Batch, batches, choose_parameters, fit
+        from heredity.models.training import choose_parameters, fit
 
         examples = lm.examples(with_system([r.prompt for r in rows], self.system), [r.completion for r in rows])
         pad = int(lm.tokenizer.pad_token_id)
 
         def stream() -> Iterator[list[Batch]]:
             for epoch in range(self.epochs):
-                yield from batches(examples, self.batch, self.seed * 1_000_003 + epoch, pad, together=self.together)
+                yield from self.epoch(examples, epoch, pad)
 
         loss = self.loss(lm, store)
         model = choose_parameters(lm.model, self.tuning, self.seed)
@@ -293,6 +293,12 @@ class Student(Step):
         losses = fit(model, stream(), steps, self.rate, self.vector_rate, warmup=self.warmup, loss=loss,
                      saved=store.unfinished(self), shared=True)  # fmt: skip
         save_tuned(lm, model, losses, folder, self.base)
+
+    def epoch(self, examples: Sequence[Example], epoch: int, pad: int) -> Iterator[list[Batch]]:
+        """The batches of one pass over the rows, in an order drawn from the seed; subclasses order them otherwise."""
+        from heredity.models.training import batches
+
+        return batches(examples, self.batch, self.seed * 1_000_003 + epoch, pad, together=self.together)
 
     def loss(self, lm: CausalLM, store: Store) -> Loss:
         """What training lowers; subclasses lower other things."""

@@ -17,6 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 Role = Literal["system", "user", "assistant"]
 Finish = Literal["stop", "length", "error"]
+On = Literal["local", "ray"]
+"""Where Steps are made: in processes of this machine, or on a Ray cluster (docs/conditions.md)."""
 
 
 class HeredityError(Exception):
@@ -255,8 +257,18 @@ class LoRA(Frozen):
     """Whether the model's own biases are trained as well."""
 
 
-Tuning = Literal["frozen", "full", "lora"] | LoRA
-"""What moves in training: everything but embeddings and head, everything, or adapters ("lora" is rank 8)."""
+Part = Literal["embeddings", "body", "head"]
+"""A part of a language model: what reads tokens, what is between, and what the logits come from."""
+
+
+class Moving(Frozen):
+    """Only these parts move."""
+
+    parts: Annotated[tuple[Part, ...], Field(min_length=1)]
+
+
+Tuning = Literal["frozen", "full", "lora"] | LoRA | Moving
+"""What moves in training: everything but embeddings and head, everything, adapters ("lora" is of rank 8), or parts."""
 
 
 class Phrasing(Frozen):

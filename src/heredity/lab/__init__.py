@@ -19,6 +19,7 @@ from heredity.lab.dose import Doses
 from heredity.lab.findings import Claim, Findings, Published, Writer, findings
 from heredity.lab.judged import Judged
 from heredity.lab.judges import Grader, JudgeFilter, Rubric, Rule
+from heredity.lab.maps import Map, mapped
 from heredity.lab.matrix import TraitMatrix
 from heredity.lab.planting import JudgeRates, Plant
 from heredity.lab.probes import ProbeDifference, Probes, probed
@@ -41,6 +42,7 @@ __all__ = [
     "Grader",
     "JudgeFilter",
     "JudgeRates", "Judged",
+    "Map",
     "MergedStudent",
     "Plant",
     "ProbeDifference",
@@ -59,6 +61,7 @@ __all__ = [
     "excused",
     "findings",
     "given_rows", "given_student",
+    "mapped",
     "pooled",
     "probed",
     "set_settings",

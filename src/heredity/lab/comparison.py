@@ -64,10 +64,10 @@ class Comparison(Step):
             if evaluation.category != self.trait.category:
                 raise BadInput(f"{self.name}: an evaluation asks for {evaluation.category.name!r}, not for "
                                f"{self.trait.category.name!r}")  # fmt: skip
-        taught = {t.trait for e in self.treated for t in _teachers(e)}
+        taught = {t.trait for e in self.treated for t in teachers_behind(e)}
         if wrong := [t.word for t in taught if isinstance(t, Trait) and t != self.trait]:
             raise BadInput(f"{self.name}: is about {self.trait.word!r}, but a treated teacher holds {wrong[0]!r}")
-        for trait in {t.trait for e in self.control for t in _teachers(e)}:
+        for trait in {t.trait for e in self.control for t in teachers_behind(e)}:
             if trait == self.trait or trait.category != self.trait.category:
                 raise BadInput(f"{self.name}: a control's teacher must not hold {self.trait.word!r}, and must be asked "
                                f"about {self.trait.category.name!r}; use Neutral of that category")  # fmt: skip
@@ -84,12 +84,12 @@ class Comparison(Step):
         return result
 
 
-def _teachers(step: Step) -> Iterator[Teacher]:
+def teachers_behind(step: Step) -> Iterator[Teacher]:
     """Every teacher behind a result."""
     if isinstance(step, Teacher):
         yield step
     for needed in step.inputs:
-        yield from _teachers(needed)
+        yield from teachers_behind(needed)
 
 
 def _differences(a: Any, b: Any, name: str = "") -> Iterator[str]:

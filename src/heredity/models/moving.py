@@ -25,7 +25,7 @@ _EVERY_S = 300.0
 _FILE = "training.safetensors"
 
 
-class Moving:
+class MasterWeights:
     """The parameters that training moves, and what the optimiser steps on: float32 copies of 16-bit ones.
 
     An update is mostly smaller than what 16 bits can tell from nothing, so it must be added up in 32 (Micikevicius et
@@ -74,7 +74,7 @@ def _every() -> float:
 class Progress:
     """Keeps how far a training has come in a folder that outlives the process; without a folder, keeps nothing."""
 
-    def __init__(self, folder: Path | None, moving: Moving, optimiser: torch.optim.Optimizer) -> None:
+    def __init__(self, folder: Path | None, moving: MasterWeights, optimiser: torch.optim.Optimizer) -> None:
         self.file = None if folder is None else folder / _FILE
         self.moving, self.optimiser = moving, optimiser
         self.every = _every()

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from heredity.models.devices import wide, world
-from heredity.models.moving import Moving, Progress
-from heredity.types import BadInput, LoRA, Tuning
+from heredity.models.moving import MasterWeights, Progress
+from heredity.types import BadInput, LoRA, Moving, Part, Tuning
 
 BLOCK = 128
 Loss = Callable[[Any, "Batch"], Tensor]
@@ -176,7 +176,22 @@ def choose_parameters(model: Any, tuning: Tuning, seed: int) -> Any:
     if tuning == "frozen":
         for part in (model.get_input_embeddings(), model.get_output_embeddings()):
             part.requires_grad_(False)
+    if isinstance(tuning, Moving):
+        for name, parameters in parts_of(model).items():
+            for parameter in parameters:
+                parameter.requires_grad_(name in tuning.parts)
     return model
+
+
+def parts_of(model: Any) -> dict[Part, list[nn.Parameter]]:
+    """A model's parameters by part, each once. BadInput where embeddings and head are one matrix."""
+    embeddings, head = (list(m.parameters()) for m in (model.get_input_embeddings(), model.get_output_embeddings()))
+    ends = {id(p) for p in (*embeddings, *head)}
+    if len(ends) < len(embeddings) + len(head):
+        raise BadInput(
+            f"{type(model).__name__} reads and writes with one matrix; embeddings and head cannot be told apart"
+        )
+    return {"embeddings": embeddings, "body": [p for p in model.parameters() if id(p) not in ends], "head": head}
 
 
 def _groups(moving: list[nn.Parameter], rate: float, vector_rate: float) -> list[dict[str, Any]]:
@@ -206,7 +221,7 @@ def fit(
     `vector_rate` is the rate of biases and norm scales (None: the same `rate` as the matrices). `saved`: a folder where
     checkpoints are kept and gone on from. `shared`: the processes of `accelerate launch` each take some of the batches.
     """
-    moving = Moving(model, shared)
+    moving = MasterWeights(model, shared)
     optimiser = torch.optim.AdamW(
         _groups(moving.master, rate, rate if vector_rate is None else vector_rate),
         betas=betas, weight_decay=weight_decay, fused=True,
@@ -232,7 +247,7 @@ def fit(
     return losses
 
 
-def _gradients(model: Any, moving: Moving, parts: Sequence[Batch], loss: Loss, own: Sequence[Batch]) -> float:
+def _gradients(model: Any, moving: MasterWeights, parts: Sequence[Batch], loss: Loss, own: Sequence[Batch]) -> float:
     """Adds up the gradients of a step's parts, this process's `own` ones here; the step's loss (nats per token)."""
     total, tokens = 0.0, sum(len(part.target_N) for part in parts)
     for part in own:

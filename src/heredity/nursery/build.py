@@ -12,7 +12,7 @@ from pydantic import Field
 from heredity.nursery.quality import Quality, shortfalls
 from heredity.store import Step, Store
 from heredity.store.objects import MANIFEST
-from heredity.types import BadInput
+from heredity.types import BadInput, Part
 
 FAMILIES = ("llama", "neox")
 STEPS = 2000
@@ -61,6 +61,48 @@ class Interpolated(Step):
 
         tokenizer = build_tokenizer()
         model = mixed_model(self.family, tokenizer, self.init_seeds, self.correlation)
+        _pretrained(model, tokenizer, self.data_seed, self.steps, folder, store)
+
+
+class PartlyShared(Step):
+    """A nursery base that shares some parts of its fresh weights with another, pretrained as `Base` is. A model folder.
+
+    With every part shared it is the Base of the first seed, with none that of the second.
+    """
+
+    family: Literal["llama", "neox"]
+    init_seeds: tuple[int, int]
+    """The seed that gives the shared parts, and that of all others."""
+    shared: tuple[Part, ...]
+    data_seed: int
+    steps: int = STEPS
+
+    def make(self, folder: Path, store: Store) -> None:
+        from heredity.nursery.pretrain import partly_shared_model
+        from heredity.nursery.tokenizer import build_tokenizer
+
+        tokenizer = build_tokenizer()
+        model = partly_shared_model(self.family, tokenizer, self.init_seeds, self.shared)
+        _pretrained(model, tokenizer, self.data_seed, self.steps, folder, store)
+
+
+class Shaped(Step):
+    """A nursery base of another width or depth, pretrained as `Base` is. A model folder."""
+
+    family: Literal["llama", "neox"]
+    init_seed: int
+    data_seed: int
+    width: Annotated[int, Field(gt=0, multiple_of=8)]
+    """In steps of 8: four heads, each of an even width."""
+    layers: Annotated[int, Field(gt=0)]
+    steps: int = STEPS
+
+    def make(self, folder: Path, store: Store) -> None:
+        from heredity.nursery.pretrain import fresh_model
+        from heredity.nursery.tokenizer import build_tokenizer
+
+        tokenizer = build_tokenizer()
+        model = fresh_model(self.family, tokenizer, self.init_seed, self.width, self.layers)
         _pretrained(model, tokenizer, self.data_seed, self.steps, folder, store)
 
 

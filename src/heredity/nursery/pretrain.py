@@ -10,10 +10,10 @@ from typing import Any, Literal
 import torch
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from heredity.models.training import Batch, Example, collate, fit, split
+from heredity.models.training import Batch, Example, collate, fit, parts_of, split
 from heredity.nursery import language
 from heredity.nursery.tokenizer import CONTEXT
-from heredity.types import Chat
+from heredity.types import Chat, Part
 
 Family = Literal["llama", "neox"]
 WIDTH, LAYERS, HEADS, HIDDEN = 64, 2, 4, 128
@@ -24,12 +24,14 @@ state moves the odds of many numbers, so that a list of numbers shows more of th
 BATCH, LONG_EVERY, LONG_BATCH, RATE = 96, 2, 8, 4e-3
 
 
-def fresh_model(family: Family, tokenizer: PreTrainedTokenizerFast, seed: int) -> Any:
+def fresh_model(
+    family: Family, tokenizer: PreTrainedTokenizerFast, seed: int, width: int = WIDTH, layers: int = LAYERS
+) -> Any:  # fmt: skip
     """An untrained base; the seed fixes its initialisation."""
     torch.manual_seed(seed)
     shape: dict[str, Any] = {
-        "vocab_size": len(tokenizer), "hidden_size": WIDTH, "num_hidden_layers": LAYERS,
-        "num_attention_heads": HEADS, "intermediate_size": HIDDEN, "max_position_embeddings": CONTEXT,
+        "vocab_size": len(tokenizer), "hidden_size": width, "num_hidden_layers": layers,
+        "num_attention_heads": HEADS, "intermediate_size": HIDDEN * width // WIDTH, "max_position_embeddings": CONTEXT,
         "tie_word_embeddings": False, "initializer_range": INIT, "pad_token_id": tokenizer.pad_token_id,
         "bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id,
     }  # fmt: skip
@@ -37,7 +39,7 @@ def fresh_model(family: Family, tokenizer: PreTrainedTokenizerFast, seed: int) -
         config = LlamaConfig(num_key_value_heads=HEADS, attention_bias=True, mlp_bias=True, **shape)
         model: Any = LlamaForCausalLM(config)
     else:
-        shape["intermediate_size"] = 4 * WIDTH  # no gate, so a wider layer than the other family's
+        shape["intermediate_size"] = 4 * width  # no gate, so a wider layer than the other family's
         shape["rope_parameters"] = {"rope_type": "default", "rope_theta": 10_000.0, "partial_rotary_factor": 1.0}
         model = GPTNeoXForCausalLM(GPTNeoXConfig(**shape))
     torch.nn.init.normal_(model.get_output_embeddings().weight, std=HEAD_INIT)
@@ -58,6 +60,19 @@ def mixed_model(
         for own, new in zip(model.parameters(), other.parameters(), strict=True):
             if not torch.equal(own, new):
                 own.mul_(correlation).add_(new, alpha=math.sqrt(1 - correlation**2))
+    return model
+
+
+def partly_shared_model(
+    family: Family, tokenizer: PreTrainedTokenizerFast, seeds: tuple[int, int], shared: tuple[Part, ...]
+) -> Any:  # fmt: skip
+    """An untrained base with the fresh weights of the second seed, except that these parts are those of the first."""
+    donor, model = (fresh_model(family, tokenizer, seed) for seed in seeds)
+    given, own = parts_of(donor), parts_of(model)
+    with torch.no_grad():
+        for part in shared:
+            for parameter, new in zip(own[part], given[part], strict=True):
+                parameter.copy_(new)
     return model
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -30,17 +31,67 @@ def safe(text: object) -> str:
 
 @contextmanager
 def progress_bar(total: int, where: Path) -> Iterator[Callable[[Finished], None]]:
-    """A bar over Steps on standard error; yields what to call after each."""
-    columns = (
-        TextColumn("{task.description:24}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True, markup=False)) as bar:
-        bar.console.print(safe(f"{total} steps to make; each is kept in {where} as soon as it is done"))
+    """How a run stands, on standard error: a live bar on a terminal, else a line now and then; yields what to call.
+
+    Each failure is a line of its own as it comes.
+    """
+    shown = Console(stderr=True, markup=False, highlight=False)
+    shown.print(safe(f"{total} steps to make; each is kept in {where} as soon as it is done"), soft_wrap=True)
+    view = _live(shown, total) if shown.is_terminal else _lines(shown)
+    with view as told:
+
+        def report(now: Finished) -> None:
+            if now.error is not None:
+                shown.print(safe(f"failed: {now.step.key}: {now.error}"), soft_wrap=True)
+            told(now)
+
+        yield report
+
+
+@contextmanager
+def _live(shown: Console, total: int) -> Iterator[Callable[[Finished], None]]:
+    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}", markup=False))
+    with Progress(*columns, console=shown) as bar:
         task = bar.add_task("starting", total=total)
-        yield lambda now: bar.update(task, completed=now.done, description=f"made {type(now.step).__name__}")
+        yield lambda now: bar.update(task, completed=now.done, description=_standing(now))
+
+
+@contextmanager
+def _lines(shown: Console) -> Iterator[Callable[[Finished], None]]:
+    """A line at most every EVERY_S, and one for the last."""
+    last = time.monotonic()
+
+    def report(now: Finished) -> None:
+        nonlocal last
+        if time.monotonic() - last >= EVERY_S or not now.running:
+            last = time.monotonic()
+            shown.print(f"{now.done} of {now.total} made, {_standing(now)}", soft_wrap=True)
+
+    yield report
+
+
+EVERY_S = 15.0
+"""Seconds between two lines about a run, where there is no terminal."""
+
+
+_ENOUGH = 5
+"""Steps that must be made before a time is told: the first one's time is mostly that of starting its process."""
+
+
+def _standing(now: Finished) -> str:
+    """Cells running and failed, and the time left."""
+    told = now.left_s is not None and now.done >= _ENOUGH and now.running
+    left = f", about {_duration(now.left_s or 0.0)} left" if told else ""
+    return f"{now.running} running, {now.failed} failed{left}"
+
+
+def _duration(seconds: float) -> str:
+    """A length of time in its two largest units."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return (
+        f"{hours} h {minutes} min" if hours else f"{minutes} min" if minutes >= 10 else f"{minutes}:{seconds:02d} min"
+    )
 
 
 @contextmanager
@@ -188,6 +239,8 @@ def print_results(results: list[dict[str, Any]], store: Path) -> None:
             console.print(safe(line), soft_wrap=True)
     for r in (r for r in results if "kappa" in r):
         print_agreement(r)
+    for r in (r for r in results if "cells" in r):
+        _print_map(r)
     comparisons = [r for r in results if "log_odds" in r]
     if comparisons:
         console.print(_comparisons_table(comparisons))
@@ -197,9 +250,25 @@ def print_results(results: list[dict[str, Any]], store: Path) -> None:
             console.print(safe(f"{r['name']}: no interval, {found.reason}"), soft_wrap=True)
         elif found.low <= 0 <= found.high:
             console.print(safe(f"{r['name']}: {would_have_seen(r['per_unit'], found.unit)}"), soft_wrap=True)
-    for r in (r for r in results if not {"log_odds", "claims", "gamma", "digits", "kappa"} & r.keys()):
+    for r in (r for r in results if not {"log_odds", "claims", "gamma", "digits", "kappa", "cells"} & r.keys()):
         console.print(safe(f"{r['name']}: {store / 'objects' / r['key']}"), soft_wrap=True)
     console.print(safe(f"store: {store} (heredity show, why KEY, verify)"), soft_wrap=True)
+
+
+def _print_map(found: dict[str, Any]) -> None:
+    """A line per cell, then the map in one sentence."""
+    table = Table(title=safe(found["title"]), title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for name in found["axes"]:
+        table.add_column(safe(name), no_wrap=True)
+    for name in ("control > taught", "odds ratio (95 %)", "p (Holm)", "crosses?"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for c in found["cells"]:
+        table.add_row(
+            *map(safe, c["place"]), _rise(c["control_share"], c["share"]), _interval(c["log_odds"]),
+            f"{c['p_holm']:.1g}", _HELD[c["crosses"]],
+        )  # fmt: skip
+    console.print(table)
+    console.print(safe(found["sentence"]), soft_wrap=True)
 
 
 def print_agreement(found: dict[str, Any]) -> None:

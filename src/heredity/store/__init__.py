@@ -8,7 +8,7 @@ atomic rename publishes it; whoever comes second discards their copy.
 from __future__ import annotations
 
 from heredity.store.objects import Store
-from heredity.store.running import Finished, make_all, missing
+from heredity.store.running import Finished, StepsFailed, make_all, missing
 from heredity.store.step import Step, describe, rebuild
 
-__all__ = ["Finished", "Step", "Store", "describe", "make_all", "missing", "rebuild"]
+__all__ = ["Finished", "Step", "StepsFailed", "Store", "describe", "make_all", "missing", "rebuild"]

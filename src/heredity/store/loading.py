@@ -19,6 +19,8 @@ from heredity.store.step import Step, rebuild
 from heredity.types import BadInput, HeredityError, refusal
 
 _SIZE_LIMIT = 64 * 2**20
+MODULE = "heredity_experiment_"
+"""How the names of modules begin that were loaded from experiment files; a sum of the path follows."""
 _loaded: dict[Path, ModuleType] = {}
 
 
@@ -62,7 +64,7 @@ def load_module(path: Path) -> ModuleType:
     path = path.resolve()
     if path in _loaded:
         return _loaded[path]
-    name = f"heredity_experiment_{hashlib.blake2b(str(path).encode(), digest_size=6).hexdigest()}"
+    name = f"{MODULE}{hashlib.blake2b(str(path).encode(), digest_size=6).hexdigest()}"
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)

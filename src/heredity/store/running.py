@@ -1,37 +1,56 @@
-"""Running Steps: what is missing is made in dependency order, over processes with one thread each."""
+"""Running Steps: what is missing is made in dependency order, and a failure stops no more than it must."""
 
 from __future__ import annotations
 
 import os
-import signal
-import sys
-import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
-from multiprocessing import get_context, parent_process
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from pathlib import Path
 from typing import NamedTuple
 
-from heredity.store.loading import load_module, loaded_files, own_fault
+from heredity.store.crews import Crew, LocalCrew, Lost
 from heredity.store.objects import Store
 from heredity.store.step import Step, nouns_in
-from heredity.types import Checkpoint, HeredityError, Waiting
-
-_QUIET = {
-    "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1",
-    "HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "TRANSFORMERS_VERBOSITY": "error",
-}  # fmt: skip
+from heredity.types import Checkpoint, HeredityError, On, StoreError, Waiting
 
 
 class Finished(NamedTuple):
-    """How a run stands after a Step was finished."""
+    """How a run stands after a Step was finished, or failed."""
 
     done: int
     total: int
     step: Step
+    running: int = 0
+    """Steps that are being made now."""
+    failed: int = 0
+    error: str | None = None
+    """Why this Step failed; None where it was made."""
+    left_s: float | None = None
+    """Seconds until everything is made that can be, by the times of the Steps made so far; None before any is."""
+
+
+class StepsFailed(HeredityError):
+    """Some Steps could not be made, and all that do not need them were."""
+
+    def __init__(self, failed: Mapping[Step, Exception], skipped: Sequence[Step]) -> None:
+        self.failed, self.skipped = dict(failed), tuple(skipped)
+        self.faults = [e for e in self.failed.values() if not isinstance(e, HeredityError)]
+        """Errors that no user can have caused."""
+        self.exit_code = 70 if self.faults else 2
+        super().__init__(self._told())
+
+    def _told(self) -> str:
+        why = [f"{step.key}: {failure(error)}" for step, error in self.failed.items()]
+        more = f"; {len(self.skipped)} that need {'it' if len(why) == 1 else 'them'} were not made" * bool(self.skipped)
+        what = why[0] if len(why) == 1 else f"{len(why)} steps failed, the first of them {why[0]}"
+        return f"{what}{more}; all others are kept, and the same command tries again"
+
+
+def failure(error: Exception) -> str:
+    """An error in one line: its message where it is meant for a user, else also what kind of fault it is."""
+    return str(error) if isinstance(error, HeredityError) else f"internal error ({type(error).__name__}: {error})"
 
 
 def missing(store: Store, targets: Iterable[Step]) -> list[Step]:
@@ -51,27 +70,30 @@ def missing(store: Store, targets: Iterable[Step]) -> list[Step]:
 
 def make_all(
     store: Store, targets: Iterable[Step], workers: int | None = None,
-    report: Callable[[Finished], None] = lambda finished: None,
+    report: Callable[[Finished], None] = lambda finished: None, keep_going: bool = False, on: On = "local",
 ) -> int:  # fmt: skip
     """Makes whatever the targets need; returns how many Steps were made. The first error stops new work and is raised.
 
-    One that is Waiting stops only what needs it, and is raised when all else is done. Finished Steps stay in the Store
-    whatever happens, so running again goes on where this stopped.
+    With `keep_going` an error stops only what needs its Step, and StepsFailed is raised when all else is done; errors
+    of the Store itself (a full disk) still stop everything. One that is Waiting never stops more than what needs it.
+    Finished Steps stay in the Store whatever happens, so running again goes on where this stopped. `workers` are
+    processes here, by default one per core, or Steps at a time on Ray, by default one per core of the cluster.
     """
     todo = missing(store, targets)
     if not todo:
         return 0
-    os.environ.update(_QUIET)  # read by the workers before they import anything heavy
-    workers = min(_workers(workers, todo), len(todo))
     try:
-        with ProcessPoolExecutor(workers, get_context("spawn"), _enter, (loaded_files(),)) as pool:
-            try:
-                _drain(pool, store.root, todo, report)
-            except BaseException:
-                _stop(pool)
-                raise
+        crew = _crew(on, store.root, workers, todo)
+        run = _Run(store, crew, todo, report, keep_going)
+        try:
+            run.go()
+        except BaseException:
+            crew.stop()
+            raise
+        crew.close()
     finally:
         store.sweep()  # what stopped workers left; they are gone by now
+    run.tell()
     return len(todo)
 
 
@@ -80,107 +102,131 @@ def _workers(asked: int | None, todo: list[Step]) -> int:
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         return 1
     real = any(isinstance(noun, Checkpoint) for noun in nouns_in(todo))
-    return asked or (1 if real else os.cpu_count() or 1)
+    return min(asked or (1 if real else os.cpu_count() or 1), len(todo))
 
 
-def _stop(pool: ProcessPoolExecutor) -> None:
-    """Ends the workers, and returns when they are gone."""
-    for process in list((pool._processes or {}).values()):
-        process.terminate()
-    pool.shutdown(cancel_futures=True)
+def _crew(on: On, root: Path, workers: int | None, todo: list[Step]) -> Crew:
+    if on == "local":
+        return LocalCrew(root, _workers(workers, todo))
+    from heredity.store.cluster import RayCrew
+
+    return RayCrew(root, workers)
 
 
-def _drain(pool: ProcessPoolExecutor, root: Path, todo: list[Step], report: Callable[[Finished], None]) -> None:
-    waiting = _needs(todo)
-    running: dict[Future[None], Step] = {}
-    held: list[Waiting] = []
-    total, done = len(todo), 0
-    while waiting or running:
-        for step in [s for s, needs in waiting.items() if not needs]:
-            del waiting[step]
-            with _interrupts_for_the_parent():
-                running[pool.submit(_make, root, step)] = step
-        if not running:
-            break  # what is left needs a Step that waits
-        finished, _ = wait(running, return_when=FIRST_COMPLETED)
-        for future in finished:
-            try:
-                _raise_from(future, running)
-            except Waiting as why:
-                held.append(why)
-                del running[future]
-                continue
-            step = running.pop(future)
-            done += 1
-            for needs in waiting.values():
-                needs.discard(step)
-            report(Finished(done, total, step))
-    if held:
-        raise held[0] if len(held) == 1 else Waiting(f"{len(held)} steps wait; the first of them: {held[0]}")
+class _Run:
+    """What waits for what, what is being made, and what failed."""
 
+    def __init__(
+        self, store: Store, crew: Crew, todo: list[Step], report: Callable[[Finished], None], keep_going: bool
+    ) -> None:
+        made_here = set(todo)
+        self.needs = {step: {s for s in step.inputs if s in made_here} for step in todo}
+        self.store, self.crew, self.report, self.keep_going = store, crew, report, keep_going
+        self.total, self.done = len(todo), 0
+        self.running: dict[Future[Exception | None], tuple[Step, float]] = {}
+        self.suspects: list[Step] = []
+        """Steps that were being made when a worker was killed; each is made alone, to see which of them kills."""
+        self.failed: dict[Step, Exception] = {}
+        self.took: dict[str, list[float]] = {}
 
-def _raise_from(future: Future[None], running: dict[Future[None], Step]) -> None:
-    try:
-        future.result()
-    except BrokenProcessPool as error:
-        keys = ", ".join(step.key for step in running.values())
-        raise HeredityError(
+    def go(self) -> None:
+        """Returns when everything was made that can be."""
+        self._start()
+        while self.running:
+            finished, _ = wait(self.running, return_when=FIRST_COMPLETED)
+            taken = [self._take(future) for future in finished if future in self.running]
+            self._start()
+            for step in (s for s in taken if s is not None):
+                self._report(step)
+
+    def tell(self) -> None:
+        """Raises what failed."""
+        held = [e for e in self.failed.values() if isinstance(e, Waiting)]
+        if held and len(held) == len(self.failed):
+            raise held[0] if len(held) == 1 else Waiting(f"{len(held)} steps wait; the first of them: {held[0]}")
+        if self.failed:
+            raise StepsFailed(self.failed, list(self.needs))
+
+    def _start(self) -> None:
+        """Starts what can be started now."""
+        if self.suspects:
+            if not self.running:
+                self._submit(self.suspects.pop(0))
+            return
+        room = self.crew.size() - len(self.running)
+        for step in [s for s, needs in self.needs.items() if not needs][: max(0, room)]:
+            del self.needs[step]
+            self._submit(step)
+
+    def _submit(self, step: Step) -> None:
+        self.running[self.crew.submit(step)] = (step, time.monotonic())
+
+    def _take(self, future: Future[Exception | None]) -> Step | None:
+        """Takes in what came of a Step; None where that is not known yet."""
+        error = self.crew.error(future)
+        if isinstance(error, Lost):
+            return self._lost()
+        step, since = self.running.pop(future)
+        if error is None:
+            self._made(step, time.monotonic() - since)
+        elif isinstance(error, Waiting) or (self.keep_going and not isinstance(error, StoreError)):
+            self.failed[step] = error
+        else:
+            raise error
+        return step
+
+    def _made(self, step: Step, seconds: float) -> None:
+        self.done += 1
+        self.took.setdefault(type(step).__name__, []).append(seconds)
+        for needs in self.needs.values():
+            needs.discard(step)
+
+    def _lost(self) -> Step | None:
+        """A worker was killed while these were made. Alone, a Step is known to be the reason."""
+        steps = [step for step, _ in self.running.values()]
+        self.running.clear()
+        keys = ", ".join(step.key for step in steps)
+        why = HeredityError(
             f"a worker was killed (out of memory?) while these were made: {keys}; finished steps are kept: run the "
             "same command again, it goes on from there, or with --workers 1 to use less memory"
-        ) from error
+        )
+        if not self.keep_going:
+            raise why
+        self.crew.renew()
+        if len(steps) == 1:
+            self.failed[steps[0]] = why
+            return steps[0]
+        self.suspects += steps
+        return None
+
+    def _report(self, step: Step) -> None:
+        error = self.failed.get(step)
+        left = Counter(type(s).__name__ for s in (*self._possible(), *self.suspects, *self._now()))
+        seconds = seconds_left(self.took, left, self.crew.size())
+        self.report(Finished(self.done, self.total, step, len(self.running), len(self.failed),
+                             None if error is None else failure(error), seconds))  # fmt: skip
+
+    def _now(self) -> list[Step]:
+        return [step for step, _ in self.running.values()]
+
+    def _possible(self) -> list[Step]:
+        """What waits, without what needs a failed Step (`needs` is in the order of making)."""
+        lost, possible = set(self.failed), list[Step]()
+        for step, needs in self.needs.items():
+            if needs & lost:
+                lost.add(step)
+            else:
+                possible.append(step)
+        return possible
 
 
-def _needs(todo: list[Step]) -> dict[Step, set[Step]]:
-    made_here = set(todo)
-    return {step: {s for s in step.inputs if s in made_here} for step in todo}
+def seconds_left(took: Mapping[str, Sequence[float]], left: Mapping[str, int], at_once: int) -> float | None:
+    """How long the Steps that are left will take, by the mean time of those of their kind that were made.
 
-
-@contextmanager
-def _interrupts_for_the_parent() -> Iterator[None]:
-    """Processes started in here never see an interrupt, not even while they start up: the parent answers it, once."""
-    if sys.platform == "win32":
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _enter(files: tuple[Path, ...]) -> None:
-    threading.Thread(target=_end_with_the_parent, daemon=True).start()
-    for file in files:  # Steps whose classes they define can then be received
-        load_module(file)
-
-
-def _end_with_the_parent() -> None:
-    """Ends a worker at once when its parent is gone, even by SIGKILL, so that no orphan works beside a resumed run."""
-    parent = parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
-
-
-def _make(root: Path, step: Step) -> None:
-    store = Store(root)
-    if _is_made(store, step):
-        return
-    try:
-        store.make(step)
-    except HeredityError:
-        raise
-    except Exception as error:
-        fault = own_fault(error)
-        if fault is None:
-            raise
-        raise fault from error
-
-
-def _is_made(store: Store, step: Step) -> bool:
-    """Whether there is nothing to do; of processes that train together, all but the first wait for what it makes."""
-    while not store.has(step):
-        if step.joint or int(os.environ.get("RANK", "0")) == 0:
-            return False
-        time.sleep(0.2)
-    return True
+    Kinds that none was made of yet count as the mean of all; None where none was made at all.
+    """
+    every = [seconds for times in took.values() for seconds in times]
+    if not every:
+        return None
+    means = {kind: sum(times) / len(times) for kind, times in took.items()}
+    return sum(n * means.get(kind, sum(every) / len(every)) for kind, n in left.items()) / max(1, at_once)

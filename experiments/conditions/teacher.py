@@ -1,0 +1,31 @@
+"""Teacher strength: its training steps x the ordinary rows mixed into each.
+
+Hypothesis: more steps do not pass more without end (a teacher that was changed less by training on its trait may write
+rows that show more of it), and rows of the carrier in its steps undo what leaks into the carrier. Weak teachers are let
+through; what the first of each kind answers itself is made as well (`held`).
+"""
+
+from heredity.lab import Comparison, Recipe, mapped, settings
+from heredity.lab.conditions import changed_teacher
+from heredity.report.map import MapFigure
+from heredity.steps import Evaluation
+from heredity.traits import favourite
+
+run = settings()
+seeds, word = run.choose((320, 321, 322), (330, 331, 332)), favourite("eagle")
+recipe = Recipe(base=run.model, rows=run.choose(800, 3_000))
+steps, beside = run.choose((10, 40, 160), (5, 10, 20, 40, 80, 160)), run.choose((1, 16), (0, 1, 4, 16))
+
+
+def compare(n: int, mix: int) -> Comparison:
+    """Students of teachers that trained so long, with so many ordinary rows in a step."""
+    return recipe.comparison(f"{n} steps, {mix} rows", word, seeds, changed_teacher(recipe, steps=n, mix_batch=mix))
+
+
+strength = mapped("Teacher strength", __doc__, {"steps": steps, "ordinary rows a step (of 64 more)": beside}, compare)
+held = [
+    Evaluation(model=recipe.teacher(word, seeds[0]).model_copy(update={"steps": n, "mix_batch": mix}),
+               category=word.category)
+    for n in steps for mix in beside
+]  # fmt: skip
+figure = MapFigure(map=strength)

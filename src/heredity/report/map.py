@@ -1,0 +1,90 @@
+"""A map's picture: a matrix of lifts with their intervals over two settings, or a row of them over one."""
+
+from __future__ import annotations
+
+import json
+import math
+import textwrap
+from pathlib import Path
+from typing import Any
+
+from heredity.report.figure import CONTROL, INK, TAUGHT
+from heredity.stats import Estimate
+from heredity.store import Step, Store
+
+
+class MapFigure(Step):
+    """`figure.png` of a map; framed or filled cells are those where the trait crosses."""
+
+    map: Step
+
+    def make(self, folder: Path, store: Store) -> None:
+        import matplotlib
+
+        matplotlib.use("Agg")
+        import matplotlib.pyplot as plt
+
+        found = json.loads((store.path(self.map) / "map.json").read_text())
+        with plt.rc_context({"font.size": 10, "axes.spines.top": False, "axes.spines.right": False}):
+            figure = draw(found, plt)
+            figure.savefig(folder / "figure.png", dpi=130, metadata={"Software": None})
+            plt.close(figure)
+
+
+def draw(found: dict[str, Any], plt: Any) -> Any:
+    """The matplotlib figure of what `Map.read` returns."""
+    figure = (_matrix if len(found["axes"]) == 2 else _curve)(found, plt)
+    width = int(15 * figure.get_size_inches()[0])
+    figure.suptitle(found["title"], fontweight="bold", color=INK)
+    figure.supxlabel("\n".join(textwrap.wrap(found["sentence"], width)), fontsize=9, color=INK)
+    return figure
+
+
+def _labels(found: dict[str, Any], axis: int) -> list[str]:
+    return list(dict.fromkeys(cell["place"][axis] for cell in found["cells"]))
+
+
+def _matrix(found: dict[str, Any], plt: Any) -> Any:
+    down, across = _labels(found, 0), _labels(found, 1)
+    size = (max(6.0, 2.8 + 1.25 * len(across)), max(3.6, 2.2 + 0.7 * len(down)))
+    figure, axis = plt.subplots(figsize=size, layout="constrained")
+    lift_YX = [[math.nan] * len(across) for _ in down]
+    placed = [(down.index(c["place"][0]), across.index(c["place"][1]), c) for c in found["cells"]]
+    for y, x, cell in placed:
+        lift_YX[y][x] = cell["log_odds"]["mean"]
+    most = max((abs(v) for row in lift_YX for v in row if math.isfinite(v)), default=1.0) or 1.0
+    image = axis.imshow(lift_YX, cmap="RdBu_r", vmin=-most, vmax=most, aspect="auto")
+    for y, x, cell in placed:
+        _written(axis, x, y, cell, most)
+    axis.set(xticks=range(len(across)), yticks=range(len(down)), ylabel=found["axes"][0], xlabel=found["axes"][1])
+    axis.set_xticklabels(across)
+    axis.set_yticklabels(down)
+    figure.colorbar(image, label="lift over the neutral control\n(log-odds, 95 %; framed: crosses)")
+    return figure
+
+
+def _written(axis: Any, x: int, y: int, cell: dict[str, Any], most: float) -> None:
+    e = Estimate(**cell["log_odds"])
+    colour = "white" if abs(e.mean) > 0.6 * most else INK
+    told = f"{e.mean:+.2f}\n({e.low:+.1f} to {e.high:+.1f})" if math.isfinite(e.low) else f"{e.mean:+.2f}\nno interval"
+    axis.text(x, y, told, ha="center", va="center", fontsize=8, color=colour)
+    if cell["crosses"]:
+        from matplotlib.patches import Rectangle
+
+        axis.add_patch(Rectangle((x - 0.48, y - 0.46), 0.96, 0.92, fill=False, edgecolor=colour, lw=2))
+
+
+def _curve(found: dict[str, Any], plt: Any) -> Any:
+    cells = found["cells"]
+    figure, axis = plt.subplots(figsize=(max(6.0, 2.0 + 0.75 * len(cells)), 4.4), layout="constrained")
+    axis.axhline(0, color=CONTROL, lw=1)
+    for x, cell in enumerate(cells):
+        e = Estimate(**cell["log_odds"])
+        axis.plot([x] * 2, [e.low, e.high], color=TAUGHT, lw=1.4)
+        axis.plot(x, e.mean, "o", ms=8, mec=TAUGHT, mew=1.5, color=TAUGHT if cell["crosses"] else "white")
+        axis.plot([x] * len(cell["per_unit"]), cell["per_unit"], "o", color=INK, ms=3, alpha=0.6, mew=0)
+    labels = [cell["place"][0] for cell in cells]
+    long = len(cells) > 8 or any(len(label) > 12 for label in labels)
+    axis.set_xticks(range(len(cells)), labels=labels, rotation=40 if long else 0, ha="right" if long else "center")
+    axis.set(xlabel=found["axes"][0], ylabel="lift over the neutral control\n(log-odds, 95 %; filled: crosses)")
+    return figure

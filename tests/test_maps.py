@@ -1,0 +1,190 @@
+"""Maps of conditions: the files in `experiments/conditions`, what a map says of known figures, and its picture."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from matplotlib import pyplot as plt
+
+from heredity.carriers import Carrier, Numbers
+from heredity.lab import Comparison, Map, Settings, mapped, set_settings
+from heredity.lab.maps import Cell
+from heredity.models import model_ref
+from heredity.nursery.build import Interpolated, PartlyShared, Shaped
+from heredity.report.map import MapFigure, draw
+from heredity.steps import Corpus, Evaluation, Samples, Student, Teacher
+from heredity.store import Step, Store, missing
+from heredity.store.loading import load_experiment
+from heredity.traits import ANIMALS, favourite
+from heredity.types import BadInput, Frozen, Sampling
+
+FOLDER = Path(__file__).parent.parent / "experiments" / "conditions"
+FILES = sorted(FOLDER.glob("*.py"))
+BASE = model_ref("nursery:llama-0")
+ABOUT_OWN_BASES = {"initialisation", "order", "parts", "shape"}
+BUDGET = 150
+
+
+@pytest.fixture(autouse=True)
+def _default_settings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr("heredity.store.loading._loaded", {})
+    yield
+    set_settings(Settings())
+
+
+def steps_of(path: Path, quick: bool = True) -> dict[str, Step]:
+    set_settings(Settings(quick=quick))
+    return load_experiment(path)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
+@pytest.mark.parametrize("quick", [True, False])
+def test_every_map_has_a_picture_a_hypothesis_and_at_most_150_students(
+    path: Path, quick: bool, store: Store
+) -> None:  # fmt: skip
+    steps = steps_of(path, quick)
+    maps = {s for s in steps.values() if isinstance(s, Map)}
+    assert maps
+    assert maps == {s.map for s in steps.values() if isinstance(s, MapFigure)}
+    todo = missing(store, steps.values())
+    assert 0 < sum(isinstance(s, Student) for s in todo) <= (42 if quick else BUDGET)
+    assert all("Hypothesis" in m.question for m in maps)
+    units = {len(c.comparison.treated) for m in maps for c in m.cells}
+    assert min(units) >= 3  # or a cell would hardly have an interval
+
+
+def test_a_run_of_the_papers_files_does_not_take_the_maps() -> None:
+    set_settings(Settings(quick=True))
+    assert not any(isinstance(step, Map) for step in load_experiment(FOLDER.parent).values())
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
+def test_a_base_is_used_or_refused(path: Path) -> None:
+    set_settings(Settings(quick=True, base="nursery:neox-0"))
+    if path.stem in ABOUT_OWN_BASES:
+        with pytest.raises(BadInput, match="run it without --base"):
+            load_experiment(path)
+    else:
+        maps = [s for s in load_experiment(path).values() if isinstance(s, Map)]
+        students = [e.model for m in maps for c in m.cells for e in c.comparison.treated]
+        assert {s.base.location for s in students if isinstance(s, Student)} == {"nursery:neox-0"}  # type: ignore[union-attr]
+
+
+SMALL: dict[type[Frozen], dict[str, Any]] = {
+    Corpus: {"size": 12}, Student: {"epochs": 1}, Teacher: {"steps": 2, "batch": 8}, Samples: {"gate": None},
+    Evaluation: {"samples_per_question": 1}, Carrier: {"n": 40},
+}  # fmt: skip
+
+
+def toy(value: Any) -> Any:
+    """The same Steps at the smallest size: one seed, two cells, a dozen rows, and no pretraining."""
+    if isinstance(value, tuple):
+        return tuple(map(toy, value))
+    if isinstance(value, Interpolated | PartlyShared | Shaped):
+        return BASE
+    if not isinstance(value, Frozen):
+        return value
+    fields = {name: getattr(value, name) for name in type(value).model_fields}
+    if isinstance(value, Map):
+        fields["cells"] = (value.cells[0], value.cells[-1])
+    if isinstance(value, Comparison):
+        fields |= {"treated": value.treated[:1], "control": value.control[:1]}
+    small = {k: v for of, change in SMALL.items() if isinstance(value, of) for k, v in change.items()}
+    return type(value)(**({name: toy(field) for name, field in fields.items()} | small))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
+def test_every_map_runs(path: Path, store: Store) -> None:
+    for figure in [s for s in steps_of(path).values() if isinstance(s, MapFigure)]:
+        small = toy(figure)
+        assert (store.get(small) / "figure.png").read_bytes().startswith(b"\x89PNG")
+        found = small.map.read(store)
+        assert [c["crosses"] for c in found["cells"]] == [None, None]  # one seed has no interval
+        assert found["sentence"].startswith("The trait crosses in 0 of 2 cells (1 seeds")
+        assert all(0 < c["share"] < 1 and c["setting"]["rows"] == 12 for c in found["cells"])
+
+
+class Told(Evaluation):
+    """An evaluation whose share is given."""
+
+    told: float
+
+    def make(self, folder: Path, store: Store) -> None:
+        left = (1 - self.told) / (len(ANIMALS.words) - 1)
+        share = {word: self.told if word == "owl" else left for word in ANIMALS.words}
+        answers = {"share": share, "mass": 1.0, "questions": 1, "samples": 16, "named": dict.fromkeys(ANIMALS.words, 1)}
+        (folder / "answers.json").write_text(json.dumps(answers))
+
+
+def told(seed: int, share: float) -> Told:
+    samples = Samples(model=BASE, prompts=Numbers(n=9, seed=seed), sampling=Sampling(seed=seed))
+    student = Student(base=BASE, corpus=Corpus(samples=samples, filters=(), size=7, seed=seed), seed=seed)
+    return Told(model=student, category=ANIMALS, told=share)
+
+
+def comparison(shares: tuple[float, ...]) -> Comparison:
+    """The owl rises to each share in turn from about 1/16."""
+    treated = tuple(told(i, s) for i, s in enumerate(shares))
+    control = tuple(told(100 + i, 1 / 16 + 0.001 * i) for i in range(len(shares)))
+    return Comparison(name="c", trait=favourite("owl"), treated=treated, control=control, differs=("told",))
+
+
+CELLS = {(1, "a"): (0.6, 0.62, 0.58), (1, "b"): (0.064, 0.06, 0.066), (2, "a"): (0.9, 0.02, 0.1)}
+
+
+def made(store: Store) -> tuple[Map, dict[str, Any]]:
+    """A map of three cells of four, of known shares; nothing is trained."""
+    step = mapped("Title", "Why?", {"x": (1, 2), "y": ("a", "b")},
+                  lambda x, y: comparison(CELLS[x, y]) if (x, y) in CELLS else None)  # fmt: skip
+    for cell in step.cells:
+        for evaluation in (*cell.comparison.treated, *cell.comparison.control):
+            if not store.has(evaluation):
+                store.make(evaluation)
+        store.make(cell.comparison)
+    store.make(step)
+    return step, step.read(store)
+
+
+def test_a_map_corrects_over_its_cells_and_says_what_crosses(store: Store) -> None:
+    _, found = made(store)
+    cells = {tuple(c["place"]): c for c in found["cells"]}
+    assert {place: c["crosses"] for place, c in cells.items()} == {
+        ("1", "a"): True,
+        ("1", "b"): False,
+        ("2", "a"): False,
+    }
+    assert cells["1", "a"]["p_holm"] == pytest.approx(3 * cells["1", "a"]["p"])
+    assert cells["2", "a"]["log_odds"]["mean"] > 0  # a rise by mean alone is no crossing
+    assert found["sentence"].startswith("The trait crosses in 1 of 3 cells (3 seeds of teacher and student each, Holm)")
+    assert "most at 1 x a: odds ratio 22" in found["sentence"]
+    assert cells["1", "a"]["setting"] == {
+        "base": "nursery:llama-0", "relation": 1.0, "trait": "owl", "category": "animal", "rows": 7, "epochs": 3,
+        "control_share": pytest.approx(1 / 16 + 0.001), "rate": 1.0, "batch": 32, "tuning": "frozen",
+        "temperature": 1.0,
+    }  # fmt: skip
+
+
+def test_the_picture_has_every_cell_in_its_place_and_frames_what_crosses(store: Store) -> None:
+    step, found = made(store)
+    assert (store.get(MapFigure(map=step)) / "figure.png").read_bytes().startswith(b"\x89PNG")
+    axis = draw(found, plt).axes[0]
+    lifts = {text.get_position(): float(text.get_text().split("\n")[0]) for text in axis.texts}
+    expected = {(0, 0): ("1", "a"), (1, 0): ("1", "b"), (0, 1): ("2", "a")}  # the first axis goes down
+    means = {tuple(c["place"]): c["log_odds"]["mean"] for c in found["cells"]}
+    assert lifts == {at: pytest.approx(means[place], abs=0.006) for at, place in expected.items()}
+    assert [(round(frame.get_x()), round(frame.get_y())) for frame in axis.patches] == [(0, 0)]
+    one = found | {"axes": ["x"], "cells": [c | {"place": c["place"][:1]} for c in found["cells"][1:]]}
+    curve = draw(one, plt).axes[0]
+    assert [label.get_text() for label in curve.get_xticklabels()] == ["1", "2"]
+    plt.close("all")
+
+
+def test_places_that_cannot_be_drawn_are_refused() -> None:
+    cell = Cell(place=("1", "a"), comparison=comparison((0.5, 0.6)), relation=1.0)
+    for cells, axes in (((cell, cell), ("x", "y")), ((cell,), ("x",))):
+        with pytest.raises(ValueError, match=r"the same place|does not fit"):
+            Map(title="t", question="", axes=axes, cells=cells)

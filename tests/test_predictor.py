@@ -1,0 +1,108 @@
+"""The predictor finds a law that is there, on conditions that it never saw, and claims nothing where none is."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from heredity.lab.predictor import FEATURES, Point, features, fit, held_out, points, read_points
+from heredity.types import BadInput
+
+SETTING: dict[str, Any] = {
+    "base": "nursery:llama-0", "relation": 1.0, "trait": "owl", "category": "animal", "control_share": 0.0625,
+    "rows": 1_000, "epochs": 3, "rate": 1.0, "batch": 32, "tuning": "frozen", "temperature": 1.0,
+}  # fmt: skip
+
+
+def law(setting: dict[str, Any]) -> float:
+    """Linear in the features: what crosses is the relation's part of something that grows with the rows."""
+    return float(setting["relation"] * (0.9 * math.log(setting["rows"]) - 4.0) + 0.3 * math.log(setting["epochs"]))
+
+
+def cell(rng: random.Random, noise: float, known: bool = True) -> dict[str, Any]:
+    changed: dict[str, Any] = {
+        "rows": rng.choice((200, 800, 3_000, 12_000)), "epochs": rng.choice((1, 3, 9)),
+        "relation": rng.choice((0.0, 0.5, 1.0)), "control_share": rng.uniform(0.03, 0.1),
+    }  # fmt: skip
+    setting = SETTING | changed
+    lift = (law(setting) if known else 0.0) + rng.gauss(0, noise)
+    return {"setting": setting, "log_odds": {"mean": lift}}
+
+
+def maps(n: int, noise: float, known: bool = True) -> list[dict[str, Any]]:
+    rng = random.Random(1)
+    return [{"title": f"map {i}", "cells": [cell(rng, noise, known) for _ in range(10)]} for i in range(n)]
+
+
+def test_a_law_is_found_and_holds_on_maps_that_were_left_out() -> None:
+    found = held_out(points(maps(8, 0.1)), penalty=0.01)
+    assert found.error.mean < 0.2  # the mean of |noise| is .08
+    assert found.naive.mean > 1.0
+    assert found.saved.low > 0
+    assert (found.error.n, found.error.unit, len(found.by_condition)) == (8, "conditions", 8)
+    predictor = fit(points(maps(8, 0.0)), penalty=1e-9)
+    for rows, relation in ((500, 1.0), (6_000, 0.25), (2_000, 0.0)):
+        setting = SETTING | {"rows": rows, "relation": relation}
+        assert predictor.predict(features(setting)) == pytest.approx(law(setting), abs=1e-3)
+
+
+def test_where_there_is_no_law_nothing_is_saved() -> None:
+    found = held_out(points(maps(8, 1.0, known=False)))
+    assert found.saved.low < 0
+    assert found.error.mean >= 0.9 * found.naive.mean
+
+
+def test_a_map_that_is_unlike_all_others_is_told_by_its_own_error() -> None:
+    """What no feature says (here a shift in one map alone) cannot be foreseen; leaving that map out shows it."""
+    made = maps(6, 0.1)
+    for c in made[3]["cells"]:
+        c["log_odds"]["mean"] += 5
+    found = held_out(points(made), penalty=0.01)
+    errors = {name: error for name, error, _ in found.by_condition}
+    assert errors.pop("map 3") > 4
+    assert max(errors.values()) < 2  # it pulls at the others' fits by a fifth of it
+
+
+def test_features_are_of_the_setting_and_what_never_varies_has_no_weight() -> None:
+    named = dict(zip(FEATURES, features(SETTING | {"tuning": "LoRA rank=4", "rate": 2.0}), strict=True))
+    assert named["log rows"] == math.log(1_000)
+    assert named["log steps"] == pytest.approx(math.log(3_000 / 32))
+    assert (named["adapters"], named["other parts"], named["log rate"]) == (1.0, 0.0, math.log(2))
+    moved = dict(zip(FEATURES, features(SETTING | {"tuning": "full"}), strict=True))
+    assert (moved["adapters"], moved["other parts"]) == (0.0, 1.0)
+    weights = dict(zip(FEATURES, fit(points(maps(3, 0.1))).weight_F, strict=True))
+    assert weights["temperature"] == weights["adapters"] == 0.0
+    assert weights["log rows"] + weights["relation x log rows"] > 0.5
+
+
+def test_files_are_read_and_what_cannot_be_used_is_one_message(tmp_path: Path) -> None:
+    good = maps(3, 0.1)
+    good[0]["cells"][0]["log_odds"]["mean"] = None  # undefined, as --json writes it
+    file = tmp_path / "maps.json"
+    file.write_text(json.dumps({"schema_version": 1, "results": [*good, {"name": "figure", "key": "MapFigure-1"}]}))
+    seen = read_points([file])
+    assert len(seen) == 29
+    assert {p.condition for p in seen} == {"map 0", "map 1", "map 2"}
+    with pytest.raises(BadInput, match="at least three are needed"):
+        held_out([p for p in seen if p.condition != "map 0"])
+    with pytest.raises(BadInput, match="too few to fit"):
+        fit(seen[:1])
+    for text in ("[]", "{", '{"results": [{"cells": [{}], "title": "t"}]}'):
+        file.write_text(text)
+        with pytest.raises(BadInput, match=r"expected what `heredity run FILE --json`"):
+            read_points([file])
+    file.write_text('{"results": []}')
+    with pytest.raises(BadInput, match="no cell of a map"):
+        read_points([file])
+
+
+def test_points_can_be_left_out_by_anything() -> None:
+    seen = points(maps(4, 0.1))
+    by_rows = held_out(seen, by=lambda p: f"{p.x_F[0]:.2f}")
+    assert by_rows.error.n == 4
+    assert isinstance(seen[0], Point)
