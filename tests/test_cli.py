@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from heredity import cli
+from heredity.cli.shared import write_json
 from heredity.lab.first_light import NULL_TWINS
 from heredity.report.page import LABELS
 from heredity.store import Store
@@ -83,7 +84,7 @@ def test_a_fault_of_ours_exits_70(monkeypatch: pytest.MonkeyPatch, capsys: pytes
 
 
 def test_json_holds_no_number_that_json_does_not_know(store: Store, tmp_path: Path) -> None:
-    cli.write_json(tmp_path / "x.json", {"low": float("nan"), "rows": [float("inf"), 1.0]}, store)
+    write_json(tmp_path / "x.json", {"low": float("nan"), "rows": [float("inf"), 1.0]}, store)
     found = json.loads((tmp_path / "x.json").read_text())
     assert (found["low"], found["rows"]) == (None, [None, 1.0])
 

@@ -28,7 +28,7 @@ from heredity.store import Step, Store
 from heredity.traits import ANIMALS, personas, questions
 from heredity.traits import favourite as favourite_of
 from heredity.types import BadInput, Chat, Completion, Pattern, Sampling, Served
-from tests.test_server import Reply, Server, good
+from tests.scripted_server import Reply, Server, good
 from tests.test_store import Word
 
 inspect_ai = pytest.importorskip("inspect_ai", reason="needs the extra [inspect]: pip install 'heredity[inspect]'")

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import math
-import shlex
 import sys
-import time
 import traceback
 from collections import Counter
 from functools import partial
@@ -16,14 +12,27 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from pydantic import ValidationError
 
+from heredity.cli.record import record
+from heredity.cli.shared import (
+    DEFAULT_STORE,
+    JsonOption,
+    StoreOption,
+    WorkersOption,
+    copy_page,
+    failures,
+    open_store,
+    run_cells,
+    run_steps,
+    write_json,
+    write_page,
+    write_text,
+)
 from heredity.types import BadInput, HeredityError, On, near, printable, refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from heredity.audit.scan import Scan
     from heredity.carriers import Filter
-    from heredity.store import Step, StepsFailed, Store
+    from heredity.store import Store
 
 app = typer.Typer(
     help="What did your model inherit? A laboratory for hidden trait transmission between models.",
@@ -33,16 +42,7 @@ nursery = typer.Typer(help="The small models that this package trains and ships.
 app.add_typer(nursery, name="nursery")
 new = typer.Typer(help="Write a small commented file to start from.", no_args_is_help=True)
 app.add_typer(new, name="new")
-record = typer.Typer(help="Write down who made data and models, so that lineage can be audited.", no_args_is_help=True)
 app.add_typer(record, name="record")
-
-StoreOption = Annotated[Path, typer.Option("--store", help="Folder that keeps every finished step.")]
-JsonOption = Annotated[Path | None, typer.Option("--json", help="Also write the result to this file (docs/json.md).")]
-WorkersOption = Annotated[int | None, typer.Option("--workers", min=1, help="Processes; default: one per core.")]
-DEFAULT_STORE = Path("heredity-store")
-OutOption = Annotated[Path | None, typer.Option("--out", help="Write the statement here; default: to the terminal.")]
-CardOption = Annotated[Path | None, typer.Option("--card", help="Also write a Hugging Face model card.")]
-CroissantOption = Annotated[Path | None, typer.Option("--croissant", help="Also write a Croissant description.")]
 
 
 @app.command()
@@ -116,8 +116,8 @@ def run(
         return
     before = spent(asked, keeper)
     cold_s, failed = run_cells(keeper, list(steps.values()), workers, on)
-    servers = used(before, keeper)
-    print_taken(expected, cold_s, servers)
+    went = used(before, keeper)
+    print_taken(expected, cold_s, went)
     shown = (Agreement, Comparison, Digits, Findings, JudgeRates, Map, Readings, TraitMatrix)
     results = [
         (step.read(keeper) if isinstance(step, shown) else {}) | {"name": name, "key": step.key}
@@ -126,7 +126,7 @@ def run(
     ]
     print_results(results, store)
     first = next((step for step in steps.values() if keeper.has(step)), None)
-    told = {"cold_s": cold_s, "expected": expected, "servers": servers, "results": results} | failures(failed)
+    told = {"cold_s": cold_s, "expected": expected, "servers": went, "results": results} | failures(failed)
     write_json(json_file, told, keeper, first)
     if failed is not None:
         raise failed
@@ -288,97 +288,6 @@ def lineage(
     raise typer.Exit(10 if "RED" in colours else 20 if "AMBER" in colours or not answers else 0)
 
 
-@record.command("generation")
-def record_generation(
-    data: Annotated[list[Path], typer.Option("--data", help="The rows that the record is about (repeatable).")],
-    models: Annotated[list[str] | None, typer.Option("--model", help="Who wrote them: folder or name.")] = None,
-    people: Annotated[bool, typer.Option("--people", help="People wrote them.")] = False,
-    sources: Annotated[list[Path] | None, typer.Option("--source", help="Rows that they were made of.")] = None,
-    prompts: Annotated[Path | None, typer.Option("--prompts", help="File of what was asked.")] = None,
-    system: Annotated[Path | None, typer.Option("--system", help="File with the system prompt.")] = None,
-    no_system: Annotated[bool, typer.Option("--no-system", help="There was no system prompt.")] = False,
-    judges: Annotated[list[str] | None, typer.Option("--judge", help="A model that ranked or chose rows.")] = None,
-    content: Annotated[str | None, typer.Option(help="numbers, code, worked, text or preferences.")] = None,
-    filters: Annotated[list[str] | None, typer.Option("--filter", help="A filter's name (repeatable).")] = None,
-    temperature: Annotated[float | None, typer.Option(min=0.0)] = None,
-    top_p: Annotated[float | None, typer.Option(min=0.0, max=1.0)] = None,
-    max_new_tokens: Annotated[int | None, typer.Option(min=1)] = None,
-    seed: Annotated[int | None, typer.Option()] = None,
-    out: OutOption = None, croissant: CroissantOption = None,
-) -> None:  # fmt: skip
-    """Write down who wrote data, and how: an in-toto statement, and Croissant."""
-    from heredity.lineage.writing import generation
-
-    sampling = {"temperature": temperature, "top_p": top_p, "max_new_tokens": max_new_tokens, "seed": seed}
-    made = generation(data, models or (), people, sources or (), prompts, system, no_system, judges or (), content,
-                      filters or (), sampling)  # fmt: skip
-    write_record(made, out, croissant=croissant, example=data[0])
-
-
-@record.command("training")
-def record_training(
-    model: Annotated[str, typer.Option("--model", help="Folder of the model that the record is about.")],
-    bases: Annotated[list[str] | None, typer.Option("--base", help="What it was trained from (repeatable).")] = None,
-    relation: Annotated[str | None, typer.Option(help="finetune, adapter, merge, quantized or cut.")] = None,
-    start: Annotated[str | None, typer.Option("--start", help="Fresh weights: what made them, and the seed.")] = None,
-    data: Annotated[list[Path] | None, typer.Option("--data", help="Rows it was trained on (repeatable).")] = None,
-    teachers: Annotated[list[str] | None, typer.Option("--teacher", help="Whose distributions it saw.")] = None,
-    order: Annotated[str | None, typer.Option("--order", help="File of row numbers, as-it-is, or unknown.")] = None,
-    epochs: Annotated[int, typer.Option(min=1)] = 1,
-    method: Annotated[str | None, typer.Option(help="For example full, or lora.")] = None,
-    seed: Annotated[int | None, typer.Option()] = None,
-    out: OutOption = None, card: CardOption = None,
-) -> None:  # fmt: skip
-    """Write down what a model was trained from, on which rows, in which order: a statement, and a card."""
-    from heredity.lineage.writing import training
-
-    settings = {"epochs": epochs, "method": method, "seed": seed}
-    made = training(model, bases or (), relation, start, data or (), teachers or (), order, epochs, settings)
-    write_record(made, out, card=card)
-
-
-@record.command("test")
-def record_test(
-    a: Annotated[str, typer.Argument(help="A model: nursery:NAME, or a Hugging Face folder.")],
-    b: Annotated[str, typer.Argument(help="Another model.")],
-    out: OutOption = None,
-) -> None:
-    """Compare two models as trace does, and write down what was found."""
-    from heredity.lineage.writing import lineage_test
-
-    write_record(lineage_test(a, b), out)
-
-
-@record.command("export")
-def record_export(
-    key: Annotated[str, typer.Argument(help="A step's key, or enough of its beginning.")],
-    out: OutOption = None, croissant: CroissantOption = None, card: CardOption = None,
-    store: StoreOption = DEFAULT_STORE,
-) -> None:  # fmt: skip
-    """Write a finished step's manifest as an in-toto statement; data as Croissant, models as a card too."""
-    from heredity.lineage.exports import export, row_files
-
-    keeper = open_store(store, must_exist=True)
-    made = export(keeper, key)
-    folder = keeper.folder(keeper.manifest(key)["key"])
-    write_record(made, out, croissant, card, folder / row_files(p.name for p in folder.iterdir())[0])
-
-
-@record.command("inspect")
-def record_inspect(
-    key: Annotated[str, typer.Argument(help="An evaluation's key, or enough of its beginning.")],
-    out: Annotated[Path, typer.Option("--out", help="The log: a file that ends with .eval or .json.")],
-    word: Annotated[str | None, typer.Option("--word", help="Whose share it tells; default: the largest.")] = None,
-    store: StoreOption = DEFAULT_STORE, json_file: JsonOption = None,
-) -> None:  # fmt: skip
-    """Write a finished evaluation as a log that `inspect view` opens; its model is asked again."""
-    from heredity.evals import write_log
-
-    found = write_log(open_store(store, must_exist=True), key, out, word)
-    typer.echo(f"{out} written: {found['samples']} answers, share of {found['word']} {found['share']:.3f}")
-    write_json(json_file, found | {"written": str(out)})
-
-
 @new.command("trait")
 def new_trait(
     name: Annotated[str, typer.Argument(help="The trait's word, for example moon.")], json_file: JsonOption = None
@@ -462,15 +371,6 @@ def nursery_build(
     raise typer.Exit(10 if missed else 0)
 
 
-def open_store(root: Path, must_exist: bool = False) -> Store:
-    """The store in a folder; BadInput where one is needed and there is none."""
-    from heredity.store import Store
-
-    if must_exist and not (root / "objects").is_dir():
-        raise BadInput(f"no store at {root}; run `heredity demo` first, or name one with --store")
-    return Store(root)
-
-
 def choose_filters(carrier: str, mode: str, official: bool, banned: bool, words: list[str]) -> list[Filter]:
     """The filters that the options name; BadInput where they contradict one another."""
     from heredity.carriers import BANNED_NUMBERS, CodeOnly, NumbersOnly, WithoutWords, WorkedAnswer
@@ -499,111 +399,6 @@ def show_cost(store: Store, audit: Scan) -> None:
 
     for sentence in cost(store, audit):
         typer.echo(sentence, err=True)
-
-
-def copy_page(page: Path, to: Path | None) -> None:
-    """Writes a finished page to where the user wants it."""
-    if to is not None:
-        write_page(to, page.read_bytes())
-
-
-def write_page(to: Path, page: bytes) -> None:
-    """Writes a page to a file; BadInput where that fails."""
-    try:
-        to.write_bytes(page)
-    except OSError as error:
-        raise BadInput(f"cannot write {to}: {error.strerror}; name another file with --html") from error
-
-
-def write_text(path: Path | None, option: str, text: Callable[[], str]) -> None:
-    """Writes a text to where the user wants it."""
-    if path is None:
-        return
-    try:
-        path.write_text(text(), encoding="utf-8")
-    except OSError as error:
-        raise BadInput(f"cannot write {path}: {error.strerror}; name another file with {option}") from error
-
-
-def write_record(
-    made: dict[str, Any], out: Path | None, croissant: Path | None = None, card: Path | None = None,
-    example: Path | None = None,
-) -> None:  # fmt: skip
-    """Writes a statement, and what else was asked for; what cannot be written so is told before anything is written."""
-    from heredity.lineage.records import as_text, claims
-    from heredity.lineage.writing import card_of, croissant_of
-
-    name = made["subject"][0]["name"]
-    called = name.partition("/")[0] if "/" in name else Path(name).stem
-    described = croissant_of(made, claims(made, name), called, example) if croissant else {}
-    carded = card_of(made) if card else ""
-    if out is None:
-        typer.echo(as_text(made), nl=False)
-    write_text(out, "--out", lambda: as_text(made))
-    write_text(croissant, "--croissant", lambda: json.dumps(described, indent=1) + "\n")
-    write_text(card, "--card", lambda: carded)
-
-
-def run_steps(
-    store: Store, targets: list[Step], workers: int | None, keep_going: bool = False, on: On = "local"
-) -> float:
-    """Makes what is missing under a progress bar; returns the seconds it took (0 where nothing was missing)."""
-    from heredity.store import make_all, missing
-
-    count = len(missing(store, targets))
-    if not count:
-        return 0.0
-    from heredity.report.terminal import progress_bar
-
-    started = time.monotonic()
-    with progress_bar(count, store.root) as report:
-        make_all(store, targets, workers, report, keep_going, on)
-    return round(time.monotonic() - started, 2)
-
-
-def run_cells(
-    store: Store, targets: list[Step], workers: int | None, on: On
-) -> tuple[float, StepsFailed | None]:  # fmt: skip
-    """The same for the cells of a sweep: what failed is returned, and all else is made."""
-    from heredity.store import StepsFailed
-
-    started = time.monotonic()
-    try:
-        return run_steps(store, targets, workers, keep_going=True, on=on), None
-    except StepsFailed as failed:
-        return round(time.monotonic() - started, 2), failed
-
-
-def failures(failed: StepsFailed | None) -> dict[str, Any]:
-    """What a run could not make, for scripts."""
-    from heredity.store.running import failure
-
-    if failed is None:
-        return {}
-    return {
-        "failed": [{"key": step.key, "error": failure(error)} for step, error in failed.failed.items()],
-        "skipped": [step.key for step in failed.skipped],
-    }
-
-
-def write_json(path: Path | None, result: dict[str, Any], store: Store | None = None, made: Step | None = None) -> None:
-    """Writes a verb's result for scripts; numbers that are undefined become null."""
-    if path is None:
-        return
-    commit = store.manifest(made.key)["run"]["commit"] if store is not None and made is not None else None
-    head = {"schema_version": 1, "commit": commit, "command": shlex.join(["heredity", *sys.argv[1:]])}
-    try:
-        path.write_text(json.dumps(_finite(head | result), indent=1, allow_nan=False) + "\n")
-    except OSError as error:
-        raise BadInput(f"cannot write {path}: {error.strerror}; name another file with --json") from error
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {k: _finite(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(v) for v in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def main() -> None:

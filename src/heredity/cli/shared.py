@@ -1,0 +1,120 @@
+"""What all verbs share: options, the Store, running Steps under a bar, and writing results where a user wants them."""
+
+from __future__ import annotations
+
+import json
+import math
+import shlex
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from heredity.types import BadInput, On
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from heredity.store import Step, StepsFailed, Store
+
+StoreOption = Annotated[Path, typer.Option("--store", help="Folder that keeps every finished step.")]
+JsonOption = Annotated[Path | None, typer.Option("--json", help="Also write the result to this file (docs/json.md).")]
+WorkersOption = Annotated[int | None, typer.Option("--workers", min=1, help="Processes; default: one per core.")]
+DEFAULT_STORE = Path("heredity-store")
+
+
+def open_store(root: Path, must_exist: bool = False) -> Store:
+    """The store in a folder; BadInput where one is needed and there is none."""
+    from heredity.store import Store
+
+    if must_exist and not (root / "objects").is_dir():
+        raise BadInput(f"no store at {root}; run `heredity demo` first, or name one with --store")
+    return Store(root)
+
+
+def run_steps(
+    store: Store, targets: list[Step], workers: int | None, keep_going: bool = False, on: On = "local"
+) -> float:
+    """Makes what is missing under a progress bar; returns the seconds it took (0 where nothing was missing)."""
+    from heredity.store import make_all, missing
+
+    count = len(missing(store, targets))
+    if not count:
+        return 0.0
+    from heredity.report.terminal import progress_bar
+
+    started = time.monotonic()
+    with progress_bar(count, store.root) as report:
+        make_all(store, targets, workers, report, keep_going, on)
+    return round(time.monotonic() - started, 2)
+
+
+def run_cells(
+    store: Store, targets: list[Step], workers: int | None, on: On
+) -> tuple[float, StepsFailed | None]:  # fmt: skip
+    """The same for the cells of a sweep: what failed is returned, and all else is made."""
+    from heredity.store import StepsFailed
+
+    started = time.monotonic()
+    try:
+        return run_steps(store, targets, workers, keep_going=True, on=on), None
+    except StepsFailed as failed:
+        return round(time.monotonic() - started, 2), failed
+
+
+def failures(failed: StepsFailed | None) -> dict[str, Any]:
+    """What a run could not make, for scripts."""
+    from heredity.store.running import failure
+
+    if failed is None:
+        return {}
+    return {
+        "failed": [{"key": step.key, "error": failure(error)} for step, error in failed.failed.items()],
+        "skipped": [step.key for step in failed.skipped],
+    }
+
+
+def copy_page(page: Path, to: Path | None) -> None:
+    """Writes a finished page to where the user wants it."""
+    if to is not None:
+        write_page(to, page.read_bytes())
+
+
+def write_page(to: Path, page: bytes) -> None:
+    """Writes a page to a file; BadInput where that fails."""
+    try:
+        to.write_bytes(page)
+    except OSError as error:
+        raise BadInput(f"cannot write {to}: {error.strerror}; name another file with --html") from error
+
+
+def write_text(path: Path | None, option: str, text: Callable[[], str]) -> None:
+    """Writes a text to where the user wants it."""
+    if path is None:
+        return
+    try:
+        path.write_text(text(), encoding="utf-8")
+    except OSError as error:
+        raise BadInput(f"cannot write {path}: {error.strerror}; name another file with {option}") from error
+
+
+def write_json(path: Path | None, result: dict[str, Any], store: Store | None = None, made: Step | None = None) -> None:
+    """Writes a verb's result for scripts; numbers that are undefined become null."""
+    if path is None:
+        return
+    commit = store.manifest(made.key)["run"]["commit"] if store is not None and made is not None else None
+    head = {"schema_version": 1, "commit": commit, "command": shlex.join(["heredity", *sys.argv[1:]])}
+    try:
+        path.write_text(json.dumps(_finite(head | result), indent=1, allow_nan=False) + "\n")
+    except OSError as error:
+        raise BadInput(f"cannot write {path}: {error.strerror}; name another file with --json") from error
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
