@@ -335,11 +335,11 @@ def test_processes_that_train_together_lose_what_one_does(tmp_path: Path) -> Non
         "                      together=4, rate=1e-3, tuning='full')\n"
     )
     run = ["-m", "heredity", "run", "mine.py", "--store"]
-    launch = ["accelerate.commands.launch", "--num_processes", "2", "--cpu", *run]
+    launch = ["accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", *run]
     for folder, command in (("one", run), ("two", ["-m", *launch])):
-        env = os.environ | {"ACCELERATE_USE_CPU": "true"}
-        done = subprocess.run([sys.executable, *command, folder], cwd=tmp_path, env=env, capture_output=True, text=True,
-                              check=False)  # fmt: skip
+        done = subprocess.run(
+            [sys.executable, *command, folder], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
         assert done.returncode == 0, done.stderr
     stores = [Store(tmp_path / f) for f in ("one", "two")]
     (key,) = [k for k in stores[0].keys() if k.startswith("RowsStudent")]  # noqa: SIM118  a Store is no mapping
