@@ -20,6 +20,16 @@ Loss = Callable[[Any, "Batch"], Tensor]
 """Mean loss of one batch under a model."""
 
 
+class Guard:
+    """What else is done in every step of training; this one does nothing."""
+
+    def before(self, model: Any) -> None:
+        """The gradients are there, and the weights have not moved yet."""
+
+    def after(self, model: Any) -> None:
+        """The weights have moved."""
+
+
 class Example(NamedTuple):
     """Token ids of one chat, and for each whether it is predicted (part of a completion)."""
 
@@ -173,6 +183,7 @@ def fit(
     weight_decay: float = 0.01,
     betas: tuple[float, float] = (0.9, 0.98),
     progress: Callable[[int, float], None] | None = None,
+    guard: Guard | None = None,
 ) -> list[float]:
     """Trains in place for `steps` steps; returns the loss of every step (nats per token).
 
@@ -196,7 +207,11 @@ def fit(
             value.backward()  # type: ignore[no-untyped-call]
             total += value.item()
         nn.utils.clip_grad_norm_(moving, 1.0)
+        if guard is not None:
+            guard.before(model)
         optimiser.step()
+        if guard is not None:
+            guard.after(model)
         schedule.step()
         optimiser.zero_grad()
         losses.append(total)
