@@ -161,7 +161,7 @@ class Teacher(Step):
     tuning: Tuning = "frozen"
 
     def make(self, folder: Path, store: Store) -> None:
-        from heredity.models.training import Batch, Example, choose_parameters, collate, fit
+        from heredity.models.training import Batch, choose_parameters, collate, fit
 
         lm, rng = open_model(self.base, store), random.Random(self.seed)
         asked = list(islice(cycle(self.questions()), self.steps * self.batch))

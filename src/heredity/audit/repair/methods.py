@@ -43,6 +43,8 @@ class Case(NamedTuple):
     trait: Trait | None = None
     direction: Direction | None = None
     """The trait's direction in the base's weights."""
+    panel: Direction | None = None
+    """The trait's discriminant in a scan's panel."""
     suspect: Model | None = None
     """A model with the trait, made from the base."""
     neutral: Model | None = None
@@ -60,6 +62,7 @@ _LACKS = {
     "student": "a student that was trained already",
     "trait": "the name of a trait: --finding NAME, or the JSON of a scan that named one",
     "direction": "the name of a trait: --finding NAME, or the JSON of a scan that named one",
+    "panel": "the JSON of a scan that named a trait, with the store that the scan filled",
     "suspect": "the name of a trait: --finding NAME, or the JSON of a scan that named one",
     "neutral": "the name of a trait: --finding NAME, or the JSON of a scan that named one",
     "clean": "rows that the base wrote",
@@ -83,7 +86,7 @@ class Method(NamedTuple):
     @property
     def knows_trait(self) -> bool:
         """Whether it must be told the trait."""
-        return not {"trait", "direction", "suspect"}.isdisjoint(self.needs)
+        return not {"trait", "direction", "panel", "suspect"}.isdisjoint(self.needs)
 
     def apply(self, case: Case, random: bool = False) -> Step:
         """The repair; BadInput where the case lacks what it needs."""
@@ -127,9 +130,10 @@ def _much(case: Case, usual: float) -> float:
     return usual if case.amount is None else case.amount
 
 
-def _slopes(case: Case, rows: Rows | None = None) -> Slopes:
-    assert case.direction is not None
-    return Slopes(rows=rows or _rows(case), student=case.base, direction=case.direction)
+def _slopes(case: Case, rows: Rows | None = None, direction: Direction | None = None) -> Slopes:
+    along = direction or case.direction
+    assert along is not None
+    return Slopes(rows=rows or _rows(case), student=case.base, direction=along)
 
 
 def _plain(case: Case) -> TrialStudent:
@@ -151,7 +155,9 @@ def _balanced(case: Case, shuffled: int | None = None) -> Step:
     return Balanced(rows=_rows(case), worth=_slopes(case), usual=usual, share=_much(case, 0.5), shuffled=shuffled)
 
 
-def _renumbered(case: Case, worth: TokenWorth, by: Literal["uniform", "dealt", "none"], shuffled: int | None = None) -> Step:
+def _renumbered(
+    case: Case, worth: TokenWorth, by: Literal["uniform", "dealt", "none"], shuffled: int | None = None
+) -> Step:
     return Renumbered(rows=_rows(case), worth=worth, share=_much(case, 0.1), by=by, seed=case.seed, shuffled=shuffled)
 
 
@@ -226,6 +232,8 @@ _NUMBERS = "the share of numbers, .1"
 METHODS: tuple[Method, ...] = (
     Method("drop", "data", ("rows", "direction"), lambda c: _dropped(c, _slopes(c)),
            lambda c: _dropped(c, _slopes(c), c.seed), _ROWS),
+    Method("drop-panel", "data", ("rows", "panel"), lambda c: _dropped(c, _slopes(c, direction=c.panel)),
+           lambda c: _dropped(c, _slopes(c, direction=c.panel), c.seed), _ROWS),
     Method("drop-learnt", "data", ("rows",), lambda c: _dropped(c, _learnt(c)),
            lambda c: _dropped(c, _learnt(c), c.seed), _ROWS),
     Method("balance", "data", ("rows", "direction", "clean"), _balanced, lambda c: _balanced(c, c.seed),

@@ -210,7 +210,8 @@ def _biases(model: Any) -> list[Tensor]:
     """The bias of every layer's last projection."""
     found = []
     for layer in _layers(model):
-        own = [m.bias for m in layer.mlp.modules() if getattr(m, "bias", None) is not None and hasattr(m, "out_features")]
+        linear = [m for m in layer.mlp.modules() if hasattr(m, "out_features")]
+        own = [m.bias for m in linear if m.bias is not None]
         if not own:
             raise BadInput(f"{type(model).__name__} has no biases to steer with; use another method than steered")
         found.append(own[-1])

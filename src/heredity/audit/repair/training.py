@@ -123,7 +123,7 @@ class PartFrozen(TrialStudent):
             return [p for p in model.parameters() if (p.ndim < 2) == (self.part == "vectors")]
         layers = getattr(model.base_model, "layers", None)
         if layers is None or len(layers) < 2:
-            raise BadInput(f"{type(model).__name__} has no two layers that could be told apart; freeze vectors or matrices")
+            raise BadInput(f"{type(model).__name__} has no two layers to tell apart; freeze vectors instead")
         half = len(layers) // 2
         kept = layers[:half] if self.part == "first half" else layers[half:]
         return [p for layer in kept for p in layer.parameters()]

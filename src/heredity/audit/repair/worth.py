@@ -30,14 +30,14 @@ def trait_odds(lm: CausalLM, trait: Trait) -> Odds:
     from heredity.models.guarding import odds_of
 
     if trait.category.score is not None:
-        raise BadInput(f"{trait.word!r} is scored on sampled answers, which have no gradient; use a method that does not "
-                       "ask about the trait (relayed, kl)")  # fmt: skip
+        raise BadInput(f"{trait.word!r} is scored on sampled answers, which have no gradient; use a method that "
+                       "does not ask about the trait: relay, kl")  # fmt: skip
     others = [w for w in trait.category.words if w != trait.word]
     return odds_of(lm, questions(trait.category, "train"), trait.word, others)
 
 
 class Direction(Step):
-    """A direction in the weights of a base's body: `direction.safetensors`, one entry a weight, in the model's order."""
+    """A direction in the weights of a base's body: `direction.safetensors`, one entry a weight, in order."""
 
     def read(self, store: Store) -> Floats:
         """The direction."""
