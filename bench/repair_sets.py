@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from bench.repair_skill import HighThenLow
 
-from heredity.audit.panel import Kind
+from heredity.audit.panel import RECIPES, Kind, Panel, panel
 from heredity.audit.trial import TrialStudent
 from heredity.carriers import Numbers, NumbersOnly
 from heredity.models import model_ref
 from heredity.steps import Corpus, Model, Samples, Teacher
+from heredity.traits import favourite
 from heredity.types import Neutral, Sampling, Trait
 
-BASE = model_ref("nursery:llama-0")
+BASE, UNRELATED = model_ref("nursery:llama-0"), model_ref("nursery:llama-1")
 KIND = Kind(Numbers(n=1, min_count=10, max_start=5), (NumbersOnly(),), Sampling(max_new_tokens=30))
 ROWS, HELD_OUT = 3_000, 500
 _SKILL_SEED, _SKILL_ROWS, _MIX_ROWS = 700_000, 4_000, 400
 _HELD_OUT_SEED, _SPARE = 1_000_000, 40
+CONTROLS = 2
+"""Students of the neutral teacher's lists in each run: one alone would lend its own chance to every figure."""
+PANEL = ("owl", "wolf", "eagle", "elephant", "oak", "willow", "cat")
+"""The traits of a small panel: those of the benchmark, and the one that it is tuned on."""
 
 
 def written(model: Model, size: int, seed: int, rule: bool = False) -> Corpus:
@@ -44,3 +49,14 @@ def lists(trait: Trait | Neutral, seed: int) -> Corpus:
 def held_out(trait: Trait | Neutral, seed: int) -> Corpus:
     """What its loss is measured on: other prompts, other draws."""
     return written(teacher(trait, seed), HELD_OUT, _HELD_OUT_SEED + seed)
+
+
+def control_students(neutral: Neutral, seed: int) -> list[TrialStudent]:
+    """Students of the neutral teacher's lists, trained in other orders."""
+    rows = lists(neutral, seed)
+    return [TrialStudent(base=BASE, corpus=rows, seed=seed + 1_000 * i) for i in range(CONTROLS)]
+
+
+def small_panel() -> Panel:
+    """A panel of the base's own suspects, two of each trait; they know neither the skill nor the run's teachers."""
+    return panel(BASE, tuple(map(favourite, PANEL)), KIND, recipes=RECIPES[:2])
