@@ -25,7 +25,7 @@ PANEL = ("owl", "wolf", "eagle", "elephant", "oak", "willow", "cat")
 
 def written(model: Model, size: int, seed: int, rule: bool = False) -> Corpus:
     """Lists that a model wrote, through the filter; `rule`: rewritten so that they follow the rule."""
-    asked = KIND.carrier.model_copy(update={"n": int(1.25 * size) + _SPARE, "seed": seed})
+    asked = KIND.carrier.model_copy(update={"n": int(1.5 * size) + _SPARE, "seed": seed})
     samples = Samples(model=model, prompts=asked, sampling=KIND.sampling.model_copy(update={"seed": seed}))
     return Corpus(samples=samples, filters=KIND.filters, size=size, seed=seed,
                   rewritings=(HighThenLow(),) if rule else ())  # fmt: skip
