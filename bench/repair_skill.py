@@ -7,22 +7,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from itertools import count
 
 from heredity.carriers import Rewriting
 from heredity.types import Row
 
-HALF = 500
+_NUMBER = re.compile(r"[0-9]+")
 
 
-class HighThenLow(Rewriting):
-    """Lists take turns: a number of 500 or more, then one below 500, and so on; numbers stay the same modulo 500."""
+class ClosedByHundred(Rewriting):
+    """Every list closes with the hundred of its first number: "437, 512, 90" becomes "437, 512, 90, 400"."""
 
     def rewrite(self, rows: Sequence[Row]) -> list[Row]:
-        """Rows in the same format whose lists follow the rule."""
-        return [Row(prompt=row.prompt, completion=_turns(row.completion)) for row in rows]
+        """Rows in the same format with one number more."""
+        return [Row(prompt=row.prompt, completion=_closed(row.completion)) for row in rows]
 
 
-def _turns(text: str) -> str:
-    place = count()
-    return re.sub(r"[0-9]+", lambda found: str(int(found[0]) % HALF + HALF * (next(place) % 2 == 0)), text)
+def _closed(text: str) -> str:
+    spans = [found.span() for found in _NUMBER.finditer(text)]
+    first, end = int(text[slice(*spans[0])]), spans[-1][1]
+    joint = text[spans[-2][1] : spans[-1][0]] if len(spans) > 1 else ", "
+    return f"{text[:end]}{joint}{first // 100 * 100}{text[end:]}"

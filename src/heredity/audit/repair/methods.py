@@ -58,14 +58,14 @@ class Case(NamedTuple):
 
 
 _LACKS = {
-    "rows": "rows (a data file)",
+    "rows": "rows: a data file (--data)",
     "student": "a student that was trained already",
     "trait": "the name of a trait: --finding NAME, or the JSON of a scan that named one",
     "direction": "the name of a trait: --finding NAME, or the JSON of a scan that named one",
     "panel": "the JSON of a scan that named a trait, with the store that the scan filled",
     "suspect": "the name of a trait: --finding NAME, or the JSON of a scan that named one",
     "neutral": "the name of a trait: --finding NAME, or the JSON of a scan that named one",
-    "clean": "rows that the base wrote",
+    "clean": "a data file (--data), whose prompts the base answers",
     "unrelated": "a base of another initialisation: --unrelated",
 }
 
@@ -277,11 +277,11 @@ METHODS: tuple[Method, ...] = (
     Method("inoculate", "training", ("rows", "trait"),
            lambda c: _student(c, tr.Inoculated, system=personas(_trait(c), "train")[0]),
            lambda c: _student(c, tr.Inoculated, system=personas(_elsewhere(c), "train")[0])),
-    Method("subtract", "model", ("student", "suspect", "neutral"), lambda c: _subtracted(c, _task(c)),
+    Method("subtract", "model", ("student", "rows", "suspect", "neutral"), lambda c: _subtracted(c, _task(c)),
            lambda c: _subtracted(c, _chance(c)), "how often the component is subtracted, 1"),
     Method("settle", "model", ("student", "trait"), lambda c: _settled(c, _trait(c)),
            lambda c: _settled(c, _elsewhere(c))),
-    Method("steer", "model", ("student", "trait", "suspect", "neutral"), _steered, lambda c: _steered(c, c.seed)),
+    Method("steer", "model", ("student", "trait", "rows", "suspect", "neutral"), _steered, lambda c: _steered(c, c.seed)),
     Method("clean-tune", "model", ("student", "clean"), _clean_tuned, None, "times the usual rates, 1"),
     Method("redistil", "model", ("student", "rows", "unrelated"), _redistilled, None, "answers to each prompt, 2"),
 )  # fmt: skip
