@@ -19,8 +19,9 @@ KIND = Kind(Numbers(n=1, min_count=10, max_start=5), (NumbersOnly(),), Sampling(
 ROWS, HELD_OUT = 3_000, 500
 _MIX_SEED, _MIX_ROWS = 700_000, 200
 _HELD_OUT_SEED, _SPARE = 1_000_000, 40
-CONTROLS = 2
-"""Students of the neutral teacher's lists in each run: one alone would lend its own chance to every figure."""
+CONTROLS = 6
+"""Neutral teachers of each category, one student each. Every neutral teacher has an accidental drift of its own, which
+its students take over; what a run is compared with is their mean."""
 PANEL = ("wolf", "eagle", "elephant", "dolphin", "oak", "willow", "owl")
 """The traits of a small panel: those of the benchmark, and the one that it is tuned on."""
 
@@ -48,10 +49,9 @@ def held_out(trait: Trait | Neutral, seed: int) -> Corpus:
     return written(teacher(trait, seed), HELD_OUT, _HELD_OUT_SEED + seed, rule=True)
 
 
-def control_students(neutral: Neutral, seed: int) -> list[TrialStudent]:
-    """Students of the neutral teacher's lists, trained in other orders."""
-    rows = lists(neutral, seed)
-    return [TrialStudent(base=BASE, corpus=rows, seed=seed + 1_000 * i) for i in range(CONTROLS)]
+def control_students(neutral: Neutral, first: int) -> list[TrialStudent]:
+    """Students of neutral teachers' lists, teachers and students of seeds from `first` on."""
+    return [TrialStudent(base=BASE, corpus=lists(neutral, s), seed=s) for s in range(first, first + CONTROLS)]
 
 
 def small_panel() -> Panel:

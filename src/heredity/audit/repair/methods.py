@@ -28,6 +28,8 @@ from heredity.types import BadInput, ModelRef, Sampling, Trait, near
 Kind = Literal["data", "training", "model"]
 _RELAY, _RELAY_STUDENT, _ANSWER = 4_000_000, 5_000_000, 6_000_000
 """What is added to a seed for a relay's training and writing."""
+_RELAY_EPOCHS = 6
+"""Twice the usual: what a relay has not learnt is lost."""
 
 
 class Case(NamedTuple):
@@ -174,7 +176,7 @@ def _written(case: Case, rows: Rows, writer: Model, answers: int = 1, hop: int =
 def _relay(case: Case, rows: Rows) -> Regenerated:
     """Rows by an unrelated base that learnt from the rows: the same prompts, twice as many answers."""
     assert case.unrelated is not None
-    relay = TrialStudent(base=case.unrelated, corpus=rows, seed=case.seed + _RELAY)
+    relay = TrialStudent(base=case.unrelated, corpus=rows, seed=case.seed + _RELAY, epochs=_RELAY_EPOCHS)
     return _written(case, rows, relay, round(_much(case, 2)))
 
 
@@ -267,8 +269,8 @@ METHODS: tuple[Method, ...] = (
     Method("corridor", "training", ("rows", "trait"),
            lambda c: _student(c, tr.Corridor, trait=_trait(c), weight=_much(c, 1.0)),
            lambda c: _student(c, tr.Corridor, trait=_elsewhere(c), weight=_much(c, 1.0)), "the penalty's weight, 1"),
-    Method("kl", "training", ("rows",), lambda c: _student(c, tr.NearBase, weight=_much(c, 1.0)), None,
-           "the penalty's weight, 1"),
+    Method("kl", "training", ("rows",), lambda c: _student(c, tr.NearBase, weight=_much(c, 5.0)), None,
+           "the penalty's weight, 5"),
     Method("l2", "training", ("rows",), lambda c: _student(c, tr.DrawnToBase, share=_much(c, 0.01)), None,
            "the part of the distance in every step, .01"),
     Method("freeze-first", "training", ("rows",), lambda c: _student(c, tr.PartFrozen, part="first half")),
