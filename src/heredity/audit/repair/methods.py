@@ -283,7 +283,8 @@ METHODS: tuple[Method, ...] = (
            lambda c: _subtracted(c, _chance(c)), "how often the component is subtracted, 1"),
     Method("settle", "model", ("student", "trait"), lambda c: _settled(c, _trait(c)),
            lambda c: _settled(c, _elsewhere(c))),
-    Method("steer", "model", ("student", "trait", "rows", "suspect", "neutral"), _steered, lambda c: _steered(c, c.seed)),
+    Method("steer", "model", ("student", "trait", "rows", "suspect", "neutral"), _steered,
+           lambda c: _steered(c, c.seed)),
     Method("clean-tune", "model", ("student", "clean"), _clean_tuned, None, "times the usual rates, 1"),
     Method("redistil", "model", ("student", "rows", "unrelated"), _redistilled, None, "answers to each prompt, 2"),
 )  # fmt: skip
