@@ -8,7 +8,8 @@ bench/results/repair-ledger as well, so that it resumes on another machine.
 A run is a trait and a seed: another teacher, other lists, another student. Its carrier also teaches a skill that the
 base lacks, so that learning nothing is no repair. retained = (L_base - L_repaired) / (L_base - L_student), L the loss
 on held-out lists of the run's teacher; residual = |log-odds left| / |log-odds of the unrepaired student|, both against
-the mean of students of neutral teachers with the same skill; residual_base is the same against the untouched base.
+the mean of students of neutral teachers' lists; residual_own is the same against students of lists that the base itself
+wrote. All lists are closed by the same rule.
 """
 
 from __future__ import annotations
@@ -24,7 +25,18 @@ from typing import Any, NamedTuple
 import numpy as np
 from bench.common import write_result
 from bench.ledger import Ledger
-from bench.repair_sets import BASE, CLOSED, KIND, UNRELATED, control_students, held_out, lists, small_panel, written
+from bench.repair_sets import (
+    BASE,
+    CLOSED,
+    KIND,
+    UNRELATED,
+    control_students,
+    held_out,
+    lists,
+    own_students,
+    small_panel,
+    written,
+)
 from bench.repair_steps import Told
 
 from heredity.audit.repair.methods import METHODS, Case, Kind, Method
@@ -78,6 +90,11 @@ class Run(NamedTuple):
         """Of students of neutral teachers."""
         return [self.told(m) for m in control_students(Neutral(category=self.trait.category), self.first_control)]
 
+    @property
+    def own(self) -> list[Told]:
+        """Of students of what the base itself wrote."""
+        return [self.told(m) for m in own_students(self.first_control)]
+
     def case(self, with_panel: bool) -> Case:
         """All that a method may use; nothing of it comes from the run's teacher but its lists."""
         mix = written(BASE, _MIX_ROWS, _SUSPECT_SEED)
@@ -105,7 +122,7 @@ class Run(NamedTuple):
 
     def steps(self, methods: Sequence[Method]) -> list[Told]:
         """All that a report of it reads."""
-        return [*self.controls, *(self.told(arm.model) for arm in self.arms(methods))]
+        return [*self.controls, *self.own, *(self.told(arm.model) for arm in self.arms(methods))]
 
 
 class Keeper:
@@ -129,12 +146,11 @@ class Keeper:
 def figures(run: Run, arm: Arm, store: Store) -> dict[str, float]:
     """Of one model: what is left of the trait (`signed` may be negative), and of the skill, and what else changed."""
     base, student, now = (run.told(m).read(store) for m in (BASE, run.student, arm.model))
-    control = float(np.mean([c.read(store)["trait"] for c in run.controls]))
+    control, own = (float(np.mean([c.read(store)["trait"] for c in some])) for some in (run.controls, run.own))
     shift, left = student["trait"] - control, now["trait"] - control
-    own, own_left = student["trait"] - base["trait"], now["trait"] - base["trait"]
     return {
         "shift": shift, "residual": abs(left / shift), "signed": left / shift,
-        "residual_base": abs(own_left / own),
+        "residual_own": abs((now["trait"] - own) / (student["trait"] - own)),
         "retained": (base["skill"] - now["skill"]) / (base["skill"] - student["skill"]),
         "capability_change": now["ordinary"] - student["ordinary"],
     }  # fmt: skip
@@ -163,12 +179,12 @@ def row(
 ) -> dict[str, Any]:
     """One line of the table; limits are those of 95 % intervals over runs, and null where there is one run."""
     kind: Kind | str = method.kind if method else "rival"
-    left, kept = (estimate([c[k] for c in cells]) for k in ("residual", "retained"))
+    left, own, kept = (estimate([c[k] for c in cells]) for k in ("residual", "residual_own", "retained"))
     chance = {k: rounded(np.mean([c[k] for c in random])) for k in ("residual", "retained")} if random else None
     return {
         "name": name, "kind": kind, "knows_trait": bool(method and method.knows_trait), "n": len(cells),
         "residual": left[0], "residual_high": left[2], "retained": kept[0], "retained_low": kept[1],
-        "residual_base": rounded(np.mean([c["residual_base"] for c in cells])),
+        "residual_own": own[0], "residual_own_high": own[2],
         "signed": rounded(np.mean([c["signed"] for c in cells])),
         "capability_change": rounded(np.mean([c["capability_change"] for c in cells])),
         "random_arm_residual": chance and chance["residual"], "random_arm_retained": chance and chance["retained"],

@@ -54,6 +54,12 @@ def control_students(neutral: Neutral, first: int) -> list[TrialStudent]:
     return [TrialStudent(base=BASE, corpus=lists(neutral, s), seed=s) for s in range(first, first + CONTROLS)]
 
 
+def own_students(first: int) -> list[TrialStudent]:
+    """Students of lists that the base itself wrote, closed by the same rule: no teacher at all."""
+    seeds = range(first, first + CONTROLS)
+    return [TrialStudent(base=BASE, corpus=written(BASE, ROWS, s, rule=True), seed=s) for s in seeds]
+
+
 def small_panel() -> Panel:
     """A panel of the base's own suspects, two of each trait; they know neither the skill nor the run's teachers."""
     return panel(BASE, tuple(map(favourite, PANEL)), KIND, recipes=RECIPES[:2])

@@ -97,10 +97,10 @@ class _Rotating(Guard):
         self.odds, self.each, self.step = odds, each, 0
         with torch.no_grad():
             self.start_Q = log_odds(start, odds)
-        """The log-odds before training, by question."""
+        """The log-odds that are held, by question: those of `start`."""
 
     def turn(self) -> tuple[Odds, Tensor]:
-        """The questions of this step, and their log-odds before training."""
+        """The questions of this step, and the log-odds that they should have."""
         total = len(self.start_Q)
         index_Q = (torch.arange(min(self.each, total)) + self.step * self.each) % total
         self.step += 1
@@ -123,7 +123,7 @@ class GradientProjection(_Rotating):
 
 
 class UpdateProjection(_Rotating):
-    """Moves the weights of every step back along the trait's gradient, to where its odds are what they were at first.
+    """Moves the weights of every step back along the trait's gradient, to where its odds are those of `start`.
 
     d - q (q.d - (start - now)) / (q.q), d the optimiser's move: the least change of it that holds the odds, to first
     order; what earlier steps left is made up for. The update projection of the corridor papers with no width.

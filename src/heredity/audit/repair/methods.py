@@ -180,6 +180,11 @@ def _relay(case: Case, rows: Rows) -> Regenerated:
     return _written(case, rows, relay, round(_much(case, 2)))
 
 
+def _relayed(case: Case) -> TrialStudent:
+    """A student of a relay's rows: what one without the trait may be like."""
+    return TrialStudent(base=case.base, corpus=_relay(case, _rows(case)), seed=case.seed + _RELAY_STUDENT)
+
+
 def _redistilled(case: Case) -> Step:
     """What the student writes goes through a relay, and a fresh copy of the base learns from that."""
     assert case.student is not None
@@ -263,6 +268,9 @@ METHODS: tuple[Method, ...] = (
            lambda c: _student(c, tr.GradientProjected, trait=_elsewhere(c))),
     Method("project", "training", ("rows", "trait"), lambda c: _student(c, tr.UpdateProjected, trait=_trait(c)),
            lambda c: _student(c, tr.UpdateProjected, trait=_elsewhere(c))),
+    Method("project-relay", "training", ("rows", "trait", "unrelated"),
+           lambda c: _student(c, tr.UpdateProjected, trait=_trait(c), like=_relayed(c)),
+           lambda c: _student(c, tr.UpdateProjected, trait=_elsewhere(c), like=_relayed(c))),
     Method("project-fixed", "training", ("rows", "direction"),
            lambda c: _student(c, tr.DirectionProjected, direction=c.direction),
            lambda c: _student(c, tr.DirectionProjected, direction=_chance(c))),
@@ -271,6 +279,7 @@ METHODS: tuple[Method, ...] = (
            lambda c: _student(c, tr.Corridor, trait=_elsewhere(c), weight=_much(c, 1.0)), "the penalty's weight, 1"),
     Method("kl", "training", ("rows",), lambda c: _student(c, tr.NearBase, weight=_much(c, 5.0)), None,
            "the penalty's weight, 5"),
+    Method("kl-relay", "training", ("rows", "unrelated"), lambda c: _student(c, tr.NearBase, like=_relayed(c), weight=5.0)),
     Method("l2", "training", ("rows",), lambda c: _student(c, tr.DrawnToBase, share=_much(c, 0.01)), None,
            "the part of the distance in every step, .01"),
     Method("freeze-first", "training", ("rows",), lambda c: _student(c, tr.PartFrozen, part="first half")),

@@ -12,7 +12,7 @@ from heredity.audit.gradient import body_parameters
 from heredity.audit.repair.data import top_tokens
 from heredity.audit.repair.worth import Direction, TokenWorth, trait_odds
 from heredity.audit.trial import TrialStudent
-from heredity.steps import with_system
+from heredity.steps import Model, open_model, with_system
 from heredity.store import Store
 from heredity.types import BadInput, Message, Row, Trait
 
@@ -37,15 +37,22 @@ class GradientProjected(TrialStudent):
 
 
 class UpdateProjected(TrialStudent):
-    """Every step is moved back along the trait's gradient to where the trait's odds are the base's."""
+    """Every step is moved back along the trait's gradient to where the trait's odds are those of a model without it."""
 
     trait: Trait
+    like: Model | None = None
+    """Whose odds are held; None: the base's. What rows teach beside the trait moves odds too, and the base's own odds
+    are then not those of a student without the trait."""
 
     def guard(self, lm: CausalLM, store: Store) -> Guard | None:
         """The projection."""
         from heredity.models.guarding import UpdateProjection
 
-        return UpdateProjection(trait_odds(lm, self.trait), lm.model, ASKED)
+        return UpdateProjection(trait_odds(lm, self.trait), _like(self.like, lm, store).model, ASKED)
+
+
+def _like(model: Model | None, lm: CausalLM, store: Store) -> CausalLM:
+    return lm if model is None else open_model(model, store)
 
 
 class DirectionProjected(TrialStudent):
@@ -82,6 +89,8 @@ class NearBase(TrialStudent):
     """A penalty on how far the first words of replies to broad probes are from the base's: KL(base || student)."""
 
     probes: tuple[Probe, ...] = PROBES
+    like: Model | None = None
+    """Whose first words are held; None: the base's."""
     weight: Annotated[float, Field(gt=0)] = 1.0
 
     def loss(self, lm: CausalLM, store: Store) -> Loss:
@@ -89,7 +98,7 @@ class NearBase(TrialStudent):
         from heredity.models.guarding import asked_of, near_start
 
         asked = asked_of(lm, [(Message(role="user", content=q),) for p in self.probes for q in p.questions])
-        return near_start(super().loss(lm, store), lm.model, asked, self.weight)
+        return near_start(super().loss(lm, store), _like(self.like, lm, store).model, asked, self.weight)
 
 
 class DrawnToBase(TrialStudent):
