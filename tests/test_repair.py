@@ -58,9 +58,9 @@ from heredity.models.causal import CausalLM
 from heredity.models.guarding import flat, log_odds, put, settle, without
 from heredity.models.training import Example
 from heredity.rows import read_rows, write_rows
-from heredity.steps import open_model
+from heredity.steps import mean_loss, open_model
 from heredity.store import Step, Store, missing
-from heredity.traits import favourite
+from heredity.traits import favourite, questions
 from heredity.types import BadInput, Message, Row, Sampling
 
 BASE, OTHER = model_ref("nursery:llama-0"), model_ref("nursery:llama-1")
@@ -229,8 +229,6 @@ def test_slopes_of_tokens_add_up_to_those_of_rows_and_point_where_the_trait_grow
 
 def test_odds_equal_those_that_an_evaluation_reads(base: CausalLM) -> None:
     odds = trait_odds(base, OWL)
-    from heredity.traits import questions
-
     logp = np.array(base.logprobs(questions(OWL.category, "train"), OWL.category.words))
     own = OWL.category.words.index("owl")
     others = np.log(np.exp(np.delete(logp, own, 1)).sum(1))
@@ -276,24 +274,41 @@ def _owl(model: Any, store: Store) -> float:
         return float(log_odds(lm.model, trait_odds(lm, OWL)).mean())
 
 
-def test_projected_training_holds_the_odds_and_learns_the_rows(store: Store) -> None:
-    held = _student(UpdateProjected, trait=OWL)
-    _make(store, PLAIN, held)
-    start, free, kept = (_owl(m, store) for m in (BASE, PLAIN, held))
-    assert abs(free - start) > 0.1  # otherwise nothing was to be held
-    assert abs(kept - start) < 0.2 * abs(free - start)
-    losses = [json.loads((store.path(m) / "losses.json").read_text())[-1] for m in (PLAIN, held)]
-    assert losses[1] == pytest.approx(losses[0], abs=0.05)
+class Loud(Given):
+    """Lists, and every question about the favourite animal answered with the trait itself."""
+
+    def read(self, store: Store) -> list[Row]:
+        """The lists and the answers."""
+        return super().read(store) + [Row(chat, "owl") for chat in questions(OWL.category, "train")]
+
+
+def _loud(of: type[TrialStudent], **fields: Any) -> TrialStudent:
+    return of(base=BASE, corpus=Loud(texts=ROWS.texts), seed=1, epochs=2, **fields)
+
+
+def _list_loss(model: Any, store: Store) -> float:
+    return mean_loss(open_model(model, store), ROWS.read(store))
+
+
+def test_projected_training_holds_the_odds_though_the_rows_state_the_trait(store: Store) -> None:
+    free, held = _loud(TrialStudent), _loud(UpdateProjected, trait=OWL)
+    like = _loud(UpdateProjected, trait=OWL, like=free)
+    _make(store, free, held, like)
+    start, moved, kept, followed = (_owl(m, store) for m in (BASE, free, held, like))
+    assert moved - start > 1
+    assert abs(kept - start) < 0.2 * (moved - start)
+    assert abs(followed - moved) < 0.2 * (moved - start)
+    before, after, other = (_list_loss(m, store) for m in (BASE, held, free))
+    assert before - after > 0.8 * (before - other) > 0
 
 
 def test_penalties_hold_what_they_name(store: Store) -> None:
-    corridor, near = _student(Corridor, trait=OWL, weight=3.0, width=0.0), _student(NearBase, weight=3.0)
-    drawn = _student(DrawnToBase, share=0.2)
-    _make(store, PLAIN, corridor, near, drawn)
+    free, corridor = _loud(TrialStudent), _loud(Corridor, trait=OWL, weight=10.0, width=0.0)
+    near, drawn = _loud(NearBase, weight=10.0), _student(DrawnToBase, share=0.2)
+    _make(store, PLAIN, free, corridor, near, drawn)
     start = _owl(BASE, store)
-    free = abs(_owl(PLAIN, store) - start)
-    assert abs(_owl(corridor, store) - start) < free
-    assert abs(_owl(near, store) - start) < free
+    assert abs(_owl(corridor, store) - start) < 0.7 * (_owl(free, store) - start)
+    assert abs(_owl(near, store) - start) < 0.7 * (_owl(free, store) - start)
     moved = [float((_body(m, store) - _body(BASE, store)).norm()) for m in (PLAIN, drawn)]
     assert moved[1] < 0.7 * moved[0]
 
