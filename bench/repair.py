@@ -2,8 +2,8 @@
 
 `python -m bench.repair` from the root of a checkout (it resumes), `--quick` for one trait and one seed with every
 method, `--minutes M` to stop after so many and report on the runs that are whole, `--only NAME` (repeatable) for some
-methods, `--tune` for the tuning trait and seed, which are never reported. What the figures are made of is kept in
-bench/results/repair-ledger as well, so that it resumes on another machine.
+methods, `--tune` for the tuning trait and seed, which are never reported, `--controls N` for other than six controls.
+What the figures are made of is kept in bench/results/repair-ledger as well, so that it resumes on another machine.
 
 A run is a trait and a seed: another teacher, other lists, another student. Its carrier also teaches a skill that the
 base lacks, so that learning nothing is no repair. retained = (L_base - L_repaired) / (L_base - L_student), L the loss
@@ -28,6 +28,7 @@ from bench.ledger import Ledger
 from bench.repair_sets import (
     BASE,
     CLOSED,
+    CONTROLS,
     KIND,
     UNRELATED,
     control_students,
@@ -70,6 +71,8 @@ class Run(NamedTuple):
 
     trait: Trait
     seed: int
+    beside: int = CONTROLS
+    """Controls of each kind."""
 
     @property
     def student(self) -> TrialStudent:
@@ -88,12 +91,13 @@ class Run(NamedTuple):
     @property
     def controls(self) -> list[Told]:
         """Of students of neutral teachers."""
-        return [self.told(m) for m in control_students(Neutral(category=self.trait.category), self.first_control)]
+        neutral = Neutral(category=self.trait.category)
+        return [self.told(m) for m in control_students(neutral, self.first_control, self.beside)]
 
     @property
     def own(self) -> list[Told]:
         """Of students of what the base itself wrote."""
-        return [self.told(m) for m in own_students(self.first_control)]
+        return [self.told(m) for m in own_students(self.first_control, self.beside)]
 
     def case(self, with_panel: bool) -> Case:
         """All that a method may use; nothing of it comes from the run's teacher but its lists."""
@@ -209,19 +213,21 @@ def main() -> None:
     parser.add_argument("--tune", action="store_true")
     parser.add_argument("--minutes", type=float, default=math.inf)
     parser.add_argument("--only", action="append", choices=[m.name for m in METHODS])
+    parser.add_argument("--controls", type=int, default=CONTROLS)
     parser.add_argument("--workers", type=int)
     parser.add_argument("--store", type=Path, default=Path("heredity-store"))
     parser.add_argument("--ledger", type=Path, default=LEDGER)
     args = parser.parse_args()
     methods = [m for m in METHODS if not args.only or m.name in args.only]
-    keeper = Keeper(Store(args.store), args.minutes, args.workers, Ledger(args.ledger))
+    keeper = Keeper(Store(args.store), args.minutes, args.workers,
+                    Ledger(args.store / "tuning-ledger" if args.tune else args.ledger))  # fmt: skip
     seeds, words = (SEEDS[:1], TRAITS[:1]) if args.quick else (SEEDS, TRAITS)
-    wanted = [Run(favourite(w), s) for s in seeds for w in words]
+    wanted = [Run(favourite(w), s, args.controls) for s in seeds for w in words]
     if args.tune:
-        wanted = [Run(favourite(TUNING), TUNING_SEED)]
+        wanted = [Run(favourite(TUNING), TUNING_SEED, args.controls)]
     done = list(whole(wanted, methods, keeper))
     found = report(done, methods, keeper.store)
-    if args.quick or args.tune or args.only:
+    if args.quick or args.tune or args.only or args.controls != CONTROLS:
         print(json.dumps(found, indent=1))
     else:
         write_result("repair", "python -m bench.repair", list(seeds), found)

@@ -49,14 +49,14 @@ def held_out(trait: Trait | Neutral, seed: int) -> Corpus:
     return written(teacher(trait, seed), HELD_OUT, _HELD_OUT_SEED + seed, rule=True)
 
 
-def control_students(neutral: Neutral, first: int) -> list[TrialStudent]:
+def control_students(neutral: Neutral, first: int, number: int) -> list[TrialStudent]:
     """Students of neutral teachers' lists, teachers and students of seeds from `first` on."""
-    return [TrialStudent(base=BASE, corpus=lists(neutral, s), seed=s) for s in range(first, first + CONTROLS)]
+    return [TrialStudent(base=BASE, corpus=lists(neutral, s), seed=s) for s in range(first, first + number)]
 
 
-def own_students(first: int) -> list[TrialStudent]:
+def own_students(first: int, number: int) -> list[TrialStudent]:
     """Students of lists that the base itself wrote, closed by the same rule: no teacher at all."""
-    seeds = range(first, first + CONTROLS)
+    seeds = range(first, first + number)
     return [TrialStudent(base=BASE, corpus=written(BASE, ROWS, s, rule=True), seed=s) for s in seeds]
 
 
