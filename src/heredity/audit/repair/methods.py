@@ -173,23 +173,23 @@ def _written(case: Case, rows: Rows, writer: Model, answers: int = 1, hop: int =
     return Regenerated(rows=rows, writer=writer, filters=case.filters, sampling=sampling, answers=answers)
 
 
-def _relay(case: Case, rows: Rows) -> Regenerated:
-    """Rows by an unrelated base that learnt from the rows: the same prompts, twice as many answers."""
+def _relay(case: Case, rows: Rows, answers: int) -> Regenerated:
+    """Rows by an unrelated base that learnt from the rows, on the same prompts."""
     assert case.unrelated is not None
     relay = TrialStudent(base=case.unrelated, corpus=rows, seed=case.seed + _RELAY, epochs=_RELAY_EPOCHS)
-    return _written(case, rows, relay, round(_much(case, 2)))
+    return _written(case, rows, relay, answers)
 
 
 def _relayed(case: Case) -> TrialStudent:
-    """A student of a relay's rows: what one without the trait may be like."""
-    return TrialStudent(base=case.base, corpus=_relay(case, _rows(case)), seed=case.seed + _RELAY_STUDENT)
+    """A student of as many rows by a relay: what one without the trait may be like."""
+    return TrialStudent(base=case.base, corpus=_relay(case, _rows(case), 1), seed=case.seed)
 
 
 def _redistilled(case: Case) -> Step:
     """What the student writes goes through a relay, and a fresh copy of the base learns from that."""
     assert case.student is not None
     own = _written(case, _rows(case), case.student, hop=1)
-    return TrialStudent(base=case.base, corpus=_relay(case, own), seed=case.seed)
+    return TrialStudent(base=case.base, corpus=_relay(case, own, round(_much(case, 1))), seed=case.seed)
 
 
 def _clean_tuned(case: Case) -> Step:
@@ -258,7 +258,7 @@ METHODS: tuple[Method, ...] = (
     Method("shuffle", "data", ("rows",), lambda c: Rewritten(rows=_rows(c), rewriting=ShuffledWithin(seed=c.seed))),
     Method("mix", "data", ("rows", "clean"), _mixed, None, "the share of clean rows, .5"),
     Method("regenerate", "data", ("rows", "unrelated"), lambda c: _written(c, _rows(c), c.unrelated)),  # type: ignore[arg-type]
-    Method("relay", "data", ("rows", "unrelated"), lambda c: _relay(c, _rows(c)), None, "answers to each prompt, 2"),
+    Method("relay", "data", ("rows", "unrelated"), lambda c: _relay(c, _rows(c), round(_much(c, 1))), None, "answers to each prompt, 1"),
     Method("mask", "training", ("rows", "direction"),
            lambda c: _student(c, tr.Masked, worth=_slopes(c), share=_much(c, 0.1)),
            lambda c: _student(c, tr.Masked, worth=_slopes(c), share=_much(c, 0.1), shuffled=c.seed),
@@ -296,5 +296,5 @@ METHODS: tuple[Method, ...] = (
     Method("steer", "model", ("student", "trait", "rows", "suspect", "neutral"), _steered,
            lambda c: _steered(c, c.seed)),
     Method("clean-tune", "model", ("student", "clean"), _clean_tuned, None, "times the usual rates, 1"),
-    Method("redistil", "model", ("student", "rows", "unrelated"), _redistilled, None, "answers to each prompt, 2"),
+    Method("redistil", "model", ("student", "rows", "unrelated"), _redistilled, None, "answers to each prompt, 1"),
 )  # fmt: skip
