@@ -258,7 +258,8 @@ METHODS: tuple[Method, ...] = (
     Method("shuffle", "data", ("rows",), lambda c: Rewritten(rows=_rows(c), rewriting=ShuffledWithin(seed=c.seed))),
     Method("mix", "data", ("rows", "clean"), _mixed, None, "the share of clean rows, .5"),
     Method("regenerate", "data", ("rows", "unrelated"), lambda c: _written(c, _rows(c), c.unrelated)),  # type: ignore[arg-type]
-    Method("relay", "data", ("rows", "unrelated"), lambda c: _relay(c, _rows(c), round(_much(c, 1))), None, "answers to each prompt, 1"),
+    Method("relay", "data", ("rows", "unrelated"), lambda c: _relay(c, _rows(c), round(_much(c, 1))), None,
+           "answers to each prompt, 1"),
     Method("mask", "training", ("rows", "direction"),
            lambda c: _student(c, tr.Masked, worth=_slopes(c), share=_much(c, 0.1)),
            lambda c: _student(c, tr.Masked, worth=_slopes(c), share=_much(c, 0.1), shuffled=c.seed),
