@@ -422,7 +422,7 @@ def test_every_method_is_one_step_and_says_what_it_lacks(store: Store) -> None:
             keys.add(m.apply(case, random=True).key)
         for name in m.needs:
             with pytest.raises(BadInput, match=f"the method '{m.name}' needs"):
-                m.apply(case._replace(**{name: None}))
+                m.apply(case._replace(**{name: None}))  # type: ignore[arg-type]
         if not m.knows_trait:
             bare = case._replace(trait=None, direction=None, panel=None, suspect=None, neutral=None)
             assert m.apply(bare).key == step.key

@@ -148,13 +148,14 @@ def _with_rows(case: Case, asked: Asked) -> Case:
 
 def _with_trait(case: Case, base: ModelRef) -> Case:
     """The case with its trait's direction and, where there are rows to mix in, with suspects."""
-    if case.trait is None:
+    trait = case.trait
+    if trait is None:
         return case
-    case = case._replace(direction=TraitGradient(student=base, trait=case.trait))
+    case = case._replace(direction=TraitGradient(student=base, trait=trait))
     if case.clean is None:
         return case
-    pair = [_suspect(base, t, case) for t in (case.trait, Neutral(category=case.trait.category))]
-    return case._replace(suspect=pair[0], neutral=pair[1])
+    neutral = _suspect(base, Neutral(category=trait.category), case)
+    return case._replace(suspect=_suspect(base, trait, case), neutral=neutral)
 
 
 def _suspect(base: ModelRef, trait: Trait | Neutral, case: Case) -> Teacher:
