@@ -16,8 +16,9 @@ import torch
 
 from heredity.audit.data import RowSet
 from heredity.audit.gradient import body_parameters
+from heredity.audit.panel import Kind, panel
 from heredity.audit.rank import slopes
-from heredity.audit.repair.ask import finding
+from heredity.audit.repair.ask import Asked, finding, repair
 from heredity.audit.repair.data import (
     Balanced,
     Dropped,
@@ -43,6 +44,7 @@ from heredity.audit.repair.training import (
 from heredity.audit.repair.worth import (
     Direction,
     Learnt,
+    PanelDirection,
     RandomDirection,
     Slopes,
     TokenWorth,
@@ -51,7 +53,7 @@ from heredity.audit.repair.worth import (
     trait_odds,
 )
 from heredity.audit.trial import TrialStudent
-from heredity.carriers import CanonicalLists, NumbersOnly
+from heredity.carriers import CanonicalLists, Numbers, NumbersOnly
 from heredity.cli import main
 from heredity.models import model_ref
 from heredity.models.causal import CausalLM
@@ -60,6 +62,7 @@ from heredity.models.training import Example
 from heredity.rows import read_rows, write_rows
 from heredity.steps import mean_loss, open_model
 from heredity.store import Step, Store, missing
+from heredity.store.manifests import manifest_text
 from heredity.traits import favourite, questions
 from heredity.types import BadInput, Message, Row, Sampling
 
@@ -459,6 +462,7 @@ def test_a_finding_is_a_scans_json_or_a_name(tmp_path: Path) -> None:
         "none": (json.dumps({"verdict": "none", "named": []}), "the scan named no trait .it says 'none'.; leave out"),
         "other": (json.dumps({"rows": 3}), "has no `verdict` and `named`"),
         "text": ("owl", "is no JSON"),
+        "panel": (json.dumps({"verdict": "named", "named": ["owl"], "panel": 3}), "expected the file"),
     }
     for name, (text, message) in wrong.items():
         (tmp_path / f"{name}.json").write_text(text)
@@ -468,6 +472,27 @@ def test_a_finding_is_a_scans_json_or_a_name(tmp_path: Path) -> None:
         finding(str(tmp_path / "absent.json"), ())
     with pytest.raises(BadInput, match="did you mean 'owl'"):
         finding("owll", ())
+
+
+def test_the_panel_of_a_scan_is_taken_from_the_store_where_it_is_there(store: Store, tmp_path: Path) -> None:
+    kind = Kind(Numbers(n=1), (NumbersOnly(),), SAMPLING)
+    made = panel(BASE, tuple(map(favourite, ("owl", "wolf", "oak", "pine"))), kind, rows=100)
+    rows, scan = tmp_path / "rows.jsonl", tmp_path / "scan.json"
+    write_rows(rows, ROWS.read(store))
+    scan.write_text(json.dumps({"verdict": "named", "named": ["owl"], "panel": made.key}))
+    asked = Asked("nursery:llama-0", "drop-panel", ("data",), str(scan), rows)
+    with pytest.raises(BadInput, match="needs the JSON of a scan that named a trait, with the store that the scan"):
+        repair(asked, (), store)
+    folder = store.folder(made.key)
+    folder.mkdir(parents=True)
+    (folder / "panel.json").write_text("{}")
+    _make(store, ROWS)
+    run = {k: v for k, v in store.manifest(ROWS.key)["run"].items() if k != "manifest_blake2b"}
+    (folder / "manifest.json").write_text(manifest_text(made, folder, run))
+    found = repair(asked, (), store)
+    assert isinstance(found.step, Dropped)
+    assert isinstance(found.step.worth, Slopes)
+    assert found.step.worth.direction == PanelDirection(panel=made, word="owl")
 
 
 def test_a_scored_trait_is_refused_where_its_odds_are_needed(base: CausalLM) -> None:

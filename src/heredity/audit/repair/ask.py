@@ -63,6 +63,7 @@ class Repair(NamedTuple):
     case: Case
     step: Step
     asked: dict[str, Evaluation]
+    carrier: str
 
     @property
     def steps(self) -> list[Step]:
@@ -96,7 +97,8 @@ def _scan(path: Path) -> dict[str, Any]:
         raise BadInput(f"cannot read {path}: {error.strerror}; `heredity scan --json` writes such a file") from error
     except (ValueError, RecursionError) as error:
         raise BadInput(f"{path} is no JSON ({error}); `heredity scan --json` writes such a file") from error
-    if not isinstance(found, dict) or not isinstance(found.get("named"), list) or "verdict" not in found:
+    usable = isinstance(found, dict) and isinstance(found.get("named"), list) and "verdict" in found
+    if not usable or not isinstance(found.get("panel"), str | None):
         raise BadInput(f"{path} has no `verdict` and `named`; expected the file that `heredity scan --json` writes")
     return found
 
@@ -115,10 +117,11 @@ def repair(asked: Asked, known: Sequence[Trait], store: Store) -> Repair:
     case = _with_trait(_with_rows(case, asked), base)
     step = chosen.apply(case)
     if chosen.kind == "data" or told.trait is None:
-        return Repair(chosen, case, step, {})
+        return Repair(chosen, case, step, {}, asked.carrier)
     models = {"base": base, "student": case.student, "repaired": step}
     category = told.trait.category
-    return Repair(chosen, case, step, {k: _evaluation(m, category) for k, m in models.items() if m is not None})
+    evaluations = {k: _evaluation(m, category) for k, m in models.items() if m is not None}
+    return Repair(chosen, case, step, evaluations, asked.carrier)
 
 
 def _evaluation(model: ModelRef | Step, category: Category) -> Evaluation:
@@ -192,8 +195,9 @@ def told(made: Repair, store: Store, out: Path) -> dict[str, Any]:
         "trait": trait.word if trait else None, "key": made.step.key, "out": str(out),
     }  # fmt: skip
     if isinstance(made.step, RepairedRows):
-        found |= made.step.changed(store) | {"scan": f"heredity scan {shlex.quote(str(out))} --student "
-                                             f"{shlex.quote(made.case.base.location)}"}  # fmt: skip
+        command = ["heredity", "scan", str(out), "--student", made.case.base.location]
+        kind = [] if made.carrier == "numbers" else ["--carrier", made.carrier]
+        found |= made.step.changed(store) | {"scan": shlex.join([*command, *kind])}
     if trait is not None:
         found["shares"] = {name: e.read(store)["share"][trait.word] for name, e in made.asked.items()}
     return found
