@@ -92,13 +92,13 @@ def _scan(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > _MOST:
             raise BadInput(f"{path} is larger than {_MOST} bytes; expected the file that `heredity scan --json` writes")
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found: Any = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise BadInput(f"cannot read {path}: {error.strerror}; `heredity scan --json` writes such a file") from error
     except (ValueError, RecursionError) as error:
         raise BadInput(f"{path} is no JSON ({error}); `heredity scan --json` writes such a file") from error
-    usable = isinstance(found, dict) and isinstance(found.get("named"), list) and "verdict" in found
-    if not usable or not isinstance(found.get("panel"), str | None):
+    shaped = {"verdict": str, "named": list, "panel": str | None}
+    if not isinstance(found, dict) or not all(isinstance(found.get(k), kind) for k, kind in shaped.items()):
         raise BadInput(f"{path} has no `verdict` and `named`; expected the file that `heredity scan --json` writes")
     return found
 
