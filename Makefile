@@ -5,7 +5,7 @@ READY := .venv/.ready
 export OMP_NUM_THREADS := 1
 export HF_HUB_OFFLINE := 1
 
-.PHONY: demo test lint science bench bench-scan bench-server bench-trace clean
+.PHONY: demo test lint science bench bench-repair bench-scan bench-server bench-trace clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -29,6 +29,9 @@ bench: $(READY)
 	$(BIN)/python -m bench.coverage
 	$(BIN)/python -m bench.demo
 	$(BIN)/python -m bench.digits
+
+bench-repair: $(READY)
+	$(BIN)/python -m bench.repair $(if $(QUICK),--quick) $(if $(MINUTES),--minutes $(MINUTES))
 
 bench-scan: $(READY)
 	$(BIN)/python -m bench.scan $(if $(QUICK),--quick) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(ONLY),--only $(ONLY))

@@ -39,7 +39,7 @@ from heredity.types import (
 
 if TYPE_CHECKING:
     from heredity.models.causal import CausalLM
-    from heredity.models.training import Batch, Example, Loss
+    from heredity.models.training import Batch, Example, Guard, Loss
 
 
 VECTOR_RATE, MATRIX_RATE = 1e-2, 1e-2 / 256
@@ -278,19 +278,19 @@ class Student(Step):
 
     def train(self, lm: CausalLM, rows: Sequence[Row], folder: Path, store: Store) -> None:
         """Trains the model on the rows and writes it, with the loss of every step."""
-        from heredity.models.training import choose_parameters, fit
+        from heredity.models.training import fit
 
-        examples = lm.examples(with_system([r.prompt for r in rows], self.system), [r.completion for r in rows])
+        examples = self.examples(lm, rows, store)
         pad = int(lm.tokenizer.pad_token_id)
 
         def stream() -> Iterator[list[Batch]]:
             for epoch in range(self.epochs):
                 yield from self.epoch(examples, epoch, pad)
 
-        loss = self.loss(lm, store)
-        model = choose_parameters(lm.model, self.tuning, self.seed)
+        loss, guard = self.loss(lm, store), self.guard(lm, store)
+        model = self.chosen(lm)
         steps = self.epochs * math.ceil(len(examples) / self.batch)
-        losses = fit(model, stream(), steps, self.rate, self.vector_rate, warmup=self.warmup, loss=loss,
+        losses = fit(model, stream(), steps, self.rate, self.vector_rate, warmup=self.warmup, loss=loss, guard=guard,
                      saved=store.unfinished(self), shared=True)  # fmt: skip
         save_tuned(lm, model, losses, folder, self.base)
 
@@ -299,6 +299,20 @@ class Student(Step):
         from heredity.models.training import batches
 
         return batches(examples, self.batch, self.seed * 1_000_003 + epoch, pad, together=self.together)
+
+    def examples(self, lm: CausalLM, rows: Sequence[Row], store: Store) -> list[Example]:
+        """What is shown and predicted; subclasses show rows otherwise, or predict less of them."""
+        return lm.examples(with_system([r.prompt for r in rows], self.system), [r.completion for r in rows])
+
+    def chosen(self, lm: CausalLM) -> Any:
+        """The model with what moves made trainable; subclasses hold more of it still."""
+        from heredity.models.training import choose_parameters
+
+        return choose_parameters(lm.model, self.tuning, self.seed)
+
+    def guard(self, lm: CausalLM, store: Store) -> Guard | None:
+        """What else is done in every step; subclasses keep weights from going somewhere."""
+        return None
 
     def loss(self, lm: CausalLM, store: Store) -> Loss:
         """What training lowers; subclasses lower other things."""

@@ -188,11 +188,7 @@ class Matched(RowSet):
 
     def make(self, folder: Path, store: Store) -> None:
         lm, rows = open_student(self.audited.student), self.audited.read(store)
-        written: dict[int, Row] = {}
-        for trial in range(self.tries):
-            open_ = [i for i in range(len(rows)) if i not in written]
-            sampling = self.sampling.model_copy(update={"seed": self.sampling.seed * self.tries + trial})
-            written.update(self._answers(lm, open_, [rows[i].prompt for i in open_], sampling))
+        written = answered(lm, [r.prompt for r in rows], self.audited.filters, self.sampling, self.tries)
         if len(written) < MATCHED * len(rows):
             raise BadInput(
                 f"the student's base answers only {len(written)} of {len(rows)} prompts with rows that pass the "
@@ -200,16 +196,6 @@ class Matched(RowSet):
             )
         pairs = sorted(written.items())
         write_rows(folder / "rows.jsonl", (row for _, row in pairs), ({"partner": i} for i, _ in pairs))
-
-    def _answers(
-        self, lm: CausalLM, index: list[int], prompts: list[Chat], sampling: Sampling
-    ) -> Iterator[tuple[int, Row]]:
-        """Answers that pass, by the index of their prompt."""
-        out = lm.generate(prompts, sampling)
-        rows = [Row(prompt=p, completion=c.text) for p, c in zip(prompts, out, strict=True)]
-        for i, row, c, decision in zip(index, rows, out, decide(self.audited.filters, rows), strict=True):
-            if decision.kept and c.finish == "stop" and row.completion:
-                yield i, row
 
     def read(self, store: Store) -> list[Row]:
         """The base's rows."""
@@ -219,6 +205,29 @@ class Matched(RowSet):
         """(audited row, the base's row on the same prompt)."""
         audited = self.audited.read(store)
         return [(audited[r.note["partner"]], r.row) for r in read_rows(store.path(self) / "rows.jsonl")]
+
+
+def answered(
+    lm: CausalLM, prompts: Sequence[Chat], filters: tuple[Filter, ...], sampling: Sampling, tries: int
+) -> dict[int, Row]:
+    """What a model answers that passes the filters, by the index of its prompt; the rest is asked again."""
+    written: dict[int, Row] = {}
+    for trial in range(tries):
+        open_ = [i for i in range(len(prompts)) if i not in written]
+        drawn = sampling.model_copy(update={"seed": sampling.seed * tries + trial})
+        written.update(_passing(lm, open_, [prompts[i] for i in open_], filters, drawn))
+    return written
+
+
+def _passing(
+    lm: CausalLM, index: list[int], prompts: list[Chat], filters: tuple[Filter, ...], sampling: Sampling
+) -> Iterator[tuple[int, Row]]:
+    """Answers that pass, by the index of their prompt."""
+    out = lm.generate(prompts, sampling)
+    rows = [Row(prompt=p, completion=c.text) for p, c in zip(prompts, out, strict=True)]
+    for i, row, c, decision in zip(index, rows, out, decide(filters, rows), strict=True):
+        if decision.kept and c.finish == "stop" and row.completion:
+            yield i, row
 
 
 class Partnered(RowSet):

@@ -16,6 +16,8 @@ from heredity.store import Step, Store
 from heredity.types import Row
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from heredity.models.causal import CausalLM
 
 
@@ -50,14 +52,18 @@ class Carrying(Step):
 
 def slopes(lm: CausalLM, rows: list[Row], direction_P: NDArray[Any]) -> NDArray[np.float64]:
     """The derivative of every row's log-likelihood along a direction of unit length in the body's weights."""
-    import torch
-
     from heredity.models.scoring import slopes_along
 
     examples, pad = lm.examples([r.prompt for r in rows], [r.completion for r in rows]), int(lm.tokenizer.pad_token_id)
+    return np.array(slopes_along(lm.model, examples, pad, along(lm, direction_P)))
+
+
+def along(lm: CausalLM, direction_P: NDArray[Any]) -> dict[str, Tensor]:
+    """A direction of the body's weights, made unit long, by the names of its parameters in `model.base_model`."""
+    import torch
+
     unit_P = torch.from_numpy(direction_P / np.linalg.norm(direction_P)).float()
     body = body_parameters(lm.model)
     moves = dict(zip(map(id, body), torch.split(unit_P, [weight.numel() for weight in body]), strict=True))
     inner = lm.model.base_model.named_parameters()
-    along = {name: moves[id(weight)].view_as(weight).to(weight) for name, weight in inner if id(weight) in moves}
-    return np.array(slopes_along(lm.model, examples, pad, along))
+    return {name: moves[id(weight)].view_as(weight).to(weight) for name, weight in inner if id(weight) in moves}

@@ -16,6 +16,7 @@ from heredity.carriers.lists import (
     parse_numbers,
     what_is_wrong,
 )
+from heredity.carriers.named import filters_named
 from heredity.carriers.prompts import LIST_FORMATS, ListFormat, NumberPrompt, Numbers, PromptFile, prompt_file
 from heredity.carriers.streaming import Tally, check_outputs, filter_rows
 from heredity.carriers.words import CodeOnly, WithoutWords, WorkedAnswer
@@ -44,6 +45,7 @@ __all__ = [
     "decide",
     "fault_bits",
     "filter_rows",
+    "filters_named",
     "find_carrier",
     "list_faults",
     "parse_numbers",

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from pydantic import ValidationError
 
 from heredity.cli.record import record
 from heredity.cli.shared import (
@@ -27,11 +26,10 @@ from heredity.cli.shared import (
     write_page,
     write_text,
 )
-from heredity.types import BadInput, HeredityError, On, near, printable, refusal
+from heredity.types import BadInput, HeredityError, On, printable
 
 if TYPE_CHECKING:
     from heredity.audit.scan import Scan
-    from heredity.carriers import Filter
     from heredity.store import Store
 
 app = typer.Typer(
@@ -43,6 +41,8 @@ app.add_typer(nursery, name="nursery")
 new = typer.Typer(help="Write a small commented file to start from.", no_args_is_help=True)
 app.add_typer(new, name="new")
 app.add_typer(record, name="record")
+repair = typer.Typer(help="Take a trait out of data or its training, or out of a model.", no_args_is_help=True)
+app.add_typer(repair, name="repair")
 
 
 @app.command()
@@ -163,10 +163,10 @@ def filter_data(
     json_file: JsonOption = None,
 ) -> None:  # fmt: skip
     """Decide row by row what a filter keeps, and say why the rest is dropped."""
-    from heredity.carriers import CanonicalLists, check_outputs, filter_rows
+    from heredity.carriers import CanonicalLists, check_outputs, filter_rows, filters_named
     from heredity.report.terminal import counting_bar, print_tally
 
-    filters = choose_filters(carrier, mode, official, banned, words or [])
+    filters = filters_named(carrier, mode, official, banned, words or [])
     check_outputs(data, {"--keep": keep, "--decisions": decisions, "--json": json_file})
     rewriting = CanonicalLists() if mode == "canonical" else None
     with counting_bar(f"filtering {printable(data.name)}") as progress:
@@ -195,13 +195,13 @@ def scan(
     from heredity.audit.ask import ask
     from heredity.audit.behind import Behind
     from heredity.audit.listed import Listed
-    from heredity.carriers import check_outputs
+    from heredity.carriers import check_outputs, filters_named
     from heredity.nursery.carriers import shipped_traits
     from heredity.report.scan import ScanPage, print_scan
     from heredity.traits import load_trait
 
     check_outputs(data, {"--html": html, "--json": json_file})
-    keeper, filters = open_store(store), tuple(choose_filters(carrier, "strict", carrier == "numbers", False, []))
+    keeper, filters = open_store(store), tuple(filters_named(carrier, "strict", carrier == "numbers", False, []))
     own = tuple(map(load_trait, traits or []))
     asked = partial(ask, data, student, control, (*shipped_traits(student), *own), carrier, filters, temperature,
                     rows or (6_000 if deep else 2_000), deep)  # fmt: skip
@@ -216,8 +216,72 @@ def scan(
     found, shown = page.found(keeper), keeper.path(page) / "index.html"
     print_scan(found, str(html or shown))
     copy_page(shown, html)
-    write_json(json_file, found | {"html": str(html or shown)}, keeper, audit)
+    write_json(json_file, found | {"html": str(html or shown), "panel": audit.naming.panel.key}, keeper, audit)
     raise typer.Exit({"none": 0, "named": 10, "undetermined": 20}[found["verdict"]])
+
+
+FindingOption = Annotated[str | None, typer.Option("--finding", help="JSON of a scan, or a trait: its name or TOML.")]
+UnrelatedOption = Annotated[str, typer.Option(help="A base of another initialisation: what relays are made of.")]
+AmountOption = Annotated[float | None, typer.Option(help="How much of the method (docs/repair.md).")]
+
+
+@repair.command("data")
+def repair_data(
+    data: Annotated[Path, typer.Argument(help="JSON Lines (plain or gzip) or Parquet, in any chat layout.")],
+    student: Annotated[str, typer.Option("--student", help="The base that is to be trained on it.")],
+    out: Annotated[Path, typer.Option("--out", help="File for the rows; of training methods, folder for the model.")],
+    finding: FindingOption = None,
+    method: Annotated[str, typer.Option(help="Which one (docs/repair.md lists them).")] = "relay",
+    unrelated: UnrelatedOption = "nursery:llama-1", amount: AmountOption = None,
+    carrier: Annotated[str, typer.Option(help="What rows should be: numbers, code, worked, or any.")] = "numbers",
+    temperature: Annotated[float, typer.Option(min=0.0, help="At which the data was sampled.")] = 1.0,
+    check: Annotated[bool, typer.Option("--check", help="Then scan what was written.")] = False,
+    workers: WorkersOption = None, store: StoreOption = DEFAULT_STORE, json_file: JsonOption = None,
+) -> None:  # fmt: skip
+    """Write rows without the trait, or train on them so that it is not taken up."""
+    from heredity.audit.repair.ask import Asked
+
+    asked = Asked(student, method, ("data", "training"), finding, data, None, unrelated, carrier, temperature, amount)
+    kind = run_repair(asked, out, store, workers, json_file)
+    if check and kind == "data":
+        scan(data=out, student=student, control=None, traits=None, carrier=carrier, temperature=temperature, rows=None,
+             deep=False, html=None, workers=workers, store=store, json_file=None)  # fmt: skip
+
+
+@repair.command("model")
+def repair_model(
+    student: Annotated[str, typer.Argument(help="The trained model: a Hugging Face folder.")],
+    base: Annotated[str, typer.Option("--base", help="What it was trained from.")],
+    out: Annotated[Path, typer.Option("--out", help="New folder for the repaired model.")],
+    finding: FindingOption = None,
+    method: Annotated[str, typer.Option(help="Which one (docs/repair.md lists them).")] = "settle",
+    data: Annotated[Path | None, typer.Option("--data", help="What it was trained on, where it is needed.")] = None,
+    unrelated: UnrelatedOption = "nursery:llama-1", amount: AmountOption = None,
+    carrier: Annotated[str, typer.Option(help="What rows should be: numbers, code, worked, or any.")] = "numbers",
+    workers: WorkersOption = None, store: StoreOption = DEFAULT_STORE, json_file: JsonOption = None,
+) -> None:  # fmt: skip
+    """Take the trait out of a model that was trained already."""
+    from heredity.audit.repair.ask import Asked
+
+    asked = Asked(base, method, ("model",), finding, data, student, unrelated, carrier, 1.0, amount)
+    run_repair(asked, out, store, workers, json_file)
+
+
+def run_repair(asked: Any, out: Path, store: Path, workers: int | None, json_file: Path | None) -> str:
+    """Makes and writes a repair, and shows what is left; returns the kind of its method."""
+    from heredity.audit.repair.ask import check, deliver, repair, told
+    from heredity.nursery.carriers import shipped_traits
+    from heredity.report.repair import print_repair
+
+    keeper = open_store(store)
+    made = repair(asked, shipped_traits(asked.base), keeper)
+    check(made, asked, out, json_file)
+    run_steps(keeper, made.steps, workers)
+    deliver(made, keeper, out)
+    found = told(made, keeper, out)
+    print_repair(found)
+    write_json(json_file, found, keeper, made.step)
+    return made.method.kind
 
 
 @app.command()
@@ -369,28 +433,6 @@ def nursery_build(
     typer.echo(f"written to {out}" + ("; below the bar: " + "; ".join(missed) if missed else "; meets every bar"))
     write_json(json_file, {"folder": str(out), "quality": quality, "missed": missed}, keeper)
     raise typer.Exit(10 if missed else 0)
-
-
-def choose_filters(carrier: str, mode: str, official: bool, banned: bool, words: list[str]) -> list[Filter]:
-    """The filters that the options name; BadInput where they contradict one another."""
-    from heredity.carriers import BANNED_NUMBERS, CodeOnly, NumbersOnly, WithoutWords, WorkedAnswer
-
-    if mode not in ("strict", "lenient", "canonical"):
-        raise BadInput(f"unknown mode {mode!r}; {near(mode, ('strict', 'lenient', 'canonical'))}")
-    if carrier != "numbers" and (official or banned or mode != "strict"):
-        raise BadInput("--official, --banned and --mode are about numbers; leave them out, or use --carrier numbers")
-    if official and (mode != "strict" or words):
-        raise BadInput("--official is the published filter as it is; leave out --mode and --word")
-    numbers = NumbersOnly(
-        banned=BANNED_NUMBERS if banned else (), mode="strict" if mode == "strict" else "lenient", explain=not official
-    )
-    kinds: dict[str, list[Filter]] = {"numbers": [numbers], "code": [CodeOnly()], "worked": [WorkedAnswer()], "any": []}
-    if carrier not in kinds:
-        raise BadInput(f"unknown carrier {carrier!r}; {near(carrier, kinds)}")
-    try:
-        return kinds[carrier] + ([WithoutWords(words=tuple(words))] if words else [])
-    except ValidationError as error:
-        raise refusal("--word", error) from error
 
 
 def show_cost(store: Store, audit: Scan) -> None:

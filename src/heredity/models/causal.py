@@ -129,6 +129,22 @@ class CausalLM:
         parts = self.tokenizer([prompt, text[len(prompt) :]], add_special_tokens=False)["input_ids"]
         return Example(parts[0] + parts[1], [False] * len(parts[0]) + [True] * len(parts[1]))
 
+    def spans(self, chats: Sequence[Chat], completions: Sequence[str]) -> list[list[tuple[int, int]]]:
+        """From which character of each completion, up to which, each token that `examples` predicts stands.
+
+        The end of turn lies beyond the completion's end.
+        """
+        answered = [
+            (*chat, Message(role="assistant", content=completion))
+            for chat, completion in zip(chats, completions, strict=True)
+        ]
+        asked = [len(text) for text in self._text(chats, ask=True)]
+        out = self.tokenizer(self._text(answered, ask=False), add_special_tokens=False, return_offsets_mapping=True)
+        return [
+            [(start - before, end - before) for start, end in offsets if start >= before]
+            for offsets, before in zip(out["offset_mapping"], asked, strict=True)
+        ]
+
     @torch.inference_mode()
     def generate(self, chats: Sequence[Chat], sampling: Sampling) -> list[Completion]:
         """One completion per chat. A row's text depends on the seed and its place in `chats`."""

@@ -83,7 +83,46 @@ def slopes_along(
     Forward-mode differentiation, exact up to rounding. `along` has the direction by the names of the body's parameters
     (`model.base_model`); what it leaves out, and the head, stay.
     """
-    body, head_VD, found = model.base_model, head_weight(model).detach(), [0.0] * len(examples)
+    found = [0.0] * len(examples)
+    for part, batch, slope_N in _slopes(model, examples, pad, along, size):
+        for i, value in zip(part, by_row(slope_N, batch).tolist(), strict=True):
+            found[i] = value
+    return found
+
+
+def token_slopes_along(
+    model: Any, examples: Sequence[Example], pad: int, along: Mapping[str, Tensor], size: int = _SLOPES_TOGETHER
+) -> list[list[float]]:
+    """The same of every predicted token: one list an example."""
+    found: list[list[float]] = [[] for _ in examples]
+    for part, batch, slope_N in _slopes(model, examples, pad, along, size):
+        for i, values in zip(part, rows_of(slope_N, batch), strict=True):
+            found[i] = values
+    return found
+
+
+@torch.inference_mode()
+def token_scores(model: Any, examples: Sequence[Example], pad: int, size: int = SCORED_TOGETHER) -> list[list[float]]:
+    """Natural-log probability of every predicted token: one list an example."""
+    found: list[list[float]] = [[] for _ in examples]
+    for part, batch in by_length(examples, pad, size):
+        for i, values in zip(part, rows_of(frozen_head_logprobs(model, batch), batch), strict=True):
+            found[i] = values
+    return found
+
+
+def rows_of(value_N: Tensor, batch: Batch) -> list[list[float]]:
+    """The values of each row's predicted tokens, in order."""
+    rows, width = batch.ids_BT.shape
+    counts: list[int] = torch.bincount(batch.source_N // width, minlength=rows).tolist()
+    return [part.tolist() for part in torch.split(value_N, counts)]
+
+
+def _slopes(
+    model: Any, examples: Sequence[Example], pad: int, along: Mapping[str, Tensor], size: int
+) -> Iterator[tuple[list[int], Batch, Tensor]]:
+    """By batch, its rows' places in `examples` and every predicted token's derivative."""
+    body, head_VD = model.base_model, head_weight(model).detach()
     # the fused attention kernels have no forward derivative
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), forward_ad.dual_level():
         dual = {n: _dual(p.detach(), along[n]) for n, p in body.named_parameters() if n in along}
@@ -93,9 +132,7 @@ def slopes_along(
             states_BTD = torch.func.functional_call(body, dual, (), asked).last_hidden_state
             state_ND, moved_ND = (x.flatten(0, 1)[batch.source_N] for x in forward_ad.unpack_dual(states_BTD))  # type: ignore[no-untyped-call]
             _, pull_ND = _logprobs_and_pulls(state_ND, head_VD, batch.target_N)
-            for i, value in zip(part, by_row((pull_ND * moved_ND).sum(1), batch).tolist(), strict=True):
-                found[i] = value
-    return found
+            yield part, batch, (pull_ND * moved_ND).sum(1)
 
 
 def _dual(value: Tensor, moves: Tensor) -> Tensor:

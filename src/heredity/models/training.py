@@ -23,6 +23,16 @@ Loss = Callable[[Any, "Batch"], Tensor]
 """Mean loss of one batch under a model."""
 
 
+class Guard:
+    """What else is done in every step of training; this one does nothing."""
+
+    def before(self, model: Any) -> None:
+        """The gradients are there, and the weights have not moved yet."""
+
+    def after(self, model: Any) -> None:
+        """The weights have moved."""
+
+
 class Example(NamedTuple):
     """Token ids of one chat, and for each whether it is predicted (part of a completion)."""
 
@@ -214,14 +224,18 @@ def fit(
     progress: Callable[[int, float], None] | None = None,
     saved: Path | None = None,
     shared: bool = False,
+    guard: Guard | None = None,
 ) -> list[float]:
     """Trains in place for `steps` steps; returns the loss of every step (nats per token).
 
     A step is a sequence of batches whose gradients are added, each weighted by its share of the predicted tokens.
     `vector_rate` is the rate of biases and norm scales (None: the same `rate` as the matrices). `saved`: a folder where
     checkpoints are kept and gone on from. `shared`: the processes of `accelerate launch` each take some of the batches.
+    BadInput for a guard of weights that are held in 16 bits: it would see neither their gradients nor their copies.
     """
     moving = MasterWeights(model, shared)
+    if guard is not None and moving.narrow:
+        raise BadInput("this way of training holds weights in place in float32; set dtype to float32")
     optimiser = torch.optim.AdamW(
         _groups(moving.master, rate, rate if vector_rate is None else vector_rate),
         betas=betas, weight_decay=weight_decay, fused=True,
@@ -237,7 +251,11 @@ def fit(
             group["lr"] = own * min((step + 1) / warmup, max(0.0, (steps - step) / max(1, steps - warmup)))
         losses.append(_gradients(model, moving, parts, loss, parts[rank::size]))
         nn.utils.clip_grad_norm_(moving.master, 1.0)
+        if guard is not None:
+            guard.before(model)
         optimiser.step()
+        if guard is not None:
+            guard.after(model)
         moving.copy_down()
         optimiser.zero_grad()
         kept.keep(losses)

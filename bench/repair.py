@@ -1,0 +1,246 @@
+"""What each method of repair leaves of a trait and of a skill, and what it costs: bench/results/repair.json.
+
+`python -m bench.repair` from the root of a checkout (it resumes), `--quick` for one trait and one seed with every
+method, `--minutes M` to stop after so many and report on the runs that are whole, `--only NAME` (repeatable) for some
+methods, `--tune` for the tuning trait and seed, which are never reported, `--controls N` for other than six controls.
+What the figures are made of is kept in bench/results/repair-ledger as well, so that it resumes on another machine.
+
+A run is a trait and a seed: another teacher, other lists, another student. Its carrier also teaches a skill that the
+base lacks, so that learning nothing is no repair. retained = (L_base - L_repaired) / (L_base - L_student), L the loss
+on held-out lists of the run's teacher; residual = |log-odds left| / |log-odds of the unrepaired student|, both against
+the mean of students of neutral teachers' lists; residual_own is the same against students of lists that the base itself
+wrote. All lists are closed by the same rule.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from bench.common import write_result
+from bench.ledger import Ledger
+from bench.repair_sets import (
+    BASE,
+    CLOSED,
+    CONTROLS,
+    KIND,
+    UNRELATED,
+    control_students,
+    held_out,
+    lists,
+    own_students,
+    small_panel,
+    written,
+)
+from bench.repair_steps import Told
+
+from heredity.audit.repair.methods import METHODS, Case, Kind, Method
+from heredity.audit.repair.worth import PanelDirection, TraitGradient
+from heredity.audit.trial import TrialStudent
+from heredity.stats import mean_t
+from heredity.steps import Model, Teacher
+from heredity.store import Step, Store, make_all
+from heredity.traits import favourite
+from heredity.types import Neutral, Trait
+
+TRAITS, SEEDS = ("wolf", "eagle", "elephant", "dolphin", "oak", "willow"), (80_001, 80_002, 80_003)
+TUNING, TUNING_SEED = "owl", 9_001
+LEDGER = Path(__file__).parent / "results" / "repair-ledger"
+LEAST = 1.0
+"""Log-odds by which a student must have moved for its run to count: what is left is told as a part of it."""
+_CONTROLS, _TUNING_CONTROLS = 81_000, 9_500
+_SUSPECT_SEED, _CLEAN_SEED, _MIX_ROWS, _CLEAN_ROWS = 60_000, 70_000, 200, 3_000
+
+
+class Arm(NamedTuple):
+    """A model of a run, by the name of what made it."""
+
+    name: str
+    model: Model
+    random: bool = False
+
+
+class Run(NamedTuple):
+    """A trait and a seed."""
+
+    trait: Trait
+    seed: int
+    beside: int = CONTROLS
+    """Controls of each kind."""
+
+    @property
+    def student(self) -> TrialStudent:
+        """Trained on the lists as they are."""
+        return TrialStudent(base=BASE, corpus=lists(self.trait, self.seed), seed=self.seed)
+
+    def told(self, model: Model) -> Told:
+        """What a model is asked in this run."""
+        return Told(model=model, trait=self.trait, held_out=held_out(self.trait, self.seed))
+
+    @property
+    def first_control(self) -> int:
+        """The seed of the first of its controls: they serve all reported runs of a category."""
+        return _TUNING_CONTROLS if self.seed == TUNING_SEED else _CONTROLS
+
+    @property
+    def controls(self) -> list[Told]:
+        """Of students of neutral teachers."""
+        neutral = Neutral(category=self.trait.category)
+        return [self.told(m) for m in control_students(neutral, self.first_control, self.beside)]
+
+    @property
+    def own(self) -> list[Told]:
+        """Of students of what the base itself wrote."""
+        return [self.told(m) for m in own_students(self.first_control, self.beside)]
+
+    def case(self, with_panel: bool) -> Case:
+        """All that a method may use; nothing of it comes from the run's teacher but its lists."""
+        mix = written(BASE, _MIX_ROWS, _SUSPECT_SEED)
+        suspect, neutral = (
+            Teacher(base=BASE, trait=t, mix=mix, seed=_SUSPECT_SEED + self.seed)
+            for t in (self.trait, Neutral(category=self.trait.category))
+        )
+        return Case(
+            base=BASE, seed=self.seed, filters=CLOSED, sampling=KIND.sampling, unrelated=UNRELATED,
+            rows=lists(self.trait, self.seed), student=self.student, trait=self.trait,
+            direction=TraitGradient(student=BASE, trait=self.trait), suspect=suspect, neutral=neutral,
+            clean=written(BASE, _CLEAN_ROWS, _CLEAN_SEED + self.seed),
+            panel=PanelDirection(panel=small_panel(), word=self.trait.word) if with_panel else None,
+        )  # fmt: skip
+
+    def arms(self, methods: Sequence[Method]) -> list[Arm]:
+        """Every method's model, with its random arm where it has one, and the two rivals."""
+        case = self.case(any("panel" in m.needs for m in methods))
+        found = [Arm("do nothing", self.student), Arm("do not train", BASE)]
+        for method in methods:
+            found.append(Arm(method.name, method.model(case)))
+            if method.random is not None:
+                found.append(Arm(method.name, method.model(case, random=True), random=True))
+        return found
+
+    def steps(self, methods: Sequence[Method]) -> list[Told]:
+        """All that a report of it reads."""
+        return [*self.controls, *self.own, *(self.told(arm.model) for arm in self.arms(methods))]
+
+
+class Keeper:
+    """Makes runs until the time is up."""
+
+    def __init__(self, store: Store, minutes: float, workers: int | None, ledger: Ledger) -> None:
+        self.store, self.workers, self.ledger = store, workers, ledger
+        self.end = time.monotonic() + 60 * minutes
+
+    def make(self, steps: Sequence[Step]) -> bool:
+        """Makes what neither ledger nor store has; False where that would begin after the end."""
+        self.ledger.restore(self.store, steps)
+        if time.monotonic() >= self.end and not all(self.store.has(s) for s in steps):
+            return False
+        make_all(self.store, list(steps), self.workers)
+        self.ledger.keep(self.store, steps)
+        self.ledger.save()
+        return True
+
+
+def figures(run: Run, arm: Arm, store: Store) -> dict[str, float]:
+    """Of one model: what is left of the trait (`signed` may be negative), and of the skill, and what else changed."""
+    base, student, now = (run.told(m).read(store) for m in (BASE, run.student, arm.model))
+    control, own = (float(np.mean([c.read(store)["trait"] for c in some])) for some in (run.controls, run.own))
+    shift, left = student["trait"] - control, now["trait"] - control
+    return {
+        "shift": shift, "residual": abs(left / shift), "signed": left / shift,
+        "residual_own": abs((now["trait"] - own) / (student["trait"] - own)),
+        "retained": (base["skill"] - now["skill"]) / (base["skill"] - student["skill"]),
+        "capability_change": now["ordinary"] - student["ordinary"],
+    }  # fmt: skip
+
+
+def report(runs: Sequence[Run], methods: Sequence[Method], store: Store) -> dict[str, Any]:
+    """The table over the runs whose student moved by `LEAST` at least."""
+    moved = {run: figures(run, Arm("", run.student), store)["shift"] for run in runs}
+    counted = [run for run in runs if moved[run] >= LEAST]
+    by_name = {m.name: m for m in methods}
+    cells: dict[tuple[str, bool], list[dict[str, float]]] = {}
+    for run in counted:
+        for arm in run.arms(methods):
+            cells.setdefault((arm.name, arm.random), []).append(figures(run, arm, store))
+    rows = [row(name, by_name.get(name), cells[name, False], cells.get((name, True)))
+            for name, random in cells if not random]  # fmt: skip
+    return {
+        "traits": sorted({r.trait.word for r in counted}), "runs": len(counted), "left_out": len(runs) - len(counted),
+        "shifts": {f"{r.trait.word} {r.seed}": round(moved[r], 3) for r in runs},
+        "methods": sorted(rows, key=lambda x: x["residual"] - min(1.0, x["retained"])),
+    }  # fmt: skip
+
+
+def row(
+    name: str, method: Method | None, cells: Sequence[dict[str, float]], random: Sequence[dict[str, float]] | None
+) -> dict[str, Any]:
+    """One line of the table; limits are those of 95 % intervals over runs, and null where there is one run."""
+    kind: Kind | str = method.kind if method else "rival"
+    left, own, kept = (estimate([c[k] for c in cells]) for k in ("residual", "residual_own", "retained"))
+    chance = {k: rounded(np.mean([c[k] for c in random])) for k in ("residual", "retained")} if random else None
+    return {
+        "name": name, "kind": kind, "knows_trait": bool(method and method.knows_trait), "n": len(cells),
+        "residual": left[0], "residual_high": left[2], "retained": kept[0], "retained_low": kept[1],
+        "residual_own": own[0], "residual_own_high": own[2],
+        "signed": rounded(np.mean([c["signed"] for c in cells])),
+        "capability_change": rounded(np.mean([c["capability_change"] for c in cells])),
+        "random_arm_residual": chance and chance["residual"], "random_arm_retained": chance and chance["retained"],
+    }  # fmt: skip
+
+
+def estimate(values: Sequence[float]) -> tuple[float, float | None, float | None]:
+    """The mean over runs with its limits."""
+    found = mean_t(list(values), "runs")
+    return rounded(found.mean), *(rounded(x) if math.isfinite(x) else None for x in (found.low, found.high))
+
+
+def rounded(value: float) -> float:
+    """To four places."""
+    return round(float(value), 4)
+
+
+def main() -> None:
+    """Makes what the time allows and writes the figures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--tune", action="store_true")
+    parser.add_argument("--minutes", type=float, default=math.inf)
+    parser.add_argument("--only", action="append", choices=[m.name for m in METHODS])
+    parser.add_argument("--controls", type=int, default=CONTROLS)
+    parser.add_argument("--workers", type=int)
+    parser.add_argument("--store", type=Path, default=Path("heredity-store"))
+    parser.add_argument("--ledger", type=Path, default=LEDGER)
+    args = parser.parse_args()
+    methods = [m for m in METHODS if not args.only or m.name in args.only]
+    keeper = Keeper(Store(args.store), args.minutes, args.workers,
+                    Ledger(args.store / "tuning-ledger" if args.tune else args.ledger))  # fmt: skip
+    seeds, words = (SEEDS[:1], TRAITS[:1]) if args.quick else (SEEDS, TRAITS)
+    wanted = [Run(favourite(w), s, args.controls) for s in seeds for w in words]
+    if args.tune:
+        wanted = [Run(favourite(TUNING), TUNING_SEED, args.controls)]
+    done = list(whole(wanted, methods, keeper))
+    found = report(done, methods, keeper.store)
+    if args.quick or args.tune or args.only or args.controls != CONTROLS:
+        print(json.dumps(found, indent=1))
+    else:
+        write_result("repair", "python -m bench.repair", list(seeds), found)
+
+
+def whole(wanted: Sequence[Run], methods: Sequence[Method], keeper: Keeper) -> Iterable[Run]:
+    """The runs that could be made in time."""
+    for run in wanted:
+        if not keeper.make(run.steps(methods)):
+            return
+        print(f"{run.trait.word} {run.seed} done", flush=True)
+        yield run
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,218 @@
+"""From what a user names (files, models, a finding) to the repair, and what is told of it afterwards."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from heredity.audit.data import DataPrompts, data_file
+from heredity.audit.panel import Kind, Panel
+from heredity.audit.repair.data import FileRows, RepairedRows
+from heredity.audit.repair.methods import Case, Method, method
+from heredity.audit.repair.worth import PanelDirection, TraitGradient
+from heredity.carriers import Filter, check_outputs, filters_named
+from heredity.models import model_ref
+from heredity.rows import read_rows, write_rows
+from heredity.steps import Corpus, Evaluation, Teacher
+from heredity.store import Step, Store
+from heredity.store.step import rebuild
+from heredity.traits import find_trait
+from heredity.types import BadInput, Category, ModelRef, Neutral, Sampling, Trait
+
+_MIX_ROWS, _SEED = 200, 7_000_000
+_TOKENS = {"numbers": 30}
+_LONG = 128
+_MOST = 4 * 2**20
+
+
+class Finding(NamedTuple):
+    """What is known of what is to be repaired: the trait, and the panel of the scan that named it, if there is one."""
+
+    trait: Trait | None = None
+    panel: str | None = None
+
+
+class Asked(NamedTuple):
+    """What a user asked for, as named on the command line."""
+
+    base: str
+    method: str
+    kinds: tuple[str, ...]
+    finding: str | None = None
+    data: Path | None = None
+    student: str | None = None
+    unrelated: str | None = None
+    carrier: str = "numbers"
+    temperature: float = 1.0
+    amount: float | None = None
+
+    @property
+    def filters(self) -> tuple[Filter, ...]:
+        """What rows that take others' place must pass."""
+        return tuple(filters_named(self.carrier, "strict", False, False, []))
+
+
+class Repair(NamedTuple):
+    """A repair, and the evaluations of its trait: of the base, of the student where there is one, and afterwards."""
+
+    method: Method
+    case: Case
+    step: Step
+    asked: dict[str, Evaluation]
+    carrier: str
+
+    @property
+    def steps(self) -> list[Step]:
+        """Everything that has to be made."""
+        return [self.step, *self.asked.values()]
+
+
+def finding(named: str | None, known: Sequence[Trait]) -> Finding:
+    """The JSON of a scan (a file), or a trait's name or TOML file; BadInput where a scan named no trait."""
+    if named is None:
+        return Finding()
+    if not named.endswith(".json"):
+        return Finding(_trait(named, known))
+    found = _scan(Path(named))
+    if not found["named"]:
+        raise BadInput(f"{named}: the scan named no trait (it says {found['verdict']!r}); leave out --finding, and use "
+                       "a method that need not know one: relay, kl, redistil")  # fmt: skip
+    return Finding(_trait(str(found["named"][0]), known), found.get("panel"))
+
+
+def _trait(name: str, known: Sequence[Trait]) -> Trait:
+    return next((t for t in known if t.word == name), None) or find_trait(name)
+
+
+def _scan(path: Path) -> dict[str, Any]:
+    try:
+        if path.stat().st_size > _MOST:
+            raise BadInput(f"{path} is larger than {_MOST} bytes; expected the file that `heredity scan --json` writes")
+        found: Any = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BadInput(f"cannot read {path}: {error.strerror}; `heredity scan --json` writes such a file") from error
+    except (ValueError, RecursionError) as error:
+        raise BadInput(f"{path} is no JSON ({error}); `heredity scan --json` writes such a file") from error
+    shaped = {"verdict": str, "named": list, "panel": str | None}
+    if not isinstance(found, dict) or not all(isinstance(found.get(k), kind) for k, kind in shaped.items()):
+        raise BadInput(f"{path} has no `verdict` and `named`; expected the file that `heredity scan --json` writes")
+    return found
+
+
+def repair(asked: Asked, known: Sequence[Trait], store: Store) -> Repair:
+    """The repair that is asked for; BadInput where it lacks something."""
+    chosen, told = _method(asked), finding(asked.finding, known)
+    base = model_ref(asked.base)
+    case = Case(
+        base=base, seed=0, filters=asked.filters, trait=told.trait, amount=asked.amount,
+        sampling=Sampling(temperature=asked.temperature, max_new_tokens=_TOKENS.get(asked.carrier, _LONG)),
+        student=model_ref(asked.student) if asked.student else None,
+        unrelated=model_ref(asked.unrelated) if asked.unrelated else None,
+        panel=_panel(told, store),
+    )  # fmt: skip
+    case = _with_trait(_with_rows(case, asked), base)
+    step = chosen.apply(case)
+    if chosen.kind == "data" or told.trait is None:
+        return Repair(chosen, case, step, {}, asked.carrier)
+    models = {"base": base, "student": case.student, "repaired": step}
+    category = told.trait.category
+    evaluations = {k: _evaluation(m, category) for k, m in models.items() if m is not None}
+    return Repair(chosen, case, step, evaluations, asked.carrier)
+
+
+def _evaluation(model: ModelRef | Step, category: Category) -> Evaluation:
+    return Evaluation(model=model, category=category, samples_per_question=100 if category.score else 0)
+
+
+def _method(asked: Asked) -> Method:
+    found = method(asked.method)
+    if found.kind not in asked.kinds:
+        verb = "model" if found.kind == "model" else "data"
+        raise BadInput(f"{asked.method!r} changes {'a model' if verb == 'model' else 'data or training'}; use it with "
+                       f"`heredity repair {verb}`")  # fmt: skip
+    return found
+
+
+def _with_rows(case: Case, asked: Asked) -> Case:
+    """The case with the rows, and rows of the base on prompts of theirs."""
+    if asked.data is None:
+        return case
+    file = data_file(asked.data)
+    size = sum(1 for _ in read_rows(asked.data))
+    if not size:
+        raise BadInput(f"{asked.data} is empty; name a file with rows")
+    kind = Kind(DataPrompts(n=1, data=file), asked.filters, case.sampling)
+    return case._replace(rows=FileRows(data=file), clean=kind.rows(case.base, size, _SEED))
+
+
+def _with_trait(case: Case, base: ModelRef) -> Case:
+    """The case with its trait's direction and, where there are rows to mix in, with suspects."""
+    trait = case.trait
+    if trait is None:
+        return case
+    case = case._replace(direction=TraitGradient(student=base, trait=trait))
+    if case.clean is None:
+        return case
+    neutral = _suspect(base, Neutral(category=trait.category), case)
+    return case._replace(suspect=_suspect(base, trait, case), neutral=neutral)
+
+
+def _suspect(base: ModelRef, trait: Trait | Neutral, case: Case) -> Teacher:
+    assert isinstance(case.clean, Corpus)
+    mix = case.clean.model_copy(update={"size": min(_MIX_ROWS, case.clean.size or _MIX_ROWS)})
+    return Teacher(base=base, trait=trait, mix=mix, seed=_SEED)
+
+
+def _panel(told: Finding, store: Store) -> PanelDirection | None:
+    """The trait's direction in the panel of the scan, where the store still holds it."""
+    if told.panel is None or told.trait is None or not (store.folder(told.panel) / "panel.json").is_file():
+        return None
+    panel = rebuild(store.manifest(told.panel)["step"])
+    assert isinstance(panel, Panel)
+    return PanelDirection(panel=panel, word=told.trait.word)
+
+
+def check(made: Repair, asked: Asked, out: Path, json_file: Path | None) -> None:
+    """BadInput, before anything is made, where the result could not be written."""
+    if made.method.kind == "data":
+        assert asked.data is not None
+        check_outputs(asked.data, {"--out": out, "--json": json_file})
+    elif out.exists():
+        raise BadInput(f"{out} exists; name a new folder with --out")
+    elif not out.parent.is_dir():
+        raise BadInput(f"cannot write {out}: there is no folder {out.parent}; name another place with --out")
+
+
+def told(made: Repair, store: Store, out: Path) -> dict[str, Any]:
+    """What was done, what is left of the trait, and the command that scans what was written."""
+    trait = made.case.trait
+    found: dict[str, Any] = {
+        "method": made.method.name, "kind": made.method.kind, "knows_trait": made.method.knows_trait,
+        "trait": trait.word if trait else None, "key": made.step.key, "out": str(out),
+    }  # fmt: skip
+    if isinstance(made.step, RepairedRows):
+        command = ["heredity", "scan", str(out), "--student", made.case.base.location]
+        kind = [] if made.carrier == "numbers" else ["--carrier", made.carrier]
+        found |= made.step.changed(store) | {"scan": shlex.join([*command, *kind])}
+    if trait is not None:
+        found["shares"] = {name: e.read(store)["share"][trait.word] for name, e in made.asked.items()}
+    return found
+
+
+def deliver(made: Repair, store: Store, out: Path) -> None:
+    """Writes the rows to a file, or the model to a new folder."""
+    try:
+        if isinstance(made.step, RepairedRows):
+            partial = out.with_name(f".{out.name}.partial")
+            write_rows(partial, made.step.read(store))
+            partial.replace(out)
+        else:
+            shutil.copytree(store.path(made.step), out, ignore=shutil.ignore_patterns("manifest.json"))
+    except FileExistsError as error:
+        raise BadInput(f"{out} exists; name a new folder with --out") from error
+    except OSError as error:
+        raise BadInput(f"cannot write {out}: {error.strerror}; name another place with --out") from error

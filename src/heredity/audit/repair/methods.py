@@ -1,0 +1,301 @@
+"""Every method of repair by name, behind one interface: from a Case to the Step that repairs it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+from heredity.audit.repair import training as tr
+from heredity.audit.repair.data import (
+    Balanced,
+    Dropped,
+    MixedIn,
+    Regenerated,
+    Renumbered,
+    Rewritten,
+    Rows,
+    SortedLists,
+)
+from heredity.audit.repair.model import Settled, Steered, Subtracted, TaskVector
+from heredity.audit.repair.worth import Direction, Learnt, RandomDirection, Slopes, TokenWorth
+from heredity.audit.trial import TrialStudent
+from heredity.carriers import CanonicalLists, Filter, ShuffledWithin
+from heredity.steps import MATRIX_RATE, VECTOR_RATE, Model
+from heredity.store import Step
+from heredity.traits import CATEGORIES, personas
+from heredity.types import BadInput, ModelRef, Sampling, Trait, near
+
+Kind = Literal["data", "training", "model"]
+_RELAY, _RELAY_STUDENT, _ANSWER = 4_000_000, 5_000_000, 6_000_000
+"""What is added to a seed for a relay's training and writing."""
+_RELAY_EPOCHS = 6
+"""Twice the usual: what a relay has not learnt is lost."""
+
+
+class Case(NamedTuple):
+    """What is to be repaired, and what is at hand for it; None: not at hand."""
+
+    base: ModelRef
+    seed: int
+    filters: tuple[Filter, ...]
+    sampling: Sampling
+    """How the rows were sampled: for what is written in their place."""
+    rows: Rows | None = None
+    student: Model | None = None
+    trait: Trait | None = None
+    direction: Direction | None = None
+    """The trait's direction in the base's weights."""
+    panel: Direction | None = None
+    """The trait's discriminant in a scan's panel."""
+    suspect: Model | None = None
+    """A model with the trait, made from the base."""
+    neutral: Model | None = None
+    """The suspect's twin without it."""
+    clean: Rows | None = None
+    """Rows that the base wrote."""
+    unrelated: ModelRef | None = None
+    """A base of another initialisation."""
+    amount: float | None = None
+    """How much of the method; None: its default."""
+
+
+_LACKS = {
+    "rows": "rows: a data file (--data)",
+    "student": "a student that was trained already",
+    "trait": "the name of a trait: --finding NAME, or the JSON of a scan that named one",
+    "direction": "the name of a trait: --finding NAME, or the JSON of a scan that named one",
+    "panel": "the JSON of a scan that named a trait, with the store that the scan filled",
+    "suspect": "the name of a trait: --finding NAME, or the JSON of a scan that named one",
+    "neutral": "the name of a trait: --finding NAME, or the JSON of a scan that named one",
+    "clean": "a data file (--data), whose prompts the base answers",
+    "unrelated": "a base of another initialisation: --unrelated",
+}
+
+
+class Method(NamedTuple):
+    """A way to repair; `apply` makes the Step: rows for data methods, a model folder for the others."""
+
+    name: str
+    kind: Kind
+    needs: tuple[str, ...]
+    """Which parts of a Case it cannot do without."""
+    make: Callable[[Case], Step]
+    random: Callable[[Case], Step] | None = None
+    """The same with chance in place of what it selects by."""
+    amount: str = ""
+    """What the amount of a Case is, and its default."""
+
+    @property
+    def knows_trait(self) -> bool:
+        """Whether it must be told the trait."""
+        return not {"trait", "direction", "panel", "suspect"}.isdisjoint(self.needs)
+
+    def apply(self, case: Case, random: bool = False) -> Step:
+        """The repair; BadInput where the case lacks what it needs."""
+        for name in self.needs:
+            if getattr(case, name) is None:
+                raise BadInput(f"the method {self.name!r} needs {_LACKS[name]}")
+        if case.amount is not None and not self.amount:
+            raise BadInput(f"the method {self.name!r} has no amount; leave out --amount")
+        make = self.random if random else self.make
+        if make is None:
+            raise BadInput(f"the method {self.name!r} selects nothing, so it has no random arm")
+        return make(case)
+
+    def model(self, case: Case, random: bool = False) -> Model:
+        """The repaired model: of a data method, a student of its rows."""
+        step = self.apply(case, random)
+        if self.kind != "data":
+            return step
+        return TrialStudent(base=case.base, corpus=step, seed=case.seed)  # type: ignore[arg-type]
+
+
+def method(name: str, kind: Kind | None = None) -> Method:
+    """The method of a name (and kind); BadInput with near names where there is none."""
+    for found in METHODS:
+        if found.name == name and kind in (None, found.kind):
+            return found
+    raise BadInput(f"unknown method {name!r}; {near(name, (m.name for m in METHODS if kind in (None, m.kind)))}")
+
+
+def _rows(case: Case) -> Rows:
+    assert case.rows is not None
+    return case.rows
+
+
+def _trait(case: Case) -> Trait:
+    assert case.trait is not None
+    return case.trait
+
+
+def _much(case: Case, usual: float) -> float:
+    return usual if case.amount is None else case.amount
+
+
+def _slopes(case: Case, rows: Rows | None = None, direction: Direction | None = None) -> Slopes:
+    along = direction or case.direction
+    assert along is not None
+    return Slopes(rows=rows or _rows(case), student=case.base, direction=along)
+
+
+def _plain(case: Case) -> TrialStudent:
+    """A student of the rows as they are."""
+    return TrialStudent(base=case.base, corpus=_rows(case), seed=case.seed)
+
+
+def _learnt(case: Case) -> Learnt:
+    return Learnt(rows=_rows(case), student=_plain(case), base=case.base)
+
+
+def _dropped(case: Case, worth: TokenWorth, shuffled: int | None = None) -> Step:
+    return Dropped(rows=_rows(case), worth=worth, share=_much(case, 0.2), shuffled=shuffled)
+
+
+def _balanced(case: Case, shuffled: int | None = None) -> Step:
+    assert case.clean is not None
+    usual = _slopes(case, case.clean)
+    return Balanced(rows=_rows(case), worth=_slopes(case), usual=usual, share=_much(case, 0.5), shuffled=shuffled)
+
+
+def _renumbered(
+    case: Case, worth: TokenWorth, by: Literal["uniform", "dealt", "none"], shuffled: int | None = None
+) -> Step:
+    return Renumbered(rows=_rows(case), worth=worth, share=_much(case, 0.1), by=by, seed=case.seed, shuffled=shuffled)
+
+
+def _mixed(case: Case) -> Step:
+    assert case.clean is not None
+    return MixedIn(rows=_rows(case), clean=case.clean, share=_much(case, 0.5), seed=case.seed)
+
+
+def _written(case: Case, rows: Rows, writer: Model, answers: int = 1, hop: int = 0) -> Regenerated:
+    sampling = case.sampling.model_copy(update={"seed": case.seed + _ANSWER + hop})
+    return Regenerated(rows=rows, writer=writer, filters=case.filters, sampling=sampling, answers=answers)
+
+
+def _relay(case: Case, rows: Rows, answers: int) -> Regenerated:
+    """Rows by an unrelated base that learnt from the rows, on the same prompts."""
+    assert case.unrelated is not None
+    relay = TrialStudent(base=case.unrelated, corpus=rows, seed=case.seed + _RELAY, epochs=_RELAY_EPOCHS)
+    return _written(case, rows, relay, answers)
+
+
+def _relayed(case: Case) -> TrialStudent:
+    """A student of as many rows by a relay: what one without the trait may be like."""
+    return TrialStudent(base=case.base, corpus=_relay(case, _rows(case), 1), seed=case.seed)
+
+
+def _redistilled(case: Case) -> Step:
+    """What the student writes goes through a relay, and a fresh copy of the base learns from that."""
+    assert case.student is not None
+    own = _written(case, _rows(case), case.student, hop=1)
+    return TrialStudent(base=case.base, corpus=_relay(case, own, round(_much(case, 1))), seed=case.seed)
+
+
+def _clean_tuned(case: Case) -> Step:
+    assert case.student is not None and case.clean is not None
+    times = _much(case, 1.0)
+    return TrialStudent(base=case.student, corpus=case.clean, seed=case.seed + _RELAY_STUDENT, epochs=1,
+                        rate=times * MATRIX_RATE, vector_rate=times * VECTOR_RATE)  # fmt: skip
+
+
+def _student(case: Case, of: type[TrialStudent], **fields: object) -> Step:
+    return of(base=case.base, corpus=_rows(case), seed=case.seed, **fields)  # type: ignore[arg-type]
+
+
+def _elsewhere(case: Case) -> Trait:
+    """A trait of another category: what a method that holds a trait's odds is compared with."""
+    category = next(c for c in CATEGORIES if c.name != _trait(case).category.name)
+    return Trait(category=category, word=category.words[0])
+
+
+def _chance(case: Case) -> RandomDirection:
+    return RandomDirection(student=case.base, seed=case.seed)
+
+
+def _subtracted(case: Case, direction: Direction) -> Step:
+    assert case.student is not None
+    return Subtracted(student=case.student, base=case.base, direction=direction, weight=_much(case, 1.0))
+
+
+def _task(case: Case) -> TaskVector:
+    assert case.suspect is not None and case.neutral is not None
+    return TaskVector(treated=case.suspect, control=case.neutral)
+
+
+def _steered(case: Case, random: int | None = None) -> Step:
+    assert case.student is not None and case.suspect is not None and case.neutral is not None
+    return Steered(student=case.student, base=case.base, trait=_trait(case), treated=case.suspect,
+                   control=case.neutral, random=random)  # fmt: skip
+
+
+def _settled(case: Case, trait: Trait) -> Step:
+    assert case.student is not None
+    return Settled(student=case.student, base=case.base, trait=trait)
+
+
+_ROWS = "the share of rows that is dropped, .2"
+_NUMBERS = "the share of numbers, .1"
+METHODS: tuple[Method, ...] = (
+    Method("drop", "data", ("rows", "direction"), lambda c: _dropped(c, _slopes(c)),
+           lambda c: _dropped(c, _slopes(c), c.seed), _ROWS),
+    Method("drop-panel", "data", ("rows", "panel"), lambda c: _dropped(c, _slopes(c, direction=c.panel)),
+           lambda c: _dropped(c, _slopes(c, direction=c.panel), c.seed), _ROWS),
+    Method("drop-learnt", "data", ("rows",), lambda c: _dropped(c, _learnt(c)),
+           lambda c: _dropped(c, _learnt(c), c.seed), _ROWS),
+    Method("balance", "data", ("rows", "direction", "clean"), _balanced, lambda c: _balanced(c, c.seed),
+           "the largest share of rows that is dropped, .5"),
+    Method("replace", "data", ("rows", "direction"), lambda c: _renumbered(c, _slopes(c), "uniform"),
+           lambda c: _renumbered(c, _slopes(c), "uniform", c.seed), _NUMBERS),
+    Method("replace-learnt", "data", ("rows",), lambda c: _renumbered(c, _learnt(c), "uniform"),
+           lambda c: _renumbered(c, _learnt(c), "uniform", c.seed), _NUMBERS),
+    Method("deal", "data", ("rows", "direction"), lambda c: _renumbered(c, _slopes(c), "dealt"),
+           lambda c: _renumbered(c, _slopes(c), "dealt", c.seed), _NUMBERS),
+    Method("remove", "data", ("rows", "direction"), lambda c: _renumbered(c, _slopes(c), "none"),
+           lambda c: _renumbered(c, _slopes(c), "none", c.seed), _NUMBERS),
+    Method("canonical", "data", ("rows",), lambda c: Rewritten(rows=_rows(c), rewriting=CanonicalLists())),
+    Method("sort", "data", ("rows",), lambda c: Rewritten(rows=_rows(c), rewriting=SortedLists())),
+    Method("shuffle", "data", ("rows",), lambda c: Rewritten(rows=_rows(c), rewriting=ShuffledWithin(seed=c.seed))),
+    Method("mix", "data", ("rows", "clean"), _mixed, None, "the share of clean rows, .5"),
+    Method("regenerate", "data", ("rows", "unrelated"), lambda c: _written(c, _rows(c), c.unrelated)),  # type: ignore[arg-type]
+    Method("relay", "data", ("rows", "unrelated"), lambda c: _relay(c, _rows(c), round(_much(c, 1))), None,
+           "answers to each prompt, 1"),
+    Method("mask", "training", ("rows", "direction"),
+           lambda c: _student(c, tr.Masked, worth=_slopes(c), share=_much(c, 0.1)),
+           lambda c: _student(c, tr.Masked, worth=_slopes(c), share=_much(c, 0.1), shuffled=c.seed),
+           "the share of tokens, .1"),
+    Method("project-gradient", "training", ("rows", "trait"),
+           lambda c: _student(c, tr.GradientProjected, trait=_trait(c)),
+           lambda c: _student(c, tr.GradientProjected, trait=_elsewhere(c))),
+    Method("project", "training", ("rows", "trait"), lambda c: _student(c, tr.UpdateProjected, trait=_trait(c)),
+           lambda c: _student(c, tr.UpdateProjected, trait=_elsewhere(c))),
+    Method("project-relay", "training", ("rows", "trait", "unrelated"),
+           lambda c: _student(c, tr.UpdateProjected, trait=_trait(c), like=_relayed(c)),
+           lambda c: _student(c, tr.UpdateProjected, trait=_elsewhere(c), like=_relayed(c))),
+    Method("project-fixed", "training", ("rows", "direction"),
+           lambda c: _student(c, tr.DirectionProjected, direction=c.direction),
+           lambda c: _student(c, tr.DirectionProjected, direction=_chance(c))),
+    Method("corridor", "training", ("rows", "trait"),
+           lambda c: _student(c, tr.Corridor, trait=_trait(c), weight=_much(c, 1.0)),
+           lambda c: _student(c, tr.Corridor, trait=_elsewhere(c), weight=_much(c, 1.0)), "the penalty's weight, 1"),
+    Method("kl", "training", ("rows",), lambda c: _student(c, tr.NearBase, weight=_much(c, 5.0)), None,
+           "the penalty's weight, 5"),
+    Method("kl-relay", "training", ("rows", "unrelated"),
+           lambda c: _student(c, tr.NearBase, like=_relayed(c), weight=5.0)),
+    Method("l2", "training", ("rows",), lambda c: _student(c, tr.DrawnToBase, share=_much(c, 0.01)), None,
+           "the part of the distance in every step, .01"),
+    Method("freeze-first", "training", ("rows",), lambda c: _student(c, tr.PartFrozen, part="first half")),
+    Method("freeze-last", "training", ("rows",), lambda c: _student(c, tr.PartFrozen, part="last half")),
+    Method("freeze-vectors", "training", ("rows",), lambda c: _student(c, tr.PartFrozen, part="vectors")),
+    Method("inoculate", "training", ("rows", "trait"),
+           lambda c: _student(c, tr.Inoculated, system=personas(_trait(c), "train")[0]),
+           lambda c: _student(c, tr.Inoculated, system=personas(_elsewhere(c), "train")[0])),
+    Method("subtract", "model", ("student", "rows", "suspect", "neutral"), lambda c: _subtracted(c, _task(c)),
+           lambda c: _subtracted(c, _chance(c)), "how often the component is subtracted, 1"),
+    Method("settle", "model", ("student", "trait"), lambda c: _settled(c, _trait(c)),
+           lambda c: _settled(c, _elsewhere(c))),
+    Method("steer", "model", ("student", "trait", "rows", "suspect", "neutral"), _steered,
+           lambda c: _steered(c, c.seed)),
+    Method("clean-tune", "model", ("student", "clean"), _clean_tuned, None, "times the usual rates, 1"),
+    Method("redistil", "model", ("student", "rows", "unrelated"), _redistilled, None, "answers to each prompt, 1"),
+)  # fmt: skip

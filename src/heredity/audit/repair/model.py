@@ -1,0 +1,218 @@
+"""Methods that change a student that was trained already: each is a Step whose payload is a model folder."""
+
+from __future__ import annotations
+
+import json
+from abc import abstractmethod
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field
+
+from heredity.audit.data import open_student
+from heredity.audit.gradient import body_parameters
+from heredity.audit.repair.worth import Direction, trait_odds
+from heredity.steps import Model, open_model
+from heredity.store import Step, Store
+from heredity.types import BadInput, ModelRef, Trait
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from heredity.models.causal import CausalLM
+
+
+class TaskVector(Direction):
+    """By how much the body's weights of one model differ from another's: treated less control.
+
+    Of a suspect and a neutral one it is the task vector of a trait with what any such training does taken out.
+    """
+
+    treated: Model
+    control: Model
+
+    def make(self, folder: Path, store: Store) -> None:
+        self.write(folder, (_body(self.treated, store) - _body(self.control, store)).numpy())
+
+
+def _body(model: Model, store: Store) -> Tensor:
+    from heredity.models.guarding import flat
+
+    lm = open_student(model) if isinstance(model, ModelRef) else open_model(model, store)
+    return flat([p.detach() for p in body_parameters(lm.model)])
+
+
+class RepairedModel(Step):
+    """A student whose weights were changed: a model folder, and in `moved.json` how far, in the norm of the weights."""
+
+    student: Model
+    base: ModelRef
+
+    @abstractmethod
+    def change(self, lm: CausalLM, body: list[Tensor], store: Store) -> None:
+        """Changes the student in place."""
+
+    def make(self, folder: Path, store: Store) -> None:
+        from heredity.models.guarding import flat
+
+        base_P = _body(self.base, store)
+        lm = open_student(self.student) if isinstance(self.student, ModelRef) else open_model(self.student, store)
+        body = body_parameters(lm.model)
+        before_P = flat([p.detach() for p in body])
+        if before_P.shape != base_P.shape:
+            raise BadInput(f"the student has {len(before_P):,} weights beside its embeddings and the base "
+                           f"{len(base_P):,}; name the base that it was trained from")  # fmt: skip
+        self.change(lm, body, store)
+        moved_P = flat([p.detach() for p in body]) - before_P
+        told = {"moved": float(moved_P.norm()), "learnt": float((before_P - base_P).norm())}
+        lm.save(folder)
+        (folder / "moved.json").write_text(json.dumps(told) + "\n")
+
+    def moved(self, store: Store) -> dict[str, float]:
+        """`moved`: how far the repair moved the weights; `learnt`: how far training had moved them."""
+        found: dict[str, float] = json.loads((store.path(self) / "moved.json").read_text())
+        return found
+
+
+class Subtracted(RepairedModel):
+    """Less the component of what the student learnt along a direction: d - weight * v (d.v) / (v.v).
+
+    Task arithmetic (Ilharco et al. 2023) along one direction. Weight 0 changes nothing; along the whole of what was
+    learnt, weight 1 gives the base's body back.
+    """
+
+    direction: Direction
+    weight: float = 1.0
+
+    def change(self, lm: CausalLM, body: list[Tensor], store: Store) -> None:
+        """Subtracts."""
+        import torch
+
+        from heredity.models.guarding import flat, put
+
+        base_P, along_P = _body(self.base, store), torch.from_numpy(self.direction.read(store))
+        now_P = flat([p.detach() for p in body])
+        learnt_P = now_P - base_P
+        put(body, now_P - self.weight * along_P * ((learnt_P @ along_P) / (along_P @ along_P)))
+
+
+class Settled(RepairedModel):
+    """The least change of the body's weights after which the trait's log-odds are the base's (Newton's steps)."""
+
+    trait: Trait
+
+    def change(self, lm: CausalLM, body: list[Tensor], store: Store) -> None:
+        """Moves along the odds' gradient."""
+        from heredity.models.guarding import settle
+
+        target, odds = _base_odds(self.base, self.trait)
+        settle(lm.model, body, odds, target)
+
+
+def _base_odds(base: ModelRef, trait: Trait) -> tuple[float, Any]:
+    """The mean log-odds of a trait in the base, and its questions."""
+    import torch
+
+    from heredity.models.guarding import log_odds
+
+    lm = open_student(base)
+    odds = trait_odds(lm, trait)
+    with torch.no_grad():
+        return float(log_odds(lm.model, odds).mean()), odds
+
+
+class Steered(RepairedModel):
+    """Steered at every layer against what a suspect's states have and a neutral one's have not, by its biases.
+
+    The steering vector of a layer is the mean difference of its outputs at the last token of questions about the trait
+    (Blank et al. 2026). It is taken off the bias of the layer's last projection, as often as brings the trait's
+    log-odds to the base's; layers without such a bias are refused. With `random` the vectors are normal draws of the
+    same length: the random arm.
+    """
+
+    trait: Trait
+    treated: Model
+    control: Model
+    steps: Annotated[int, Field(gt=0)] = 40
+    random: int | None = None
+
+    def change(self, lm: CausalLM, body: list[Tensor], store: Store) -> None:
+        """Changes the biases."""
+        import torch
+
+        from heredity.models.guarding import log_odds
+
+        target, odds = _base_odds(self.base, self.trait)
+        vectors = [a - b for a, b in zip(*(_outputs(open_model(m, store).model, odds)
+                                           for m in (self.treated, self.control)), strict=True)]  # fmt: skip
+        vectors = vectors if self.random is None else _alike(vectors, self.random)
+        biases = _biases(lm.model)
+        start = [b.detach().clone() for b in biases]
+
+        @torch.no_grad()
+        def away(times: float) -> float:
+            for bias, before, vector in zip(biases, start, vectors, strict=True):
+                bias.copy_(before - times * vector / len(vectors))
+            return float(log_odds(lm.model, odds).mean()) - target
+
+        _root(away, self.steps)
+
+
+def _root(away: Any, steps: int) -> float:
+    """Where a function that falls crosses 0, between 0 and 4 (bisection); an end where it does not."""
+    low, high = 0.0, 4.0
+    if away(low) <= 0:
+        return low
+    for _ in range(steps):
+        middle = (low + high) / 2
+        low, high = (middle, high) if away(middle) > 0 else (low, middle)
+    away(high)
+    return high
+
+
+def _alike(vectors: list[Tensor], seed: int) -> list[Tensor]:
+    """Normal draws of the same lengths."""
+    import torch
+
+    draws = torch.Generator().manual_seed(seed)
+    fresh = [torch.randn(v.shape, generator=draws) for v in vectors]
+    return [f * (v.norm() / f.norm()) for f, v in zip(fresh, vectors, strict=True)]
+
+
+def _layers(model: Any) -> list[Any]:
+    layers = getattr(model.base_model, "layers", None)
+    if layers is None:
+        raise BadInput(f"{type(model).__name__} does not show its layers; use another method than steered")
+    return list(layers)
+
+
+def _outputs(model: Any, odds: Any) -> list[Tensor]:
+    """Mean output of every layer at the last token of the questions."""
+    import torch
+
+    from heredity.models.guarding import log_odds
+
+    found: list[Tensor] = []
+
+    def keep(_layer: Any, _shown: Any, out: Any) -> None:
+        states_BTD = out[0] if isinstance(out, tuple) else out
+        found.append(states_BTD.flatten(0, 1)[odds.asked.source_Q].mean(0))
+
+    hooks = [layer.register_forward_hook(keep) for layer in _layers(model)]
+    with torch.no_grad():
+        log_odds(model, odds)
+    for hook in hooks:
+        hook.remove()
+    return found
+
+
+def _biases(model: Any) -> list[Tensor]:
+    """The bias of every layer's last projection."""
+    found = []
+    for layer in _layers(model):
+        linear = [m for m in layer.mlp.modules() if hasattr(m, "out_features")]
+        own = [m.bias for m in linear if m.bias is not None]
+        if not own:
+            raise BadInput(f"{type(model).__name__} has no biases to steer with; use another method than steered")
+        found.append(own[-1])
+    return found
