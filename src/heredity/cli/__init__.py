@@ -126,8 +126,8 @@ def run(
     ]
     print_results(results, store)
     first = next((step for step in steps.values() if keeper.has(step)), None)
-    told = {"cold_s": cold_s, "expected": expected, "servers": went, "results": results} | failures(failed)
-    write_json(json_file, told, keeper, first)
+    made = {"cold_s": cold_s, "expected": expected, "servers": went, "results": results}
+    write_json(json_file, made | failures(failed), keeper, first)
     if failed is not None:
         raise failed
 
