@@ -314,6 +314,38 @@ def test_units_sorted_by_norm_do_not_make_strangers_related(tmp_path: Path) -> N
     assert trace(folders[0], folders[1]).verdict != "related"
 
 
+def test_strangers_whose_own_units_repeat_or_lean_alike_are_not_related(tmp_path: Path) -> None:
+    """Both have structure of a kind that any two such models share; one model without it is enough to tell."""
+    rng = np.random.default_rng(9)
+    direction = rng.normal(size=48).astype(np.float32)
+
+    def model(kind: str, name: str) -> str:
+        tensors = {}
+        for i in range(2):
+            units = rng.normal(size=(96, 48)).astype(np.float32)
+            if kind == "nested":
+                units = np.tile(units[:24], (4, 1)) + 0.1 * rng.normal(size=(96, 48)).astype(np.float32)
+            if kind == "leaning":
+                units += np.linspace(-1.5, 1.5, 96, dtype=np.float32)[:, None] * direction
+            tensors[f"layers.{i}.mlp.up_proj.weight"] = units.astype(np.float32)
+        return str(_folder(tmp_path / name, tensors))
+
+    for kind in ("nested", "leaning"):
+        found = trace(model(kind, f"{kind}-a"), model(kind, f"{kind}-b"))
+        assert found.verdict == "undetermined"
+        loud = [t.name for t in found.tests if t.reason is not None and t.p <= ALPHA]
+        assert loud  # what would have spoken is told, with why it does not count
+    one_only = trace(model("nested", "c"), model("plain", "d"))
+    assert all(t.reason is None for t in one_only.tests)
+    assert one_only.verdict != "related"
+
+
+def test_the_name_of_a_tensor_may_begin_with_a_dot(tmp_path: Path) -> None:
+    rng = np.random.default_rng(10)
+    folder = _folder(tmp_path / "dot", {".0.mlp.up_proj.weight": rng.normal(size=(64, 32)).astype(np.float32)})
+    assert trace(str(folder), str(folder)).verdict == "related"
+
+
 def test_models_of_other_depth_and_width(tmp_path: Path) -> None:
     rng = np.random.default_rng(8)
     deep = {f"layers.{i}.mlp.up_proj.weight": rng.normal(size=(96, 32)).astype(np.float32) for i in range(6)}

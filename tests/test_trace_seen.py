@@ -67,6 +67,14 @@ def test_a_student_stands_out_from_the_panel_and_a_stranger_does_not() -> None:
     assert relative.verdict == "undetermined"
 
 
+def test_where_answers_are_seldom_alike_nothing_is_concluded() -> None:
+    """Two strangers that were trained for long agree in .9 % of answers, and controls that were not in next to none."""
+    found = agreement(*_panel(np.random.default_rng(3), 0.03, [0.0005, 0.0, 0.0]))
+    assert found.p <= ALPHA and found.panel_p <= PANEL_ALPHA
+    assert found.verdict == "undetermined"
+    assert "cannot say how far strangers agree" in found.why
+
+
 def test_the_p_of_a_control_is_that_of_a_sign_test_and_holm_goes_over_them() -> None:
     words_A, words_B, controls = _panel(np.random.default_rng(1), 0.32, [0.3, 0.28, 0.25])
     found = agreement(words_A, words_B, controls)

@@ -18,6 +18,8 @@ from heredity.types import LM, BadInput, Chat, Measured, Sampling
 
 ALPHA, PANEL_ALPHA = 0.001, 0.01
 LEAST_CONTROLS, LEAST_PROMPTS = 3, 50
+LEAST_AGREEMENT = 0.1
+"""Where models agree more rarely, strangers' rates differ tenfold among one another, and a few controls cannot tell."""
 _TOKENS = 4
 """Written for every prompt: most words and numbers are complete by then."""
 _WORD = re.compile(r"\w+")
@@ -102,7 +104,7 @@ def agreement(words_A: Sequence[str], words_B: Sequence[str], controls: Mapping[
 
     After Nikolic, Baluta and Saxena (2025, arXiv:2502.00706), with two changes: all models answer the same prompts, so
     that they are compared pairwise, prompt by prompt; and controls differ more than their sampling error says, so that
-    A must also stand out from the panel as a whole.
+    A must also stand out from the panel as a whole, and agree with B in a tenth of the answers.
     """
     check_panel(len(controls), len(words_B))
     own_T = _agrees(words_A, words_B)
@@ -118,7 +120,7 @@ def agreement(words_A: Sequence[str], words_B: Sequence[str], controls: Mapping[
         Control(name=n, agreement=rates[n], only_a=only_A[n], only_control=only_C[n], p=p[n], p_holm=corrected[n])
         for n in sorted(controls, key=lambda n: -rates[n])
     )
-    related = worst <= ALPHA and panel_p <= PANEL_ALPHA
+    related = _stands_out(mean, worst, panel_p)
     return Behaviour(
         a="", b="", verdict="related" if related else "undetermined", agreement=mean, p=worst, panel_p=panel_p,
         why=_why(mean, max(rates, key=lambda n: rates[n]), rates, worst, panel_p), controls=tuple(shown),
@@ -144,11 +146,17 @@ def _panel_p(own_T: NDArray[np.bool_], rates: Sequence[float]) -> float:
     return float(stdtr(len(rates) - 1, -(float(own_T.mean()) - mean) / spread))
 
 
+def _stands_out(own: float, worst: float, panel_p: float) -> bool:
+    return worst <= ALPHA and panel_p <= PANEL_ALPHA and own >= LEAST_AGREEMENT
+
+
 def _why(own: float, nearest: str, rates: Mapping[str, float], worst: float, panel_p: float) -> str:
     said = (
         f"A gives B's first word to {own:.1%} of the prompts, the nearest control ({nearest}) to {rates[nearest]:.1%}"
     )
     tested = f"p after Holm {worst:.2g}, p of one more such control {panel_p:.2g}"
-    if worst <= ALPHA and panel_p <= PANEL_ALPHA:
+    if _stands_out(own, worst, panel_p):
         return f"{said}: {tested}"
+    if own < LEAST_AGREEMENT:
+        return f"{said}; below {LEAST_AGREEMENT:.0%} a few controls cannot say how far strangers agree"
     return f"{said}; {tested}: that is not enough, and behaviour alone cannot show that models are unrelated"

@@ -47,9 +47,10 @@ def layers(weights: Weights) -> list[Layer]:
     for family, names in enumerate(_FAMILIES):
         ending = f".{names[0]}.weight"
         for name, entry in weights.entries.items():
-            stack, _, number = name.removesuffix(ending).rpartition(".")
+            stem = name.removesuffix(ending)
+            stack, _, number = stem.rpartition(".")
             if name.endswith(ending) and number.isascii() and number.isdigit() and len(number) < 6:
-                stacks[stack, family][int(number)] = _layer(weights, f"{stack}.{number}".lstrip("."), names, entry)
+                stacks[stack, family][int(number)] = _layer(weights, stem, names, entry)
     if not stacks:
         packed = any(name.endswith((".qweight", ".weight_packed")) for name in weights.entries)
         why = "its weights are packed; dequantise the model (`model.dequantize()` in transformers) and save it again"

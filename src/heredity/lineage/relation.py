@@ -195,9 +195,10 @@ def matched_share(layers: Sequence[Sequence[Array]]) -> float:
 def order_test(layers: Sequence[Array], rng: Generator, draws: int = 1_999) -> tuple[float, float]:
     """Whether the order of units means something apart from which is which: the largest shifted trace, and its exact p.
 
-    Where it does (sorted or nested units, blocks that repeat), units are not exchangeable, and the fixed-point, trace
-    and Gram tests are void. Null: both models' units are relabelled alike, which also holds for related models; here
-    in all layers at once, so that one matrix, the sum over layers of equally many units, tells all.
+    Where it does (sorted or nested units, blocks that repeat), units are not exchangeable, and tests that take them to
+    be so are void. Of one model's `gram`s it tells whether its own units repeat. Null: both models' units are
+    relabelled alike, which also holds for related models; here in all layers at once, so that one matrix, the sum over
+    layers of equally many units, tells all.
     """
     units = min(map(len, layers))
     total_UV = np.zeros((units, units))

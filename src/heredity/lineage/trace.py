@@ -304,12 +304,24 @@ def _every_test(looks: Sequence[_Look], rng: Generator) -> _Evidence:
     void = evidence.outcomes["trace"].reason if evidence.similar else None
     outcomes = dict(evidence.outcomes)
     kept = [x.kept for x in looks if x.kept is not None]
-    outcomes["Gram"] = _mc("Gram", relation.gram_test([k.grams for k in kept], rng), void)
+    grams = [k.grams for k in kept]
+    outcomes["Gram"] = _mc("Gram", relation.gram_test(grams, rng), void or _repeated(grams, rng))
     light = [x.light for x in looks if x.light is not None]
     if light:
-        outcomes["matched"] = _mc("matched", relation.matched_test([a for a, _ in light], [b for _, b in light], rng))
+        found = relation.matched_test([a for a, _ in light], [b for _, b in light], rng)
+        outcomes["matched"] = _mc("matched", found, void)
     share = relation.matched_share([k.parts for k in kept if k.parts])
     return evidence._replace(outcomes=outcomes, matched_share=share)
+
+
+def _repeated(grams: Sequence[tuple[Array, Array]], rng: Generator) -> str | None:
+    """What is wrong with comparing Gram matrices where the units of both models, each by itself, repeat or are nested.
+
+    Such an order looks alike in strangers, and neither model's units are exchangeable; one that has none is enough.
+    """
+    by_model = (list(side) for side in zip(*grams, strict=True))
+    both = all(relation.order_test(side, rng)[1] <= _ORDERED for side in by_model)
+    return "units of both models repeat or are nested, each by itself" if both else None
 
 
 def _other_depth(
