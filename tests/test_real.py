@@ -32,7 +32,7 @@ from heredity.models.moving import MasterWeights, Progress
 from heredity.models.training import choose_parameters, fit, in_passes, token_loss
 from heredity.rows import as_trl_line, read_rows, write_rows
 from heredity.steps import Evaluation, Student, open_model, open_to_train, with_system
-from heredity.store import Store, describe, rebuild
+from heredity.store import Step, Store, describe, rebuild
 from heredity.store.running import _workers
 from heredity.traits import favourite
 from heredity.types import BadInput, Checkpoint, LoRA, Message, ModelRef, Row, Sampling
@@ -200,7 +200,8 @@ def test_the_device_is_told_and_no_part_of_a_key(small: Path, store: Store, monk
     assert corpus.model_copy().key == key
     store.get(corpus)
     assert store.manifest(key)["run"]["device"] == "cpu"
-    assert (_workers(None, [corpus]), _workers(3, [corpus])) == (1, 3)
+    steps: list[Step] = [corpus, corpus.samples, corpus.samples]
+    assert (_workers(None, steps), _workers(3, steps), _workers(3, steps[:1])) == (1, 3, 1)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setenv("HEREDITY_DEVICE", "cuda")
     with pytest.raises(BadInput, match="torch sees no CUDA device"):
