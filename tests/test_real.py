@@ -200,7 +200,7 @@ def test_the_device_is_told_and_no_part_of_a_key(small: Path, store: Store, monk
     assert corpus.model_copy().key == key
     store.get(corpus)
     assert store.manifest(key)["run"]["device"] == "cpu"
-    steps: list[Step] = [corpus, corpus.samples, corpus.samples]
+    steps: list[Step] = [corpus] * 3
     assert (_workers(None, steps), _workers(3, steps), _workers(3, steps[:1])) == (1, 3, 1)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setenv("HEREDITY_DEVICE", "cuda")
