@@ -6,6 +6,7 @@ python -m bench.records_fuzz [--inputs N] [--seed S] [--json FILE]
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import random
 import time
@@ -72,17 +73,17 @@ def mangled(rng: random.Random, value: Any) -> Any:
     for _ in range(rng.randint(1, 3)):
         spots = list(_spots(out))
         if not spots:
-            return rng.choice(_WORDS)
+            return copy.deepcopy(rng.choice(_WORDS))
         holder, key = rng.choice(spots)
         act = rng.random()
         if act < 0.6:
-            holder[key] = rng.choice(_WORDS)
+            holder[key] = copy.deepcopy(rng.choice(_WORDS))  # else a later change would be one of the word itself
         elif act < 0.8 and isinstance(holder, dict):
             del holder[key]
         elif isinstance(holder, list):
-            holder.append(holder[key])
+            holder.append(copy.deepcopy(holder[key]))
         else:
-            holder[str(rng.choice(_WORDS))[:50]] = holder[key]
+            holder[str(rng.choice(_WORDS))[:50]] = copy.deepcopy(holder[key])
     return out
 
 
