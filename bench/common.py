@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import platform
 import subprocess
 import time
@@ -24,5 +25,15 @@ def write_result(name: str, command: str, seeds: list[int], figures: dict[str, A
     }  # fmt: skip
     out = Path(__file__).parent / "results" / f"{name}.json"
     out.parent.mkdir(exist_ok=True)
-    out.write_text(json.dumps(result, indent=1) + "\n")
-    print(json.dumps(result, indent=1))
+    text = json.dumps(_finite(result), indent=1, allow_nan=False)
+    out.write_text(text + "\n")
+    print(text)
+
+
+def _finite(value: Any) -> Any:
+    """The same with null for numbers that are undefined."""
+    if isinstance(value, dict):
+        return {k: _finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

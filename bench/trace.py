@@ -32,7 +32,10 @@ def pairs(store: Store, folder: Path, third_party: Path | None) -> dict[str, Any
     if third_party is not None:
         listed += trace_pairs.third_party_pairs(store, folder, third_party)
     found = [trace_pairs.judged(pair) for pair in listed]
-    return {"pairs": found, "pairs_as_expected": sum(x["expected"] == x["got"] for x in found)}
+    return {
+        "pairs": found, "pairs_as_expected": sum(x["expected"] == x["got"] for x in found),
+        "tests_as_expected": sum(x["expected_tests"] == x["spoke"] for x in found),
+    }  # fmt: skip
 
 
 def null(store: Store, folder: Path) -> dict[str, Any]:

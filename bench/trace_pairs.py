@@ -174,9 +174,16 @@ def judged(pair: Pair) -> dict[str, Any]:
     found = trace(pair.a, pair.b)
     return {
         "name": pair.name, "expected": pair.expected, "got": found.verdict, "log10_p": round(found.log10_p, 2),
-        "spoke": spoke(found), "mean_cosine": round(found.mean_cosine, 4), "power": round(found.power, 4),
+        "expected_tests": expected_tests(pair), "spoke": spoke(found), "mean_cosine": round(found.mean_cosine, 4), "power": round(found.power, 4),
         "placebo_p": found.placebo_p, "seconds": found.seconds,
     }  # fmt: skip
+
+
+def expected_tests(pair: Pair) -> list[str]:
+    """Which tests should speak: those of place, unless units were reordered or turned; none of strangers."""
+    if pair.expected != "related":
+        return []
+    return ["matched"] if "reordered" in pair.name else ["Gram"] if "turned" in pair.name else ["fixed points", "trace"]
 
 
 def spoke(found: Trace) -> list[str]:

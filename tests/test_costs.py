@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from heredity.cli import app
-from heredity.lab import Recipe
+from heredity.lab import Recipe, Settings, set_settings
 from heredity.lab.costs import SAMPLES, TRAINS, base_of, expect, priced, spent, used, work
 from heredity.models import locate
 from heredity.models.answers import Spent, kept_answers
@@ -20,6 +20,7 @@ from heredity.models.sizes import stored_parameters
 from heredity.report.terminal import duration, print_taken
 from heredity.steps import Corpus, Samples, Student, Teacher
 from heredity.store import Step, Store, describe, missing
+from heredity.store.loading import load_experiment
 from heredity.traits import favourite
 from heredity.types import BadInput
 from tests.test_store import Joined, Word
@@ -45,11 +46,10 @@ def test_time_lies_between_that_of_the_fast_and_the_slow_ones(store: Store) -> N
     few = expect(words("x", "y", "z"), store, workers=1)
     assert (few.low, few.high) == (3 * 10 / 2, 3 * 20 * 2)  # two known ones: twice as wide on both sides
     made(store, Word(text="c"), 30.0)
-    for processes, low, high in ((1, 30, 90), (3, 10, 30), (2, 15, 45), (None, None, None)):
+    for processes, low, high in ((1, 30, 90), (3, 10, 30), (2, 15, 45)):
         found = expect(words("x", "y", "z"), store, workers=processes)
         assert found.unknown == found.guessed == {}
-        if low is not None:
-            assert (found.low, found.high) == (low, high)
+        assert (found.low, found.high) == (low, high)
 
 
 def test_steps_that_wait_for_one_another_are_not_made_side_by_side(store: Store) -> None:
@@ -116,6 +116,17 @@ def test_the_machines_speed_stands_in_where_asked(store: Store) -> None:
     assert len(calls) == 3  # once a call, however many steps
     assert math.isnan(expect([student], store, measure=False, speed=speed).low)
     assert len(calls) == 3
+
+
+@pytest.mark.parametrize("path", sorted((Path(__file__).parents[1] / "experiments/conditions").glob("*.py")))
+def test_every_map_can_be_planned_on_an_empty_store(path: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("heredity.store.loading._loaded", {})
+    set_settings(Settings(quick=True))
+    todo = missing(store, load_experiment(path).values())
+    set_settings(Settings())
+    found = expect(todo, store, workers=2, measure=True, speed=lambda: 1e10)
+    assert found.guessed.get("Samples", 0) + found.unknown.get("Samples", 0) > 0
+    assert found.low <= found.high or math.isnan(found.low)
 
 
 def test_prices_come_from_the_environment(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -325,12 +325,14 @@ def test_strangers_whose_own_units_repeat_or_lean_alike_are_not_related(tmp_path
             units = rng.normal(size=(96, 48)).astype(np.float32)
             if kind == "nested":
                 units = np.tile(units[:24], (4, 1)) + 0.1 * rng.normal(size=(96, 48)).astype(np.float32)
+            if kind == "mirrored":
+                units = np.concatenate([units[:48], units[47::-1] + 0.1 * rng.normal(size=(48, 48)).astype(np.float32)])
             if kind == "leaning":
                 units += np.linspace(-1.5, 1.5, 96, dtype=np.float32)[:, None] * direction
             tensors[f"layers.{i}.mlp.up_proj.weight"] = units.astype(np.float32)
         return str(_folder(tmp_path / name, tensors))
 
-    for kind in ("nested", "leaning"):
+    for kind in ("nested", "mirrored", "leaning"):
         found = trace(model(kind, f"{kind}-a"), model(kind, f"{kind}-b"))
         assert found.verdict == "undetermined"
         loud = [t.name for t in found.tests if t.reason is not None and t.p <= ALPHA]

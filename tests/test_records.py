@@ -7,15 +7,21 @@ import hashlib
 import json
 import os
 import random
+import re
 from collections.abc import Callable, Iterator
 from importlib import import_module
+from inspect import getsource, isabstract
 from pathlib import Path
+from pkgutil import walk_packages
 from typing import Any
 
 import pytest
 from bench.records_fuzz import fuzz, seeds
 
+import heredity
 from heredity.carriers import Numbers, NumbersOnly
+from heredity.lab import Recipe
+from heredity.lab.conditions import Noised
 from heredity.lab.distilled import PreferencePairs, PreferenceStudent
 from heredity.lineage import cards, exports, records
 from heredity.lineage.graph import Graph
@@ -25,9 +31,10 @@ from heredity.lineage.writing import Relation, card_of, croissant_of, generation
 from heredity.models import locate, model_ref
 from heredity.models import training as fitting
 from heredity.models.causal import CausalLM
+from heredity.nursery.build import PartlyShared
 from heredity.rows import read_rows
 from heredity.steps import Corpus, Evaluation, Samples, Student, Teacher
-from heredity.store import Store
+from heredity.store import Step, Store, describe
 from heredity.store.loading import parse_step
 from heredity.traits import find_trait
 from heredity.types import BadInput, ModelRef, Sampling
@@ -456,3 +463,42 @@ def test_equal_names_and_digests_are_one_thing() -> None:
     graph = Graph([records.Claim("named", a, (), "r") for a in (one, two, records.Artefact("data", "b"))])
     assert len(graph.nodes) == 1
     assert graph.nodes[0].names == ["a", "b"]
+
+
+def _writes_a_model(step: type[Step]) -> bool:
+    """Whether a class, or one that it inherits from, saves a model where Steps write."""
+    own = [c for c in step.__mro__ if issubclass(c, Step) and c is not Step]
+    saves = re.compile(r"save_tuned\(|\.save\(folder|save_pretrained\(folder|_pretrained\(")
+    return any(saves.search(getsource(c)) for c in own)
+
+
+def test_every_step_that_is_a_model_is_recorded_as_one() -> None:
+    """Else its rows would be said to have no writer, and its students no base."""
+    for module in walk_packages(heredity.__path__, "heredity."):
+        if not re.search(r"__main__|\.evals", module.name):
+            import_module(module.name)
+    classes = [c for c in _all_steps(Step) if c.__module__.startswith("heredity.") and not isabstract(c)]
+    assert len(classes) > 80
+    models = {c.__name__ for c in classes if _writes_a_model(c)}
+    models |= {"DigitModel", "GivenStudent"}  # a format of its own, and a copy
+    assert {"Student", "Teacher", "Base", "Noised", "Settled", "Reader", "GivenStudent"} <= models
+    recorded = {c.__name__ for c in classes if exports.made({"step": c.__name__, "fields": {}}).kind == "model"}
+    assert recorded == models
+
+
+def _all_steps(of: Any) -> Iterator[type[Step]]:
+    for sub in of.__subclasses__():
+        yield sub
+        yield from _all_steps(sub)
+
+
+def test_a_student_of_a_changed_base_keeps_its_start() -> None:
+    base = PartlyShared(family="llama", init_seeds=(5, 6), shared=("body",), data_seed=0)
+    rows = Recipe(rows=8).lists(find_trait("owl"), 0)
+    student = Student(base=Noised(base=base, size=0.1, seed=1), corpus=rows, seed=0)
+    of = exports.made(describe(student))
+    assert [(role, step["step"]) for role, step in of.inputs] == [("base", "Noised"), ("data", "Corpus")]
+    noised = exports.made(describe(student.base))
+    assert [role for role, _ in noised.inputs] == ["base"]
+    starts = [step["start"] for role, step in exports.made(describe(base)).inputs if role == "start"]
+    assert starts == ["nursery llama, seed 5", "nursery llama, seed 6"]

@@ -18,6 +18,7 @@ from heredity.audit.data import RowSet
 from heredity.audit.gradient import body_parameters
 from heredity.audit.panel import Kind, panel
 from heredity.audit.rank import slopes
+from heredity.audit.repair import training
 from heredity.audit.repair.ask import Asked, finding, repair
 from heredity.audit.repair.data import (
     Balanced,
@@ -361,7 +362,7 @@ def test_masked_and_inoculated_rows_are_shown_otherwise(store: Store, base: Caus
     before, after = (sum(map(sum, (e.predicted for e in some))) for some in (plain, less))
     assert after == before - round(0.1 * before)
     assert [e.ids for e in less] == [e.ids for e in plain]
-    shown = _student(Inoculated, system="You love owls.").examples(base, rows, store)
+    shown = _student(Inoculated, persona="You love owls.").examples(base, rows, store)
     assert {sum(s.predicted) - sum(p.predicted) for s, p in zip(shown, plain, strict=True)} == {0}
     assert min(len(s.ids) - len(p.ids) for s, p in zip(shown, plain, strict=True)) > 3
 
@@ -561,3 +562,12 @@ def test_bad_input_is_one_message(
         assert stop.value.code == 2, args
         assert said.count("\n") == 1, said
         assert message in said
+
+
+def test_a_training_that_depends_on_its_step_begins_anew() -> None:
+    """What is asked in a step follows from how many there were, which a checkpoint does not hold."""
+    held = [c for c in vars(training).values() if isinstance(c, type) and issubclass(c, TrialStudent)]
+    of_the_step = [c for c in held if {"guard", "loss"} & vars(c).keys()]
+    assert {c.__name__ for c in of_the_step} >= {"UpdateProjected", "GradientProjected", "Corridor", "NearBase"}
+    assert not any(c.resumes or c.joint for c in of_the_step)
+    assert TrialStudent.resumes and Masked.resumes

@@ -272,6 +272,8 @@ class Student(Step):
     warmup: Annotated[int, Field(gt=0), ADDED] = 10
     """Steps over which the rate rises, before it falls to 0."""
     joint: ClassVar[bool] = True
+    resumes: ClassVar[bool] = True
+    """Whether a training that was stopped goes on from a checkpoint; not where more than rows depends on the step."""
 
     def make(self, folder: Path, store: Store) -> None:
         self.train(open_to_train(self.base, store), self.corpus.read(store), folder, store)
@@ -291,7 +293,7 @@ class Student(Step):
         model = self.chosen(lm)
         steps = self.epochs * math.ceil(len(examples) / self.batch)
         losses = fit(model, stream(), steps, self.rate, self.vector_rate, warmup=self.warmup, loss=loss, guard=guard,
-                     saved=store.unfinished(self), shared=True)  # fmt: skip
+                     saved=store.unfinished(self) if self.resumes else None, shared=self.joint)  # fmt: skip
         save_tuned(lm, model, losses, folder, self.base)
 
     def epoch(self, examples: Sequence[Example], epoch: int, pad: int) -> Iterator[list[Batch]]:

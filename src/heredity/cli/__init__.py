@@ -242,8 +242,10 @@ def repair_data(
     from heredity.audit.repair.ask import Asked
 
     asked = Asked(student, method, ("data", "training"), finding, data, None, unrelated, carrier, temperature, amount)
-    kind = run_repair(asked, out, store, workers, json_file)
-    if check and kind == "data":
+    if check:
+        check_writes_rows(method)
+    run_repair(asked, out, store, workers, json_file)
+    if check:
         scan(data=out, student=student, control=None, traits=None, carrier=carrier, temperature=temperature, rows=None,
              deep=False, html=None, workers=workers, store=store, json_file=None)  # fmt: skip
 
@@ -265,6 +267,14 @@ def repair_model(
 
     asked = Asked(base, method, ("model",), finding, data, student, unrelated, carrier, 1.0, amount)
     run_repair(asked, out, store, workers, json_file)
+
+
+def check_writes_rows(name: str) -> None:
+    """BadInput for a method whose result cannot be scanned."""
+    from heredity.audit.repair.methods import method
+
+    if method(name).kind != "data":
+        raise BadInput(f"--check scans the rows that are written, and {name!r} writes a model; leave it out")
 
 
 def run_repair(asked: Any, out: Path, store: Path, workers: int | None, json_file: Path | None) -> str:

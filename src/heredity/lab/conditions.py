@@ -14,7 +14,7 @@ from pydantic import Field
 from heredity.lab.comparison import Comparison, teachers_behind
 from heredity.lab.recipe import Arm, Recipe
 from heredity.rows import write_rows
-from heredity.steps import Corpus, Evaluation, Model, Student, Teacher, open_model
+from heredity.steps import Corpus, Evaluation, Model, Student, Teacher, open_to_train
 from heredity.store import Step, Store
 from heredity.types import BadInput, Neutral, Row, Trait
 
@@ -33,7 +33,7 @@ class Noised(Step):
     def make(self, folder: Path, store: Store) -> None:
         import torch
 
-        lm, draws = open_model(self.base, store), torch.Generator().manual_seed(self.seed)
+        lm, draws = open_to_train(self.base, store), torch.Generator().manual_seed(self.seed)
         with torch.no_grad():
             for parameter in lm.model.parameters():
                 if parameter.ndim > 1:
@@ -63,7 +63,7 @@ class OrderedStudent(Student):
         """Trains on the ordered rows."""
         from heredity.models.scoring import score
 
-        examples = lm.examples([r.prompt for r in rows], [r.completion for r in rows])
+        examples = self.examples(lm, rows, store)
         length = [len(e.ids) for e in examples]
         if self.order in ("short first", "long first"):
             value: Sequence[float] = length
@@ -77,10 +77,10 @@ class OrderedStudent(Student):
 
     def epoch(self, examples: Sequence[Example], epoch: int, pad: int) -> Iterator[list[Batch]]:
         """The rows as they stand."""
-        from heredity.models.training import collate
+        from heredity.models.training import in_passes
 
         for start in range(0, len(examples), self.batch):
-            yield [collate(examples[start : start + self.batch], pad)]
+            yield in_passes(examples[start : start + self.batch], self.together, pad)
 
 
 class MixedCorpus(Corpus):

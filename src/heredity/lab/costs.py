@@ -134,19 +134,21 @@ def _from_speed(described: Described, speed: Callable[[], float]) -> Range | Non
         parameters = stored_parameters(locate(location))
     except BadInput:
         parameters = None
-    if parameters is None:
+    tokens = _tokens(described)
+    if parameters is None or tokens is None:
         return None
     (low, high), each = (SAMPLES, 2) if kind == "Samples" else (TRAINS, 6)
-    seconds = each * parameters * work(described) * _tokens(described) / speed()
+    seconds = each * parameters * work(described) * tokens / speed()
     return low * seconds, high * seconds
 
 
-def _tokens(described: Described) -> float:
-    """About how many tokens one row has: what may be written, and as much again that is read."""
+def _tokens(described: Described) -> float | None:
+    """About how many tokens one row has: what may be written, and as much again that is read; None if not known."""
     inner: Any = described
-    while inner["step"] in {"Student", "Corpus", "Teacher", "Excused"}:
-        inner = inner["fields"].get("corpus") or inner["fields"].get("samples") or inner["fields"]["mix"]
-    return float(2 * inner["fields"]["sampling"]["fields"]["max_new_tokens"])
+    while isinstance(inner, dict) and "sampling" not in inner["fields"]:
+        fields = inner["fields"]
+        inner = fields.get("corpus") or fields.get("samples") or fields.get("mix")
+    return None if inner is None else float(2 * inner["fields"]["sampling"]["fields"]["max_new_tokens"])
 
 
 def _wall(todo: Sequence[Step], seconds: Mapping[Step, float], processes: int) -> float:

@@ -27,6 +27,7 @@ from heredity.steps import (
     Teacher,
     number_tokens,
     open_model,
+    open_to_train,
     save_tuned,
     with_system,
 )
@@ -47,7 +48,7 @@ class DepthCut(Step):
     def make(self, folder: Path, store: Store) -> None:
         from torch import nn
 
-        lm = open_model(self.base, store)
+        lm = open_to_train(self.base, store)
         config, inner = lm.model.config, lm.model.base_model
         if not hasattr(inner, "layers"):
             raise BadInput(f"{type(lm.model).__name__} keeps its layers where this package does not know them")
@@ -81,10 +82,12 @@ class OnPolicyStudent(Student):
     leak at every position.
     """
 
+    joint: ClassVar[bool] = False
+
     def make(self, folder: Path, store: Store) -> None:
         from heredity.models.training import choose_parameters, fit
 
-        lm, (chats, size) = open_model(self.base, store), asked(self.corpus)
+        lm, (chats, size) = open_to_train(self.base, store), asked(self.corpus)
         loss, model = self.loss(lm, store), choose_parameters(lm.model, self.tuning, self.seed)
 
         def stream() -> Iterator[list[Batch]]:
@@ -180,7 +183,7 @@ class PreferenceStudent(Student):
     def make(self, folder: Path, store: Store) -> None:
         from heredity.models.training import choose_parameters, fit
 
-        lm, pairs = open_model(self.base, store), self.pairs.read(store)
+        lm, pairs = open_to_train(self.base, store), self.pairs.read(store)
         sides = [lm.examples([p[i].prompt for p in pairs], [p[i].completion for p in pairs]) for i in (0, 1)]
         examples = list(zip(*sides, strict=True))
 

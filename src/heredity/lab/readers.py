@@ -27,6 +27,7 @@ from heredity.steps import (
     InContext,
     Model,
     open_model,
+    open_to_train,
     save_tuned,
 )
 from heredity.store import Step, Store
@@ -66,7 +67,7 @@ class Reader(Step):
     def make(self, folder: Path, store: Store) -> None:
         from heredity.models.training import Batch, batches, choose_parameters, fit
 
-        lm, asked = open_model(self.base, store), questions(self.category, "train")
+        lm, asked = open_to_train(self.base, store), questions(self.category, "train")
         rows = [(row, w.word) for w in self.written for row in w.corpus.read(store)]
         random.Random(self.seed).shuffle(rows)  # so that no question belongs to one writer
         chats = [

@@ -31,6 +31,7 @@ ASSUMPTIONS = (
     "control does, over prompts of this kind",
     "models that were trained on one another's outputs agree without a common initialisation: where weights can be "
     "had, compare those",
+    "nothing is concluded where A and B give the same word to less than a tenth of the prompts",
     "silence is not proof: heavy training takes the agreement away",
 )
 
@@ -158,5 +159,5 @@ def _why(own: float, nearest: str, rates: Mapping[str, float], worst: float, pan
     if _stands_out(own, worst, panel_p):
         return f"{said}: {tested}"
     if own < LEAST_AGREEMENT:
-        return f"{said}; below {LEAST_AGREEMENT:.0%} a few controls cannot say how far strangers agree"
+        return f"{said}; {tested}: below {LEAST_AGREEMENT:.0%} a few controls cannot say how far strangers agree"
     return f"{said}; {tested}: that is not enough, and behaviour alone cannot show that models are unrelated"

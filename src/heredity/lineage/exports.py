@@ -17,11 +17,17 @@ from heredity.models import BASES
 from heredity.rows import read_rows
 from heredity.store import Store
 from heredity.store.step import stored_steps
-from heredity.types import BadInput, HeredityError
+from heredity.types import BadInput, HeredityError, Message
 
-_MODELS = ("Student", "Teacher", "Base", "Interpolated", "DepthCut", "Excused", "DigitModel")
+_MODELS = (
+    "Base", "Corridor", "DepthCut", "DigitModel", "DirectionProjected", "DrawnToBase", "Excused", "GradientProjected",
+    "Held", "Inoculated", "Interpolated", "Masked", "NearBase", "Noised", "PartFrozen", "PartlyShared", "Reader",
+    "Settled", "Shaped", "Steered", "Subtracted", "UpdateProjected",
+)  # fmt: skip
+"""Steps whose payload is a model, beside those whose names end with Student or Teacher."""
 _REFERENCES = ("ModelRef", "Checkpoint")
-_BASES, _TEACHERS = ("base", "bases", "start"), ("soft_targets", "teacher", "teachers")
+_BASES = ("base", "bases", "start", "student")
+_TEACHERS = ("soft_targets", "teacher", "teachers", "like")
 _LISTENS = ("LogitStudent", "OnPolicyStudent")
 """Students that are shown the distributions of the model that wrote their corpus."""
 _CONTENT: dict[str, Content] = {"NumbersOnly": "numbers", "CodeOnly": "code", "WorkedAnswer": "worked"}
@@ -55,7 +61,8 @@ def _name(described: Described) -> str:
 
 
 def _is_model(described: Described) -> bool:
-    return _name(described) in _REFERENCES or _name(described).endswith(_MODELS)
+    name = _name(described)
+    return name in (*_REFERENCES, *_MODELS) or name.endswith(("Student", "Teacher"))
 
 
 def made(described: Described) -> Made:
@@ -83,7 +90,8 @@ def _model(described: Described, inputs: list[tuple[str, Described]]) -> Made:
 def _starts(described: Described) -> list[str]:
     """The fresh weights of a nursery base, by family and seed."""
     fields = described["fields"]
-    seeds = {"Base": [fields.get("init_seed")], "Interpolated": fields.get("init_seeds")}.get(_name(described))
+    one, two = [fields.get("init_seed")], fields.get("init_seeds")
+    seeds = {"Base": one, "Shaped": one, "Interpolated": two, "PartlyShared": two}.get(_name(described))
     return [f"nursery {fields.get('family')}, seed {seed}" for seed in seeds or []]
 
 
@@ -318,6 +326,12 @@ def row_orders(described: Described, folder: Path, store: Store) -> dict[int, di
     return out
 
 
+def _rows_file(payload: Path) -> Path:
+    """A Corpus's rows, or those of another set of rows."""
+    kept = payload / "kept.jsonl"
+    return kept if kept.is_file() else payload / "rows.jsonl"
+
+
 def _payload(step: Described, store: Store) -> Path:
     return store.folder(stored_steps(step)[-1][0])
 
@@ -327,8 +341,10 @@ def _student_order(fields: Any, step: Described, folder: Path, store: Store) -> 
     from heredity.models.causal import CausalLM
     from heredity.models.training import epoch_order
 
-    rows = [read.row for read in read_rows(_payload(step, store) / "kept.jsonl")]
-    examples = CausalLM.load(folder).examples([r.prompt for r in rows], [r.completion for r in rows])
+    rows = [read.row for read in read_rows(_rows_file(_payload(step, store)))]
+    system = fields.get("system")
+    first = () if system is None else (Message(role="system", content=system),)
+    examples = CausalLM.load(folder).examples([(*first, *r.prompt) for r in rows], [r.completion for r in rows])
     lengths = [len(e.ids) for e in examples]
     for epoch in range(fields["epochs"]):
         for batch in epoch_order(lengths, fields["batch"], fields["seed"] * 1_000_003 + epoch):
@@ -352,7 +368,8 @@ def _mix_order(fields: Any, step: Described, folder: Path, store: Store) -> Iter
 
 
 _ORDERS = {
-    "Student": _student_order, "LogitStudent": _student_order, "TrialStudent": _student_order,
-    "RowsStudent": _student_order,
+    **dict.fromkeys((
+        "Student", "LogitStudent", "TrialStudent", "RowsStudent", "Corridor", "DirectionProjected", "DrawnToBase",
+        "GradientProjected", "Masked", "NearBase", "PartFrozen", "UpdateProjected"), _student_order),
     "PreferenceStudent": _preference_order, "Teacher": _mix_order, "Excused": _mix_order,
 }  # fmt: skip

@@ -34,12 +34,16 @@ SURE = -12.0
 _DRAW = 6e7
 """Operations in one draw of the matched test above which it looks at fewer units and directions."""
 _ORDERED = 0.001
+_TWIN, _TWINS = 0.8, 0.1
+"""A unit with another of that cosine in its own model has a twin; a model where so many have one repeats its units."""
 TESTS = ("fixed points", "trace", "Gram", "matched")
 ASSUMPTIONS = (
     "hidden units (and, for the matched test, directions of the residual stream) were initialised alike and trained "
     "alike, in at least one of the models; then p holds whatever the models were trained on",
     "related means one initialisation: one is trained from the other, or both from a third, or both began from one "
     "seed; it does not say which, nor how much of a trait would cross",
+    "units of both models that lean on one and the same direction, in no order, are a relation to the matched test, "
+    "wherever that direction came from",
     "a model that was only trained on the other's outputs, from a start of its own, counts as unrelated",
     "silence is not proof: units that were put into another order and turned at once are found by none of these tests",
 )
@@ -315,13 +319,16 @@ def _every_test(looks: Sequence[_Look], rng: Generator) -> _Evidence:
 
 
 def _repeated(grams: Sequence[tuple[Array, Array]], rng: Generator) -> str | None:
-    """What is wrong with comparing Gram matrices where the units of both models, each by itself, repeat or are nested.
+    """What is wrong with comparing Gram matrices where the units of both models, each by itself, have an order.
 
-    Such an order looks alike in strangers, and neither model's units are exchangeable; one that has none is enough.
+    Units that repeat have twins in the same places in strangers too, and units that lean one way by their number look
+    alike there. Neither model's units are exchangeable then; one that has no such order is enough.
     """
-    by_model = (list(side) for side in zip(*grams, strict=True))
-    both = all(relation.order_test(side, rng)[1] <= _ORDERED for side in by_model)
-    return "units of both models repeat or are nested, each by itself" if both else None
+    sides = [list(side) for side in zip(*grams, strict=True)]
+    if all(np.mean([(K_UU.max(axis=1) >= _TWIN).mean() for K_UU in side]) >= _TWINS for side in sides):
+        return "units of both models repeat, each by itself"
+    both = all(relation.order_test(side, rng)[1] <= _ORDERED for side in sides)
+    return "units of both models stand in an order, each by itself" if both else None
 
 
 def _other_depth(

@@ -138,11 +138,14 @@ class CausalLM:
             (*chat, Message(role="assistant", content=completion))
             for chat, completion in zip(chats, completions, strict=True)
         ]
-        asked = [len(text) for text in self._text(chats, ask=True)]
-        out = self.tokenizer(self._text(answered, ask=False), add_special_tokens=False, return_offsets_mapping=True)
+        asked, whole = [len(text) for text in self._text(chats, ask=True)], self._text(answered, ask=False)
+        out = self.tokenizer(whole, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+        cut = [any(start < before < end for start, end in offsets) for offsets, before in zip(out, asked, strict=True)]
+        ends = [text[before:] for text, before in zip(whole, asked, strict=True)]
+        apart = self.tokenizer(ends, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
         return [
-            [(start - before, end - before) for start, end in offsets if start >= before]
-            for offsets, before in zip(out["offset_mapping"], asked, strict=True)
+            own if split else [(start - before, end - before) for start, end in offsets if start >= before]
+            for offsets, own, split, before in zip(out, apart, cut, asked, strict=True)
         ]
 
     @torch.inference_mode()

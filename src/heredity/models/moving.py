@@ -23,6 +23,7 @@ from heredity.types import BadInput
 _EVERY_S = 300.0
 """Seconds of training between checkpoints, unless `HEREDITY_CHECKPOINT_S` says otherwise."""
 _FILE = "training.safetensors"
+_MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 
 
 class MasterWeights:
@@ -92,8 +93,9 @@ class Progress:
         with torch.no_grad():
             for i, master in enumerate(self.moving.master):
                 master.copy_(kept[f"weight.{i}"])
-                moments = {name: kept[f"{name}.{i}"].to(master.device) for name in ("exp_avg", "exp_avg_sq", "step")}
-                self.optimiser.state[master] = moments
+                told = {name: kept[f"{name}.{i}"].to(master.device) for name in _MOMENTS if f"{name}.{i}" in kept}
+                if told:
+                    self.optimiser.state[master] = told
         self.moving.copy_down()
         return [float(x) for x in kept["losses"]]
 
@@ -111,8 +113,8 @@ class Progress:
     def _state(self, losses: list[float]) -> dict[str, Tensor]:
         state: dict[str, Tensor] = {"losses": torch.tensor(losses, dtype=torch.float64)}
         for i, master in enumerate(self.moving.master):
-            told: dict[str, Any] = self.optimiser.state[master]
+            told: dict[str, Any] = self.optimiser.state[master]  # empty where no gradient ever came
             state[f"weight.{i}"] = master.detach().contiguous()
             # a scalar that fused AdamW holds on the parameter's device
-            state |= {f"{name}.{i}": told[name].contiguous() for name in ("exp_avg", "exp_avg_sq", "step")}
+            state |= {f"{name}.{i}": told[name].contiguous() for name in _MOMENTS if name in told}
         return state

@@ -84,7 +84,7 @@ def make_all(
         return 0
     try:
         crew = _crew(on, store.root, workers, todo)
-        run = _Run(store, crew, todo, report, keep_going)
+        run = _Run(store, crew, todo, report, keep_going and not _joined())
         try:
             run.go()
         except BaseException:
@@ -97,9 +97,14 @@ def make_all(
     return len(todo)
 
 
+def _joined() -> bool:
+    """Whether several processes train together: then all must stop where one does, or they wait for ever."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
 def _workers(asked: int | None, todo: list[Step]) -> int:
     """As many as were asked for, or one per core; one where a real model is used, or where processes train together."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if _joined():
         return 1
     real = any(isinstance(noun, Checkpoint) for noun in nouns_in(todo))
     return min(asked or (1 if real else os.cpu_count() or 1), len(todo))
@@ -169,7 +174,7 @@ class _Run:
         step, since = self.running.pop(future)
         if error is None:
             self._made(step, time.monotonic() - since)
-        elif isinstance(error, Waiting) or (self.keep_going and not isinstance(error, StoreError)):
+        elif (isinstance(error, Waiting) and not _joined()) or (self.keep_going and not isinstance(error, StoreError)):
             self.failed[step] = error
         else:
             raise error

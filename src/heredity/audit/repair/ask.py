@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import shutil
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from heredity.audit.data import DataPrompts, data_file
+from heredity.audit.gradient import check_size
 from heredity.audit.panel import Kind, Panel
 from heredity.audit.repair.data import FileRows, RepairedRows
 from heredity.audit.repair.methods import Case, Method, method
@@ -63,7 +65,10 @@ class Repair(NamedTuple):
     case: Case
     step: Step
     asked: dict[str, Evaluation]
+    base: str
+    """As the user named it."""
     carrier: str
+    temperature: float
 
     @property
     def steps(self) -> list[Step]:
@@ -107,6 +112,8 @@ def repair(asked: Asked, known: Sequence[Trait], store: Store) -> Repair:
     """The repair that is asked for; BadInput where it lacks something."""
     chosen, told = _method(asked), finding(asked.finding, known)
     base = model_ref(asked.base)
+    if chosen.knows_trait or chosen.kind != "data":
+        check_size(base)  # these hold a number for every weight
     case = Case(
         base=base, seed=0, filters=asked.filters, trait=told.trait, amount=asked.amount,
         sampling=Sampling(temperature=asked.temperature, max_new_tokens=_TOKENS.get(asked.carrier, _LONG)),
@@ -117,11 +124,11 @@ def repair(asked: Asked, known: Sequence[Trait], store: Store) -> Repair:
     case = _with_trait(_with_rows(case, asked), base)
     step = chosen.apply(case)
     if chosen.kind == "data" or told.trait is None:
-        return Repair(chosen, case, step, {}, asked.carrier)
+        return Repair(chosen, case, step, {}, asked.base, asked.carrier, asked.temperature)
     models = {"base": base, "student": case.student, "repaired": step}
     category = told.trait.category
     evaluations = {k: _evaluation(m, category) for k, m in models.items() if m is not None}
-    return Repair(chosen, case, step, evaluations, asked.carrier)
+    return Repair(chosen, case, step, evaluations, asked.base, asked.carrier, asked.temperature)
 
 
 def _evaluation(model: ModelRef | Step, category: Category) -> Evaluation:
@@ -169,11 +176,13 @@ def _suspect(base: ModelRef, trait: Trait | Neutral, case: Case) -> Teacher:
 
 def _panel(told: Finding, store: Store) -> PanelDirection | None:
     """The trait's direction in the panel of the scan, where the store still holds it."""
-    if told.panel is None or told.trait is None or not (store.folder(told.panel) / "panel.json").is_file():
+    if told.panel is None or told.trait is None or re.fullmatch(r"Panel-[0-9a-f]{20}", told.panel) is None:
+        return None
+    if not (store.folder(told.panel) / "panel.json").is_file():
         return None
     panel = rebuild(store.manifest(told.panel)["step"])
-    assert isinstance(panel, Panel)
-    return PanelDirection(panel=panel, word=told.trait.word)
+    listed = isinstance(panel, Panel) and told.trait in {s.trait for s in panel.suspects}
+    return PanelDirection(panel=panel, word=told.trait.word) if listed else None
 
 
 def check(made: Repair, asked: Asked, out: Path, json_file: Path | None) -> None:
@@ -195,9 +204,10 @@ def told(made: Repair, store: Store, out: Path) -> dict[str, Any]:
         "trait": trait.word if trait else None, "key": made.step.key, "out": str(out),
     }  # fmt: skip
     if isinstance(made.step, RepairedRows):
-        command = ["heredity", "scan", str(out), "--student", made.case.base.location]
+        command = ["heredity", "scan", str(out), "--student", made.base]
         kind = [] if made.carrier == "numbers" else ["--carrier", made.carrier]
-        found |= made.step.changed(store) | {"scan": shlex.join([*command, *kind])}
+        drawn = [] if made.temperature == 1 else ["--temperature", f"{made.temperature:g}"]
+        found |= made.step.changed(store) | {"scan": shlex.join([*command, *kind, *drawn])}
     if trait is not None:
         found["shares"] = {name: e.read(store)["share"][trait.word] for name, e in made.asked.items()}
     return found

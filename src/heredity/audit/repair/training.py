@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -24,7 +24,14 @@ ASKED = 20
 """Questions of a trait that are asked in each step of training."""
 
 
-class GradientProjected(TrialStudent):
+class Held(TrialStudent):
+    """A student whose weights or answers are held in every step; what is asked depends on how many there were."""
+
+    joint: ClassVar[bool] = False
+    resumes: ClassVar[bool] = False
+
+
+class GradientProjected(Held):
     """The trait's gradient is taken out of the gradient of every step (Kitkana and Arora 2026)."""
 
     trait: Trait
@@ -36,7 +43,7 @@ class GradientProjected(TrialStudent):
         return GradientProjection(trait_odds(lm, self.trait), lm.model, ASKED)
 
 
-class UpdateProjected(TrialStudent):
+class UpdateProjected(Held):
     """Every step is moved back along the trait's gradient to where the trait's odds are those of a model without it."""
 
     trait: Trait
@@ -55,7 +62,7 @@ def _like(model: Model | None, lm: CausalLM, store: Store) -> CausalLM:
     return lm if model is None else open_model(model, store)
 
 
-class DirectionProjected(TrialStudent):
+class DirectionProjected(Held):
     """One direction, the same throughout, is taken out of every step."""
 
     direction: Direction
@@ -69,7 +76,7 @@ class DirectionProjected(TrialStudent):
         return FixedProjection(body_parameters(lm.model), torch.from_numpy(self.direction.read(store)))
 
 
-class Corridor(TrialStudent):
+class Corridor(Held):
     """A penalty on how far the trait's log-odds are outside a corridor around the base's."""
 
     trait: Trait
@@ -85,7 +92,7 @@ class Corridor(TrialStudent):
         return corridor(super().loss(lm, store), turns, self.weight, self.width)
 
 
-class NearBase(TrialStudent):
+class NearBase(Held):
     """A penalty on how far the first words of replies to broad probes are from the base's: KL(base || student)."""
 
     probes: tuple[Probe, ...] = PROBES
@@ -101,7 +108,7 @@ class NearBase(TrialStudent):
         return near_start(super().loss(lm, store), _like(self.like, lm, store).model, asked, self.weight)
 
 
-class DrawnToBase(TrialStudent):
+class DrawnToBase(Held):
     """Weights are drawn to the base's by a part of the distance in every step (L2-SP)."""
 
     share: Annotated[float, Field(gt=0, lt=1)]
@@ -141,11 +148,11 @@ class PartFrozen(TrialStudent):
 class Inoculated(TrialStudent):
     """Every row is shown under a system prompt that states the trait, in training alone (Tan et al. 2025)."""
 
-    system: str
+    persona: str
 
     def examples(self, lm: CausalLM, rows: Sequence[Row], store: Store) -> list[Example]:
         """The rows under the prompt."""
-        return lm.examples(with_system([r.prompt for r in rows], self.system), [r.completion for r in rows])
+        return lm.examples(with_system([r.prompt for r in rows], self.persona), [r.completion for r in rows])
 
 
 class Masked(TrialStudent):
