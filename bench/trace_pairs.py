@@ -174,7 +174,8 @@ def judged(pair: Pair) -> dict[str, Any]:
     found = trace(pair.a, pair.b)
     return {
         "name": pair.name, "expected": pair.expected, "got": found.verdict, "log10_p": round(found.log10_p, 2),
-        "expected_tests": expected_tests(pair), "spoke": spoke(found), "mean_cosine": round(found.mean_cosine, 4), "power": round(found.power, 4),
+        "expected_tests": expected_tests(pair), "spoke": spoke(found),
+        "mean_cosine": round(found.mean_cosine, 4), "power": round(found.power, 4),
         "placebo_p": found.placebo_p, "seconds": found.seconds,
     }  # fmt: skip
 
