@@ -33,7 +33,7 @@ from heredity.models.training import choose_parameters, fit, in_passes, token_lo
 from heredity.rows import as_trl_line, read_rows, write_rows
 from heredity.steps import Evaluation, Student, open_model, open_to_train, with_system
 from heredity.store import Step, Store, describe, rebuild
-from heredity.store.running import _workers
+from heredity.store.running import local_workers
 from heredity.traits import favourite
 from heredity.types import BadInput, Checkpoint, LoRA, Message, ModelRef, Row, Sampling
 
@@ -201,7 +201,7 @@ def test_the_device_is_told_and_no_part_of_a_key(small: Path, store: Store, monk
     store.get(corpus)
     assert store.manifest(key)["run"]["device"] == "cpu"
     steps: list[Step] = [corpus] * 3
-    assert (_workers(None, steps), _workers(3, steps), _workers(3, steps[:1])) == (1, 3, 1)
+    assert (local_workers(None, steps), local_workers(3, steps), local_workers(3, steps[:1])) == (1, 3, 1)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setenv("HEREDITY_DEVICE", "cuda")
     with pytest.raises(BadInput, match="torch sees no CUDA device"):

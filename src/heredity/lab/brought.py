@@ -78,6 +78,8 @@ def given_student(path: str | Path, base: Model) -> GivenStudent:
     folder = Path(path)
     if not any((folder / name).is_file() for name in ("config.json", "adapter_config.json")):
         raise BadInput(f"no model in {folder}: expected config.json or adapter_config.json beside its weights")
+    if not list(folder.glob("*.safetensors")):
+        raise BadInput(f"{folder} holds no safetensors file; save the model or the adapters again as safetensors")
     return GivenStudent(base=base, location=str(path), digest=folder_digest(folder))
 
 

@@ -8,7 +8,6 @@ can be guessed from the machine's speed in matrix products; nothing is known of 
 from __future__ import annotations
 
 import math
-import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
@@ -19,6 +18,7 @@ from heredity.models.answers import Spent, kept_answers
 from heredity.models.endpoint import price
 from heredity.models.server import Load
 from heredity.store import Step, Store, describe
+from heredity.store.running import local_workers
 from heredity.types import BadInput, Served
 
 LOOKED_AT = 60
@@ -54,12 +54,12 @@ def expect(
     todo: Sequence[Step], store: Store, workers: int | None = None, measure: bool = False,
     speed: Callable[[], float] = _speed,
 ) -> Expected:  # fmt: skip
-    """The time to make these Steps in so many processes (None: one a core).
+    """The time to make these Steps in so many processes (None: as a run takes by itself).
 
     With `measure`, kinds of which nothing is known are guessed from the machine's speed, in operations a second, which
     is measured once if it is needed.
     """
-    processes, speed = min(workers or os.cpu_count() or 1, max(1, len(todo))), cache(speed)
+    processes, speed = local_workers(workers, todo), cache(speed)
     known, times = _known(store, {type(step).__name__ for step in todo}), dict[Step, Range]()
     guessed, unknown = Counter[str](), Counter[str]()
     for step in todo:

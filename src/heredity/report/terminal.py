@@ -81,17 +81,8 @@ _ENOUGH = 5
 def _standing(now: Finished) -> str:
     """Cells running and failed, and the time left."""
     told = now.left_s is not None and now.done >= _ENOUGH and now.running
-    left = f", about {_duration(now.left_s or 0.0)} left" if told else ""
+    left = f", about {duration(now.left_s or 0.0)} left" if told else ""
     return f"{now.running} running, {now.failed} failed{left}"
-
-
-def _duration(seconds: float) -> str:
-    """A length of time in its two largest units."""
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return (
-        f"{hours} h {minutes} min" if hours else f"{minutes} min" if minutes >= 10 else f"{minutes}:{seconds:02d} min"
-    )
 
 
 @contextmanager

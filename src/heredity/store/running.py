@@ -102,17 +102,17 @@ def _joined() -> bool:
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
-def _workers(asked: int | None, todo: list[Step]) -> int:
+def local_workers(asked: int | None, todo: Sequence[Step]) -> int:
     """As many as were asked for, or one per core; one where a real model is used, or where processes train together."""
     if _joined():
         return 1
     real = any(isinstance(noun, Checkpoint) for noun in nouns_in(todo))
-    return min(asked or (1 if real else os.cpu_count() or 1), len(todo))
+    return min(asked or (1 if real else os.cpu_count() or 1), max(1, len(todo)))
 
 
 def _crew(on: On, root: Path, workers: int | None, todo: list[Step]) -> Crew:
     if on == "local":
-        return LocalCrew(root, _workers(workers, todo))
+        return LocalCrew(root, local_workers(workers, todo))
     from heredity.store.cluster import RayCrew
 
     return RayCrew(root, workers)
