@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-import math
 import platform
 import subprocess
 import time
 from pathlib import Path
 from typing import Any
+
+from heredity.cli.shared import finite
 
 ROOT = Path(__file__).parent.parent
 STARTED = time.perf_counter()
@@ -25,15 +26,6 @@ def write_result(name: str, command: str, seeds: list[int], figures: dict[str, A
     }  # fmt: skip
     out = Path(__file__).parent / "results" / f"{name}.json"
     out.parent.mkdir(exist_ok=True)
-    text = json.dumps(_finite(result), indent=1, allow_nan=False)
+    text = json.dumps(finite(result), indent=1, allow_nan=False)
     out.write_text(text + "\n")
     print(text)
-
-
-def _finite(value: Any) -> Any:
-    """The same with null for numbers that are undefined."""
-    if isinstance(value, dict):
-        return {k: _finite(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(v) for v in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

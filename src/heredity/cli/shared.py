@@ -107,14 +107,15 @@ def write_json(path: Path | None, result: dict[str, Any], store: Store | None = 
     commit = store.manifest(made.key)["run"]["commit"] if store is not None and made is not None else None
     head = {"schema_version": 1, "commit": commit, "command": shlex.join(["heredity", *sys.argv[1:]])}
     try:
-        path.write_text(json.dumps(_finite(head | result), indent=1, allow_nan=False) + "\n")
+        path.write_text(json.dumps(finite(head | result), indent=1, allow_nan=False) + "\n")
     except OSError as error:
         raise BadInput(f"cannot write {path}: {error.strerror}; name another file with --json") from error
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """The same with None for numbers that are undefined."""
     if isinstance(value, dict):
-        return {k: _finite(v) for k, v in value.items()}
+        return {k: finite(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(v) for v in value]
+        return [finite(v) for v in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
