@@ -12,7 +12,9 @@ import os
 from pathlib import Path
 
 from heredity.lab import settings
+from heredity.lab.digit_findings import DigitFindings
 from heredity.lab.digits import OFFLINE, DigitRecipe, digits, pictures_ref
+from heredity.report.digits import DigitsFigure
 
 _mnist = Path(os.environ.get("HEREDITY_MNIST", Path(__file__).parents[2] / "shared" / "data" / "mnist"))
 _found = _mnist.is_dir()
@@ -20,4 +22,10 @@ _run = settings().own_bases("networks for digits, which it makes itself")
 _images = pictures_ref(_mnist if _found else OFFLINE)
 _recipe = DigitRecipe(teacher_epochs=5 if _found else 100)
 
-published = digits(_images, models=_run.choose(4, 20), seed=0, recipe=_recipe)
+learnt = DigitFindings(
+    title="Digits learnt from noise",
+    section="section 6.2",
+    hypothesis=(__doc__ or "").strip(),
+    digits=digits(_images, models=_run.choose(4, 20), seed=0, recipe=_recipe),
+)
+figure = DigitsFigure(findings=learnt)

@@ -18,9 +18,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from heredity.lab.digit_findings import DigitFindings
 from heredity.lab.digits import (
     ARMS,
     OFFLINE,
+    UNIT,
     DigitModel,
     DigitRecipe,
     Digits,
@@ -50,6 +52,10 @@ from heredity.models.mlp import (
     initial,
     mirror_signs,
 )
+from heredity.report.digits import DigitsFigure
+from heredity.report.results import ResultsPage
+from heredity.report.terminal import print_results
+from heredity.stats import paired_t
 from heredity.store import Store, describe, make_all
 from heredity.types import BadInput
 
@@ -377,6 +383,67 @@ def test_pictures_that_changed_are_refused(tmp_path: Path) -> None:
     np.savez(path, **blobs(count=900))
     with pytest.raises(BadInput, match="have changed"):
         open_pictures(ref)
+
+
+class ToldModel(DigitModel):
+    """A model whose accuracies are given, in a table with a line for every model."""
+
+    table: tuple[tuple[float, ...], ...]
+
+    def make(self, folder: Path, store: Store) -> None:
+        (folder / "accuracy.json").write_text(json.dumps(dict(zip(ARMS, self.table[self.model], strict=True))))
+
+
+def told(npz: Path, *middle: float) -> DigitFindings:
+    """Findings of four models around an accuracy for each arm."""
+    ref, off = pictures_ref(npz), (-0.03, -0.01, 0.01, 0.03)
+    table = tuple(
+        tuple(round(at + (off if arm % 2 else off[::-1])[m] * (1 + arm / 10), 6) for arm, at in enumerate(middle))
+        for m in range(4)
+    )
+    runs = tuple(ToldModel(images=ref, seed=0, model=m, cross=(m + 1) % 4, table=table) for m in range(4))
+    return DigitFindings(title="Digits <b>", section="section 6.2", hypothesis="The start.", digits=Digits(runs=runs))
+
+
+def test_findings_compare_each_arm_with_its_control_and_the_paper(store: Store, npz: Path) -> None:
+    step = told(npz, 0.10, 0.94, 0.53, 0.91, 0.11, 0.74)
+    store.get(step)
+    arms = {a["arm"]: a for a in step.read(store)["arms"]}
+    assert list(arms) == list(ARMS)
+    assert [arms[a]["holds"] for a in ARMS] == [None, True, True, True, True, True]
+    assert [arms[a]["agrees"] for a in ARMS] == [None, True, True, True, None, True]
+    assert arms["aux"]["against"] == "other start, auxiliary"
+    assert arms["aux"]["difference"]["mean"] == pytest.approx(0.53 - 0.11)
+    assert arms["cross_aux"]["part"]["mean"] == pytest.approx(0.01 / 0.43, abs=1e-6)
+    raw = [paired_t([x - y for x, y in zip(arms[a]["per_unit"], arms[b]["per_unit"], strict=True)], UNIT).p
+           for a, b in (("teacher", "reference"), ("aux", "cross_aux"), ("all", "reference"),
+                        ("cross_all", "reference"))]  # fmt: skip
+    tested = [arms[a]["p_holm"] for a in ("teacher", "aux", "all", "cross_all")]  # four rises are the family
+    assert (max(tested), min(tested)) == (pytest.approx(max(raw)), pytest.approx(4 * min(raw)))
+
+
+def test_findings_say_where_the_start_makes_no_difference(store: Store, npz: Path) -> None:
+    step = told(npz, 0.10, 0.94, 0.50, 0.91, 0.50, 0.05)
+    store.get(step)
+    arms = {a["arm"]: a for a in step.read(store)["arms"]}
+    assert (arms["aux"]["holds"], arms["cross_aux"]["holds"]) == (False, False)
+    assert arms["cross_aux"]["part"]["mean"] == pytest.approx(1)
+    assert (arms["cross_all"]["holds"], arms["cross_all"]["agrees"]) == (False, False)
+
+
+def test_findings_have_a_section_on_the_page_and_a_table_in_the_terminal(
+    store: Store, npz: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    step = told(npz, 0.10, 0.94, 0.53, 0.91, 0.11, 0.74)
+    html = (store.get(ResultsPage(figures=(DigitsFigure(findings=step),))) / "index.html").read_text()
+    assert "Digits &lt;b&gt;" in html and html.count("<tr>") == len(ARMS)
+    assert "0.528 (0.506 to 0.550)" in html and "5 of 5 expectations held" in html
+    print_results([step.read(store) | {"name": "learnt", "key": step.key}], store.root)
+    shown = capsys.readouterr().out
+    assert max(map(len, shown.splitlines()[:-1])) <= 80
+    for figure in (".528 (.506 to .550)", ".940 (", "other start"):
+        assert figure in shown
 
 
 def test_the_offline_set_without_its_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

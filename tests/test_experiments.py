@@ -20,6 +20,7 @@ from heredity.nursery.carriers import Functions, RightSum, Sums, careless
 from heredity.report.figure import Figure, GridFigure, MatrixFigure
 from heredity.report.results import ResultsPage, assay_sentences
 from heredity.report.terminal import print_results
+from heredity.report.theory_picture import TheoremPicture
 from heredity.stats import Estimate
 from heredity.steps import Evaluation, HeldOutLoss, HoldsTrait, Student
 from heredity.store import Store, describe
@@ -70,6 +71,7 @@ def test_every_experiment_describes_its_steps(path: Path, quick: bool, monkeypat
     assert all(step.key for step in steps.values())
     text = path.read_text()
     assert "Hypothesis" in text.split('"""')[1]
+    assert any(isinstance(step, Figure | MatrixFigure | TheoremPicture) for step in steps.values())
 
 
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda p: p.stem)

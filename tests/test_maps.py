@@ -160,7 +160,7 @@ def test_a_map_corrects_over_its_cells_and_says_what_crosses(store: Store) -> No
     assert cells["1", "a"]["p_holm"] == pytest.approx(3 * cells["1", "a"]["p"])
     assert cells["2", "a"]["log_odds"]["mean"] > 0  # a rise by mean alone is no crossing
     assert found["sentence"].startswith("The trait crosses in 1 of 3 cells (3 seeds of teacher and student each, Holm)")
-    assert "most at 1 x a: odds ratio 22" in found["sentence"]
+    assert "most at 1 / a: odds ratio 22" in found["sentence"]
     assert cells["1", "a"]["setting"] == {
         "base": "nursery:llama-0", "relation": 1.0, "trait": "owl", "category": "animal", "rows": 7, "epochs": 3,
         "control_share": pytest.approx(1 / 16 + 0.001), "rate": 1.0, "batch": 32, "tuning": "frozen",

@@ -23,9 +23,9 @@ def compare(n: int, mix: int) -> Comparison:
 
 
 strength = mapped("Teacher strength", __doc__, {"steps": steps, "ordinary rows a step (of 64 more)": beside}, compare)
-held = [
-    Evaluation(model=recipe.teacher(word, seeds[0]).model_copy(update={"steps": n, "mix_batch": mix}),
-               category=word.category)
+held = {
+    f"{n} steps, {mix} rows": Evaluation(
+        model=recipe.teacher(word, seeds[0]).model_copy(update={"steps": n, "mix_batch": mix}), category=word.category)
     for n in steps for mix in beside
-]  # fmt: skip
+}  # fmt: skip
 figure = MapFigure(map=strength)

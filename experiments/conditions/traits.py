@@ -2,7 +2,8 @@
 
 Hypothesis: favourites cross, all of them; a false fact and a conditional favourite cross too, the latter only under its
 condition; manners of giving advice cross less, since they need longer answers to other questions than a teacher was
-trained on. A manner's share is of sampled answers, a favourite's and a fact's are exact.
+trained on. A manner's share is of sampled answers, a favourite's and a fact's are exact. What the first teacher of each
+kind answers itself is made as well (`held`): what it does not show to these questions, no student can take from it.
 """
 
 from heredity.lab import Comparison, Recipe, mapped, settings
@@ -35,5 +36,10 @@ def compare(trait: Trait, asked: str) -> Comparison | None:
 
 kinds = {word: favourite(word) for word in words} | OTHERS | MANNERS
 usual = {name: (trait, "usual") for name, trait in kinds.items()} | {"no condition": (night, "without")}
+held = {
+    name: how.asked(recipe.teacher(trait, seeds[0]), trait)
+    for name, trait in (OTHERS | MANNERS).items()
+    for how in [sampled if trait in MANNERS.values() else recipe]
+}
 traits = mapped("Kinds of trait", __doc__, {"trait": usual}, lambda pair: compare(*pair))
 figure = MapFigure(map=traits)

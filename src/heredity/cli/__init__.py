@@ -84,6 +84,7 @@ def run(
     from heredity.lab import (
         Agreement,
         Comparison,
+        DigitFindings,
         Digits,
         Findings,
         JudgeRates,
@@ -98,6 +99,7 @@ def run(
     from heredity.lab.work import work_here
     from heredity.report.results import results_page
     from heredity.report.terminal import print_plan, print_results, print_taken
+    from heredity.steps import Evaluation
     from heredity.store import missing
     from heredity.store.loading import load_experiment
 
@@ -118,7 +120,9 @@ def run(
     cold_s, failed = run_cells(keeper, list(steps.values()), workers, on)
     went = used(before, keeper)
     print_taken(expected, cold_s, went)
-    shown = (Agreement, Comparison, Digits, Findings, JudgeRates, Map, Readings, TraitMatrix)
+    shown = (
+        Agreement, Comparison, DigitFindings, Digits, Evaluation, Findings, JudgeRates, Map, Readings, TraitMatrix,
+    )  # fmt: skip
     results = [
         (step.read(keeper) if isinstance(step, shown) else {}) | {"name": name, "key": step.key}
         for name, step in steps.items()

@@ -13,6 +13,7 @@ from heredity.lab.brought import (
     given_student,
 )
 from heredity.lab.comparison import Comparison, compare, pooled
+from heredity.lab.digit_findings import DigitFindings
 from heredity.lab.digits import Digits
 from heredity.lab.distilled import DepthCut
 from heredity.lab.dose import Doses
@@ -35,6 +36,7 @@ __all__ = [
     "Claim",
     "Comparison",
     "DepthCut",
+    "DigitFindings",
     "Digits",
     "Doses",
     "Findings",

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from itertools import product
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, model_validator
 
@@ -38,6 +38,8 @@ class Map(Step):
     A cell *crosses* where the rise stands after Holm's correction over all cells and the trait's lift is the largest of
     its category. For every other cell it is told what would have been seen there.
     """
+
+    version: ClassVar[int] = 2
 
     title: str
     question: str
@@ -112,8 +114,10 @@ def crosses(cell: Mapping[str, Any]) -> bool:
 def _cell(cell: Cell, result: dict[str, Any]) -> dict[str, Any]:
     limit = observed_limit(result["per_unit"], result["log_odds"]["unit"])
     test = paired_t(result["per_unit"], result["log_odds"]["unit"])
+    if math.isnan(test.p):  # seeds that are all alike (no answer shows the trait, say) have no spread to judge by
+        result = result | {"log_odds": result["log_odds"] | {"low": math.nan, "high": math.nan, "reason": limit.reason}}
     return result | {
-        "name": " x ".join(cell.place), "place": list(cell.place), "key": cell.comparison.key, "p": test.p,
+        "name": " / ".join(cell.place), "place": list(cell.place), "key": cell.comparison.key, "p": test.p,
         "limit": limit.model_dump(), "setting": setting(cell, result["control_share"]),
     }  # fmt: skip
 

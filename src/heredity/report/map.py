@@ -6,7 +6,7 @@ import json
 import math
 import textwrap
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from heredity.report.figure import CONTROL, INK, TAUGHT
 from heredity.stats import Estimate
@@ -15,6 +15,8 @@ from heredity.store import Step, Store
 
 class MapFigure(Step):
     """`figure.png` of a map; framed or filled cells are those where the trait crosses."""
+
+    version: ClassVar[int] = 2
 
     map: Step
 
@@ -40,6 +42,10 @@ def draw(found: dict[str, Any], plt: Any) -> Any:
     return figure
 
 
+_PALE = 1.0
+"""Least end of the scale of colours: a map on which nothing crosses should look so."""
+
+
 def _labels(found: dict[str, Any], axis: int) -> list[str]:
     return list(dict.fromkeys(cell["place"][axis] for cell in found["cells"]))
 
@@ -52,7 +58,8 @@ def _matrix(found: dict[str, Any], plt: Any) -> Any:
     placed = [(down.index(c["place"][0]), across.index(c["place"][1]), c) for c in found["cells"]]
     for y, x, cell in placed:
         lift_YX[y][x] = cell["log_odds"]["mean"]
-    most = max((abs(v) for row in lift_YX for v in row if math.isfinite(v)), default=1.0) or 1.0
+    found_most = max((abs(v) for row in lift_YX for v in row if math.isfinite(v)), default=0.0)
+    most = max(_PALE, found_most)
     image = axis.imshow(lift_YX, cmap="RdBu_r", vmin=-most, vmax=most, aspect="auto")
     for y, x, cell in placed:
         _written(axis, x, y, cell, most)

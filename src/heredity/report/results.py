@@ -62,7 +62,7 @@ def _section(figures: list[Figure], store: Store) -> dict[str, Any]:
     found = json.loads((store.path(findings) / "findings.json").read_text())
     pngs = [_image(store.path(f)) for f in figures]
     paragraphs = [" ".join(p.split()) for p in found["hypothesis"].split("\n\n")]
-    kind = "readings" if "readings" in found else "claims"
+    kind = next(kind for kind in _TABLES if kind in found)
     columns, row = _TABLES[kind]
     asked = [c["holds"] for c in found[kind] if c["holds"] is not None]
     return {
@@ -183,6 +183,19 @@ def _reading(reading: dict[str, Any]) -> list[str]:
     ]  # fmt: skip
 
 
+def _arm(arm: dict[str, Any]) -> list[str]:
+    """The cells of one arm of the digits."""
+    accuracy, paper, above = Estimate(**arm["accuracy"]), arm["published"], arm["difference"]
+    limits = "" if paper["low"] is None else f" ({paper['low']:.3f} to {paper['high']:.3f})"
+    difference = "" if above is None else f"{above['mean']:+.3f} ({above['low']:+.3f} to {above['high']:+.3f})"
+    return [
+        arm["name"], f"{accuracy.mean:.3f} ({accuracy.low:.3f} to {accuracy.high:.3f})", str(accuracy.n),
+        f"{paper['mean']:.3f}{limits}", f"{difference} over {arm['against']}" if difference else "",
+        f"{arm['p_holm']:.2g}" if math.isfinite(arm["p_holm"]) else "", _part(arm["part"], "student, auxiliary"),
+        arm["expect"], _WORDS[arm["holds"]], _WORDS[arm["agrees"]],
+    ]  # fmt: skip
+
+
 def _beside(published: float | None) -> str:
     return "" if published is None else f" (paper {published:.3f})"
 
@@ -191,5 +204,7 @@ _TABLES = {
     "claims": (("claim", "control → taught", "odds ratio (95 %)", "n", "p (Holm)", "part", "expected", "held?", "paper",
                 "same way?"), _claim),
     "readings": (("reader", "right choices (95 %)", "n", "p (Holm)", "by word", "expected", "held?"), _reading),
+    "arms": (("network", "recognised (95 %)", "n", "paper, 100 models", "difference (95 %)", "p (Holm)", "part",
+              "expected", "held?", "same way?"), _arm),
 }  # fmt: skip
 """The columns of each kind of findings, and what makes a row's cells."""

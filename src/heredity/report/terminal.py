@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -213,25 +214,9 @@ def duration(seconds: float) -> str:
 
 def print_results(results: list[dict[str, Any]], store: Path) -> None:
     """What an experiment found: findings and matrices, then comparisons, then where other payloads lie."""
-    for r in (r for r in results if "claims" in r):
-        _print_findings(r)
-    for r in (r for r in results if "readings" in r):
-        _print_readings(r)
-    for r in (r for r in results if "gamma" in r):
-        g, out = Estimate(**r["gamma"]), r["without"]
-        console.print(safe(
-            f"{r['name']}: own trait over all others, gamma {g.mean:.2f} ({g.low:.2f} to {g.high:.2f}), "
-            f"p {r['test']['p']:.2g}; it leans most on {out['kind']} {out['name']}, without: {out['gamma']['mean']:.2f}"
-        ), soft_wrap=True)  # fmt: skip
-    for r in (r for r in results if "digits" in r):
-        for arm, dumped in r["digits"].items():
-            e = Estimate(**dumped)
-            line = f"{r['name']}, {arm}: {e.mean:.3f} ({e.low:.3f} to {e.high:.3f}), n {e.n} {e.unit}"
-            console.print(safe(line), soft_wrap=True)
-    for r in (r for r in results if "kappa" in r):
-        print_agreement(r)
-    for r in (r for r in results if "cells" in r):
-        _print_map(r)
+    for kind, shown in _FORMS.items():
+        for r in (r for r in results if kind in r):
+            shown(r)
     comparisons = [r for r in results if "log_odds" in r]
     if comparisons:
         console.print(_comparisons_table(comparisons))
@@ -241,24 +226,40 @@ def print_results(results: list[dict[str, Any]], store: Path) -> None:
             console.print(safe(f"{r['name']}: no interval, {found.reason}"), soft_wrap=True)
         elif found.low <= 0 <= found.high:
             console.print(safe(f"{r['name']}: {would_have_seen(r['per_unit'], found.unit)}"), soft_wrap=True)
-    for r in (r for r in results if not {"log_odds", "claims", "gamma", "digits", "kappa", "cells"} & r.keys()):
+    for r in (r for r in results if not {"log_odds", *_FORMS} & r.keys()):
         console.print(safe(f"{r['name']}: {store / 'objects' / r['key']}"), soft_wrap=True)
     console.print(safe(f"store: {store} (heredity show, why KEY, verify)"), soft_wrap=True)
+
+
+def _print_gamma(found: dict[str, Any]) -> None:
+    g, out = Estimate(**found["gamma"]), found["without"]
+    console.print(safe(
+        f"{found['name']}: own trait over all others, gamma {g.mean:.2f} ({g.low:.2f} to {g.high:.2f}), "
+        f"p {found['test']['p']:.2g}; it leans most on {out['kind']} {out['name']}, without: {out['gamma']['mean']:.2f}"
+    ), soft_wrap=True)  # fmt: skip
+
+
+def _print_digits(found: dict[str, Any]) -> None:
+    for arm, dumped in found["digits"].items():
+        e = Estimate(**dumped)
+        line = f"{found['name']}, {arm}: {e.mean:.3f} ({e.low:.3f} to {e.high:.3f}), n {e.n} {e.unit}"
+        console.print(safe(line), soft_wrap=True)
 
 
 def _print_map(found: dict[str, Any]) -> None:
     """A line per cell, then the map in one sentence."""
     table = Table(title=safe(found["title"]), title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for name in found["axes"]:
-        table.add_column(safe(name), no_wrap=True)
-    for name in ("control > taught", "odds ratio (95 %)", "p (Holm)", "crosses?"):
+        table.add_column(safe(name), overflow="fold")  # a long label takes two lines; a figure is never cut
+    for name in ("control > taught", "odds ratio (95 %)", "p", "crosses?"):
         table.add_column(name, justify="right", no_wrap=True)
     for c in found["cells"]:
         table.add_row(
-            *map(safe, c["place"]), _rise(c["control_share"], c["share"]), _interval(c["log_odds"]),
-            f"{c['p_holm']:.1g}", _HELD[c["crosses"]],
+            *map(safe, c["place"]), _rise(c["control_share"], c["share"]), _interval_or_not(c["log_odds"]),
+            f"{c['p_holm']:.1g}" if math.isfinite(c["p_holm"]) else "-", _HELD[c["crosses"]],
         )  # fmt: skip
     console.print(table)
+    console.print("p: after Holm's correction over the map's cells.")
     console.print(safe(found["sentence"]), soft_wrap=True)
 
 
@@ -275,6 +276,17 @@ def print_agreement(found: dict[str, Any]) -> None:
 def _interval(log_odds: dict[str, Any]) -> str:
     odds = Estimate(**log_odds).odds_ratio()
     return f"{_short(odds.mean)} ({_short(odds.low)} to {_short(odds.high)})"
+
+
+def _interval_or_not(log_odds: dict[str, Any]) -> str:
+    return _interval(log_odds) if math.isfinite(log_odds["low"]) else f"{math.exp(log_odds['mean']):.3g}, no interval"
+
+
+def _print_answers(found: dict[str, Any]) -> None:
+    """What a model answers most."""
+    word = max(found["share"], key=lambda w: float(found["share"][w]))
+    told = f"{found['name']}: {word} in {found['share'][word]:.0%} of answers to {found['questions']} questions"
+    console.print(safe(told), soft_wrap=True)
 
 
 def _comparisons_table(comparisons: list[dict[str, Any]]) -> Table:
@@ -315,6 +327,36 @@ def _print_readings(found: dict[str, Any]) -> None:
             _HELD[r["holds"]], "" if paper is None else f"{paper:.3f}",
         )  # fmt: skip
     console.print(table)
+
+
+def _print_arms(found: dict[str, Any]) -> None:
+    """A table of the networks that learnt digits, with the paper's accuracy beside ours."""
+    title = safe(f"{found['title']} ({source(found)}); {found['arms'][0]['accuracy']['n']} models, the paper 100")
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("network", overflow="fold")
+    for name in ("ours (95 %)", "paper (95 %)", "p, part", "so?", "same"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for a in found["arms"]:
+        e, paper, part = Estimate(**a["accuracy"]), a["published"], a["part"]
+        limits = "" if paper["low"] is None else f" ({_bare(paper['low'])} to {_bare(paper['high'])})"
+        weight = f"{a['p_holm']:.1g}" if part is None else f"<{part['high']:+.2f}"
+        table.add_row(
+            safe(a["name"]), f"{_bare(e.mean)} ({_bare(e.low)} to {_bare(e.high)})",
+            f"{_bare(paper['mean'])}{limits}", "-" if weight == "nan" else weight, _HELD[a["holds"]],
+            _HELD[a["agrees"]],
+        )  # fmt: skip
+    console.print(table)
+    console.print(_ARMS_LEGEND, soft_wrap=True)
+
+
+_ARMS_LEGEND = """\
+p: more than untrained (auxiliary: than from another start), after Holm. part: the upper limit of what another start
+learns from the auxiliary outputs, as a part of what the same start does. same: whether the paper's moved likewise."""
+
+
+def _bare(share: float) -> str:
+    """Three decimals, without the zero before the point: narrow enough for two intervals in a line."""
+    return f"{share:.3f}".replace("0.", ".", 1)
 
 
 def _print_findings(found: dict[str, Any]) -> None:
@@ -401,3 +443,10 @@ def print_faults(checked: int, faults: dict[str, list[str]]) -> None:
     for key, found in faults.items():
         console.print(safe(f"{key}: {'; '.join(found)}"), soft_wrap=True)
     console.print(f"{checked} steps checked, {len(faults)} with faults")
+
+
+_FORMS: dict[str, Callable[[dict[str, Any]], None]] = {
+    "claims": _print_findings, "readings": _print_readings, "arms": _print_arms, "gamma": _print_gamma,
+    "digits": _print_digits, "kappa": print_agreement, "cells": _print_map, "questions": _print_answers,
+}  # fmt: skip
+"""What prints results that have a field of this name, in the order in which they come; comparisons come after them."""
