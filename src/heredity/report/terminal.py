@@ -249,8 +249,9 @@ def _print_digits(found: dict[str, Any]) -> None:
 def _print_map(found: dict[str, Any]) -> None:
     """A line per cell, then the map in one sentence."""
     table = Table(title=safe(found["title"]), title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for name in found["axes"]:
-        table.add_column(safe(name), overflow="fold")  # a long label takes two lines; a figure is never cut
+    for i, name in enumerate(found["axes"]):  # a long label takes two lines; a word or a figure is never cut
+        words = (word for text in (name, *(c["place"][i] for c in found["cells"])) for word in text.split())
+        table.add_column(safe(name), min_width=min(16, max(map(len, words))), overflow="fold")
     for name in ("control > taught", "odds ratio (95 %)", "p", "crosses?"):
         table.add_column(name, justify="right", no_wrap=True)
     for c in found["cells"]:
