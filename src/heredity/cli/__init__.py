@@ -388,13 +388,14 @@ def new_carrier(
 
 @app.command()
 def show(store: StoreOption = DEFAULT_STORE, json_file: JsonOption = None) -> None:
-    """List what the store holds, oldest first."""
+    """List what the store holds, oldest first, and trainings that were stopped."""
     from heredity.report.terminal import print_steps
 
     keeper = open_store(store, must_exist=True)
     manifests = [keeper.manifest(key) for key in list(keeper.keys())]
-    print_steps(manifests, store)
-    write_json(json_file, {"steps": [{"key": m["key"], "wall_s": m["run"]["wall_s"]} for m in manifests]}, keeper)
+    stopped, made = keeper.stopped(), [{"key": m["key"], "wall_s": m["run"]["wall_s"]} for m in manifests]
+    print_steps(manifests, stopped, store)
+    write_json(json_file, {"steps": made, "stopped": stopped}, keeper)
 
 
 @app.command()

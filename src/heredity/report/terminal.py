@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -361,12 +362,18 @@ def _arms_table(animal: str, arms: list[dict[str, Any]]) -> Table:
     return table
 
 
-def print_steps(manifests: list[dict[str, Any]], store: Path) -> None:
-    """One line per finished Step."""
+def print_steps(manifests: list[dict[str, Any]], stopped: list[dict[str, Any]], store: Path) -> None:
+    """One line per finished Step, and one per training that was stopped."""
     for m in manifests:
         size = sum(f["bytes"] for f in m["files"].values())
         console.print(f"{safe(m['key']):36} {m['run']['wall_s']:8.1f} s {size / 1e6:9.2f} MB", soft_wrap=True)
     console.print(safe(f"{len(manifests)} steps in {store}"))
+    for s in stopped:
+        day = datetime.datetime.fromtimestamp(s["kept"]).astimezone().strftime("%Y-%m-%d %H:%M")
+        console.print(safe(f"{s['key']:36} stopped {day} {s['bytes'] / 1e6:9.2f} MB"), soft_wrap=True)
+    if stopped:
+        console.print(safe(f"{len(stopped)} stopped in {store / 'unfinished'}: the commands that began them go on with "
+                           "them; delete the folder of one to give it up"), soft_wrap=True)  # fmt: skip
 
 
 def print_why(manifest: dict[str, Any], store: Store) -> None:
