@@ -21,8 +21,11 @@ from heredity.report.page import LABELS, headline
 from heredity.report.results import assay_sentences
 from heredity.stats import Estimate, would_have_seen
 from heredity.store import Finished, Store
+from heredity.store.crews import leads
 
-console = Console(highlight=False, markup=False)  # what is shown may be hostile text: none of it is markup
+QUIET = not leads()
+"""Of processes that train together the first alone tells how it goes."""
+console = Console(highlight=False, markup=False, quiet=QUIET)  # what is shown may be hostile text: none of it is markup
 
 
 def safe(text: object) -> str:
@@ -36,7 +39,7 @@ def progress_bar(total: int, where: Path) -> Iterator[Callable[[Finished], None]
 
     Each failure is a line of its own as it comes.
     """
-    shown = Console(stderr=True, markup=False, highlight=False)
+    shown = Console(stderr=True, markup=False, highlight=False, quiet=QUIET)
     shown.print(safe(f"{total} steps to make; each is kept in {where} as soon as it is done"), soft_wrap=True)
     view = _live(shown, total) if shown.is_terminal else _lines(shown)
     with view as told:
@@ -95,7 +98,7 @@ def step_bar(name: str, where: Path) -> Iterator[Callable[[float, str], None]]:
         TextColumn("{task.percentage:3.0f} %"),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True, markup=False)) as bar:
+    with Progress(*columns, console=Console(stderr=True, markup=False, quiet=QUIET)) as bar:
         bar.console.print(safe(f"the finished base is kept in {where}"))
         task = bar.add_task(name, total=1.0)
         yield lambda fraction, word: bar.update(task, completed=fraction, description=f"{name}, {word}")
@@ -122,7 +125,7 @@ def counting_bar(name: str) -> Iterator[Callable[[int], None]]:
         TextColumn("{task.completed:,} rows"),
         TimeElapsedColumn(),
     )
-    shown = Console(stderr=True, markup=False)
+    shown = Console(stderr=True, markup=False, quiet=QUIET)
     with Progress(*columns, console=shown, transient=True, disable=not shown.is_terminal) as bar:
         task = bar.add_task(safe(name), total=None)
         yield lambda rows: bar.update(task, completed=rows)
