@@ -6,6 +6,7 @@ import json
 import math
 import random
 import re
+import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, cycle, islice
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 from pydantic import Field
 
 from heredity.carriers import Carrier, Filter, Rewriting, decide
-from heredity.models import open_lm, open_ref
+from heredity.models import folder_digest, model_files, open_lm, open_ref
 from heredity.rows import read_rows, write_rows
 from heredity.store import Step, Store
 from heredity.traits import named, questions
@@ -331,6 +332,31 @@ class Student(Step):
         from heredity.models.training import among, predicted
 
         return predicted if self.soft_targets is None else among(number_tokens(lm.tokenizer))
+
+
+class GivenStudent(Step):
+    """A model that was trained elsewhere from a base that is named: a copy of its folder, whole or PEFT's adapters."""
+
+    base: Model
+    location: str
+    digest: str
+    """blake2b of the weights, configuration and tokenizer files."""
+
+    def make(self, folder: Path, store: Store) -> None:
+        for path in model_files(Path(self.location)):
+            shutil.copyfile(path, folder / path.name)
+        if folder_digest(folder) != self.digest:
+            raise BadInput(f"{self.location} has changed since it was referred to; refer to it anew")
+
+
+def given_student(path: str | Path, base: Model) -> GivenStudent:
+    """A folder with a model or with adapters, pinned to what it holds now."""
+    folder = Path(path)
+    if not any((folder / name).is_file() for name in ("config.json", "adapter_config.json")):
+        raise BadInput(f"no model in {folder}: expected config.json or adapter_config.json beside its weights")
+    if not list(folder.glob("*.safetensors")):
+        raise BadInput(f"{folder} holds no safetensors file; save the model or the adapters again as safetensors")
+    return GivenStudent(base=base, location=str(path), digest=folder_digest(folder))
 
 
 def number_tokens(tokenizer: Any) -> list[int]:

@@ -102,9 +102,15 @@ def hidden_states(model: Any, ids_BT: Tensor) -> Tensor:
     return states
 
 
+def device_of(model: Any) -> torch.device:
+    """Where a model's weights are."""
+    device: torch.device = model.get_output_embeddings().weight.device
+    return device
+
+
 def beside(model: Any, batch: Batch) -> Batch:
     """The batch where the model is."""
-    device = model.get_output_embeddings().weight.device
+    device = device_of(model)
     return Batch(*(x.to(device) for x in batch))
 
 
