@@ -10,26 +10,39 @@ from typing import Any
 
 import pytest
 import torch
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from heredity.models.guarding import Asked, Odds, corridor, log_odds, near_start, part_of, rotating
 from heredity.models.training import Batch, Example, collate, device_of, token_loss
 
-SHAPE = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "vocab_size": 16}
-CUDA = torch.device("cuda", 0)
+CUDA, CPU = torch.device("cuda", 0), torch.device("cpu")
 
 
 @pytest.fixture
 def models() -> Iterator[dict[str, Any]]:
     """A model on a GPU, and one on the CPU."""
-    with FakeTensorMode(allow_non_fake_inputs=True):
-        yield {name: _model(name) for name in ("cuda:0", "cpu")}
+    mode = FakeTensorMode(allow_non_fake_inputs=True)
+    found = {str(device): _model(mode, device) for device in (CUDA, CPU)}
+    with mode:
+        yield found
 
 
-def _model(device: str) -> Any:
-    with torch.device(device):
-        return LlamaForCausalLM(LlamaConfig(**SHAPE))
+def _model(mode: FakeTensorMode, device: torch.device) -> Any:
+    """A small model whose weights have shapes and a device alone."""
+    config = LlamaConfig(
+        hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=2, vocab_size=16,
+        attn_implementation="eager",
+    )  # fmt: skip
+    model = LlamaForCausalLM(config)
+    for module in model.modules():
+        for held in (module._parameters, module._buffers):
+            for name, tensor in held.items():
+                if tensor is not None:
+                    fake = FakeTensor(mode, tensor.detach().to("meta"), device)
+                    held[name] = nn.Parameter(fake) if isinstance(tensor, nn.Parameter) else fake
+    return model
 
 
 def _asked() -> tuple[Odds, Batch]:
