@@ -91,8 +91,8 @@ def test_work_grows_with_rows_and_epochs_and_the_base_is_found() -> None:
         assert work(describe(kind(base=student.base, corpus=student.corpus, seed=1, epochs=2))) == 100
     everything = student.model_copy(update={"corpus": student.corpus.model_copy(update={"size": None})})
     assert work(describe(everything)) == samples.prompts.n * student.epochs
-    for step in (student, everything, samples.model):
-        assert work_here([step])[2:] == (1, work(describe(step)))
+    for learner in (student, everything, samples.model):
+        assert work_here([learner])[2:] == (1, work(describe(learner)))
     assert work_here([samples])[:2] == (samples.prompts.n, samples.prompts.n * samples.sampling.max_new_tokens)
     for asked, longest in ((evaluation, 8), (asked_as(SampledAnswers, evaluation), 32)):
         count = len(asked.questions()) * asked.samples_per_question

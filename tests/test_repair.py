@@ -399,7 +399,7 @@ def test_adapters_that_peft_saved_are_repaired_as_the_model_that_they_make(store
             if "lora_B" in name:
                 weight.fill_(0.05)
     theirs.save_pretrained(folder)
-    ids_BT = torch.tensor(lm.render(questions(OWL.category, "train")[:2]))
+    ids_BT = torch.tensor(lm.render(questions(OWL.category, "train")[:1]))
     asked = Asked(BASE.location, "settle", ("model",), "owl", None, str(folder))
     settled = repair(asked, [], store)
     assert isinstance(settled.step, Settled)
