@@ -37,6 +37,19 @@ def test_show_why_and_verify_read_a_store(store: Store, tmp_path: Path) -> None:
     assert (found.returncode, "all.txt has changed" in found.stdout) == (10, True)
 
 
+def test_of_processes_that_train_together_the_first_alone_tells_and_writes(store: Store, tmp_path: Path) -> None:
+    store.get(HELLO)
+    told = []
+    for rank in ("0", "1"):
+        where = ("--store", str(store.root), "--json", str(tmp_path / rank))
+        done = _run("show", *where, env=os.environ | {"WORLD_SIZE": "2", "RANK": rank})
+        assert done.returncode == 0, done.stderr
+        told.append(done.stdout + done.stderr)
+    assert HELLO.key in told[0]
+    assert told[1] == ""
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["0"]
+
+
 def test_a_plan_counts_what_is_missing_and_makes_nothing(tmp_path: Path) -> None:
     file, where, out = tmp_path / "e.py", tmp_path / "store", tmp_path / "plan.json"
     file.write_text(

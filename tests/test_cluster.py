@@ -10,14 +10,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
-from heredity.carriers import Numbers
-from heredity.steps import Samples
+from heredity.audit.data import Audited, DataFile, Matched
+from heredity.carriers import Numbers, NumbersOnly
+from heredity.lab.brought import MergedStudent
+from heredity.lab.judges import JudgeFilter
+from heredity.steps import Corpus, Evaluation, HoldsTrait, Samples, Student
 from heredity.store import Step, StepsFailed, Store, cluster, describe, make_all
 from heredity.store.cluster import NodeFault, RayCrew, attempt
 from heredity.store.crews import QUIET
 from heredity.store.loading import load_experiment
-from heredity.types import BadInput, ModelRef, Sampling, StoreError
+from heredity.store.running import _Run, one_card
+from heredity.traits import ANIMALS
+from heredity.types import BadInput, Checkpoint, Judge, ModelRef, Sampling, StoreError
 from tests.test_failures import Cell
 
 _FILE = """
@@ -43,14 +49,15 @@ class Reference:
 class Ray:
     """Runs a task at once, in this process, or loses it."""
 
-    def __init__(self, cores: int = 2, dies: bool = False, elsewhere: Path | None = None) -> None:
+    def __init__(self, cores: int = 2, dies: bool = False, elsewhere: Path | None = None, cards: int = 0) -> None:
         self.cores, self.dies, self.elsewhere, self.tasks = cores, dies, elsewhere, list[tuple[Any, ...]]()
+        self.cards, self.asked = cards, list[dict[str, Any]]()
 
     def is_initialized(self) -> bool:
         return True
 
     def cluster_resources(self) -> dict[str, float]:
-        return {"CPU": float(self.cores)}
+        return {"CPU": float(self.cores)} | ({"GPU": float(self.cards)} if self.cards else {})
 
     def cancel(self, reference: Reference, force: bool) -> None:
         self.tasks.append(("cancelled", force))
@@ -72,6 +79,11 @@ class Ray:
                     else:
                         future.set_result(task(str(self.elsewhere or root), *arguments))
                     return Reference(future)
+
+                @staticmethod
+                def options(**more: Any) -> type[Remote]:
+                    self.asked.append(more)
+                    return Remote
 
             return Remote
 
@@ -159,6 +171,82 @@ def test_as_many_steps_at_a_time_as_there_are_cores_or_were_asked_for(
     assert [RayCrew(store.root, workers).size() for workers in (None, 2, 9)] == [3, 2, 3]
     crew(monkeypatch, Ray(cores=0))
     assert RayCrew(store.root, None).size() == 1  # while nodes are gone, one waits for the next
+
+
+def test_a_step_that_opens_a_real_model_asks_for_a_card_where_there_are_any(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, plain = Checkpoint(location="x", digest="0" * 40), ModelRef(location="nursery:llama-0", digest="0" * 40)
+    prompts, sampling = Numbers(n=10, seed=1), Sampling()
+    samples, others = (Samples(model=m, prompts=prompts, sampling=sampling) for m in (real, plain))
+    judge = JudgeFilter(judge=Judge(model=real, question="{answer}?", yes="yes"))
+    corpus = Corpus(samples=samples, filters=(NumbersOnly(),), size=1, seed=0)
+    student = Student(base=real, corpus=corpus, seed=1)
+    asked = Evaluation(model=MergedStudent(base=student), category=ANIMALS)
+    audited = Audited(data=DataFile(location="x", digest=""), student=real)
+    wants = [samples, student, asked, corpus.model_copy(update={"filters": (judge,)}), audited,
+             Matched(audited=audited, sampling=sampling)]  # fmt: skip
+    needs_none = [others, corpus, HoldsTrait(evaluation=asked, word="owl", at_least=0.5)]
+    for cards, device, card in ((2, "auto", True), (0, "auto", False), (2, "cpu", False)):
+        monkeypatch.setenv("HEREDITY_DEVICE", device)
+        for step in (*wants, *needs_none):
+            ray = crew(monkeypatch, Ray(dies=True, cards=cards))
+            RayCrew(store.root, None).submit(step)
+            assert ray.asked == ([{"num_gpus": 1}] if card and step in wants else []), (step.key, cards, device)
+
+
+class Real(Step):
+    """One that opens a real model."""
+
+    base: ModelRef
+    name: str
+
+    def make(self, folder: Path, store: Store) -> None:
+        raise NotImplementedError
+
+
+class Pending:
+    """A crew of three that makes nothing, and says that all went well."""
+
+    def size(self) -> int:
+        return 3
+
+    def submit(self, step: Step) -> Future[Exception | None]:
+        return Future()
+
+    def error(self, done: Future[Exception | None]) -> Exception | None:
+        return None
+
+    def renew(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_real_models_go_one_at_a_time_onto_one_card_and_others_beside_them(store: Store, alone: bool) -> None:
+    one, two = (Real(base=Checkpoint(location="x", digest=""), name=name) for name in "12")
+    beside = Real(base=ModelRef(location="x", digest=""), name="3")
+    run = _Run(store, Pending(), [one, two, beside], lambda finished: None, False, one_card=alone)
+    run._start()
+    assert run._now() == ([one, beside] if alone else [one, two, beside])
+    run._take(next(iter(run.running)))
+    run._start()
+    assert run._now() == ([beside, two] if alone else [two, beside])
+
+
+def test_workers_share_a_card_only_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    todo = [Real(base=Checkpoint(location="x", digest=""), name="1")]
+    for there, device, workers, expected in (
+        (True, "auto", 2, True), (True, "cuda", 2, True), (True, "cpu", 2, False), (True, "auto", 1, False),
+        (False, "auto", 2, False),
+    ):  # fmt: skip
+        monkeypatch.setattr(torch.cuda, "is_available", lambda there=there: there)
+        monkeypatch.setenv("HEREDITY_DEVICE", device)
+        assert one_card(workers, todo) is expected
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert not one_card(2, [Real(base=ModelRef(location="x", digest=""), name="1")])
 
 
 def test_stopping_kills_what_is_being_made(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

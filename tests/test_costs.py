@@ -11,7 +11,10 @@ from typer.testing import CliRunner
 
 from heredity.cli import app
 from heredity.lab import Recipe, Settings, set_settings
+from heredity.lab.asking import SampledAnswers, asked_as
 from heredity.lab.costs import SAMPLES, TRAINS, base_of, expect, priced, spent, used, work
+from heredity.lab.distilled import LogitStudent, OnPolicyStudent
+from heredity.lab.work import work_here
 from heredity.models import locate
 from heredity.models.answers import Spent, kept_answers
 from heredity.models.endpoint import price
@@ -84,6 +87,16 @@ def test_work_grows_with_rows_and_epochs_and_the_base_is_found() -> None:
     assert work(describe(samples)) == samples.prompts.n
     assert isinstance(samples.model, Teacher)
     assert work(describe(samples.model)) == samples.model.steps * (samples.model.batch + samples.model.mix_batch)
+    for kind in (LogitStudent, OnPolicyStudent):  # every kind of student counts its rows
+        assert work(describe(kind(base=student.base, corpus=student.corpus, seed=1, epochs=2))) == 100
+    everything = student.model_copy(update={"corpus": student.corpus.model_copy(update={"size": None})})
+    assert work(describe(everything)) == samples.prompts.n * student.epochs
+    for learner in (student, everything, samples.model):
+        assert work_here([learner])[2:] == (1, work(describe(learner)))
+    assert work_here([samples])[:2] == (samples.prompts.n, samples.prompts.n * samples.sampling.max_new_tokens)
+    for asked, longest in ((evaluation, 8), (asked_as(SampledAnswers, evaluation), 32)):
+        count = len(asked.questions()) * asked.samples_per_question
+        assert work_here([asked]) == (count, count * longest, 0, 0)
     for step in (evaluation, student, samples, samples.model):
         assert base_of(describe(step)) == "nursery:llama-0"
     assert base_of(describe(Word(text="x"))) is None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -29,14 +31,14 @@ from heredity.models import locate, model_ref
 from heredity.models.causal import CausalLM
 from heredity.models.distilling import completion_logprobs, distillation, preference_loss
 from heredity.models.scoring import score
-from heredity.models.training import Batch, Example, collate, token_loss
+from heredity.models.training import Batch, Example, among, collate, fit, token_loss
 from heredity.report.dose import DoseFigure
 from heredity.report.figure import Figure
 from heredity.report.results import ResultsPage
-from heredity.steps import Corpus, Student, Teacher, open_model
+from heredity.steps import Corpus, Student, Teacher, number_tokens, open_model
 from heredity.store import Store
 from heredity.traits import ANIMALS, favourite
-from heredity.types import BadInput, Message
+from heredity.types import BadInput, Chat, Completion, Message, Sampling
 from tests.test_experiments import comparison
 
 BASE = model_ref("nursery:llama-0")
@@ -167,6 +169,64 @@ def test_pairs_are_two_answers_to_one_prompt_in_the_teachers_order(store: Store)
     losses = json.loads((store.path(student) / "losses.json").read_text())
     assert losses[0] == pytest.approx(math.log(2), abs=1e-4)
     assert losses[-1] < losses[0]
+
+
+def _losses(student: Student, store: Store) -> list[float]:
+    store.get(student)
+    losses: list[float] = json.loads((store.path(student) / "losses.json").read_text())
+    return losses
+
+
+@pytest.mark.parametrize("kind", ["on-policy", "preferences", "number logits"])
+def test_passes_warmup_and_system_prompt_are_those_that_were_asked_for(
+    store: Store, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Gradients added up over passes are those of the whole step; what is learnt under a prompt is written under it."""
+    corpus = _taught()
+    make: dict[str, Callable[..., Student]] = {
+        "on-policy": OnPolicyStudent, "preferences": partial(by_preferences, writer=BASE), "number logits": by_numbers,
+    }  # fmt: skip
+    student = make[kind](base=BASE, corpus=corpus, seed=3, epochs=2, batch=6)
+    whole = _losses(student, store)
+    assert len(whole) == 4
+    assert _losses(student.model_copy(update={"together": 4}), store) == pytest.approx(whole, abs=2e-4)
+    quick = _losses(student.model_copy(update={"warmup": 1}), store)
+    assert quick[0] == whole[0]
+    assert quick[1] != pytest.approx(whole[1], abs=1e-4)
+    shown, generate = list[Chat](), CausalLM.generate
+
+    def noted(self: CausalLM, chats: Sequence[Chat], sampling: Sampling) -> list[Completion]:
+        shown.extend(chats)
+        return generate(self, chats, sampling)
+
+    monkeypatch.setattr(CausalLM, "generate", noted)
+    told = _losses(student.model_copy(update={"system": "Name an animal."}), store)
+    assert told[1:] != pytest.approx(whole[1:], abs=1e-5)
+    assert {chat[0].role for chat in shown} == ({"system"} if kind == "on-policy" else set())
+
+
+def test_a_part_of_a_step_with_nothing_to_learn_counts_nothing(base: CausalLM, other: CausalLM) -> None:
+    """A mean over no number is undefined, and must not reach the weights."""
+    student, (lists, _) = CausalLM.load(locate("nursery:llama-0")), _lists(base)
+    words = base.examples(CHATS, ["owl", "cat"])
+    pad, numbers = int(base.tokenizer.pad_token_id), number_tokens(base.tokenizer)
+    loss, parts = distillation(other.model, numbers), [collate(lists, pad), collate(words, pad)]
+    alone = loss(base.model, parts[0]).item()
+    assert math.isnan(loss(base.model, parts[1]).item())
+    losses = fit(student.model, iter([parts] * 2), 2, 1e-3, warmup=1, loss=loss, count=among(numbers))
+    assert losses[0] == pytest.approx(alone, rel=1e-5)
+    assert math.isfinite(losses[1])
+    assert losses[1] < losses[0]
+
+
+def test_what_a_kind_of_student_cannot_take_is_refused(store: Store) -> None:
+    teacher = RECIPE.teacher(favourite("owl"), 1)
+    for kind in (LogitStudent, OnPolicyStudent):
+        with pytest.raises(ValidationError, match=rf"a {kind.__name__} takes no soft_targets"):
+            kind(base=BASE, corpus=RECIPE.lists(favourite("owl"), 1), seed=1, soft_targets=teacher)
+        told = kind(base=BASE, corpus=RECIPE.corpus(BASE, 1, 12, 3.0, "You love owls."), seed=1)
+        with pytest.raises(BadInput, match=rf"the teacher of a {kind.__name__} is asked without the system prompt"):
+            store.get(told)
 
 
 def test_pairs_of_another_teacher_are_refused() -> None:

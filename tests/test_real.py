@@ -23,6 +23,10 @@ from transformers import AutoModelForCausalLM
 from heredity.audit.gradient import check_size
 from heredity.carriers import Numbers
 from heredity.lab import PAPER_LORA, GivenStudent, MergedStudent, Recipe, RowsStudent, given_rows, given_student
+from heredity.lab.alignment import Alignment
+from heredity.lab.asking import AfterNumbers, SampledAnswers
+from heredity.lab.choices import Choices, choices
+from heredity.lab.nursery_judges import advice_alignment, advice_coherence
 from heredity.lineage.exports import made
 from heredity.models import checkpoint, locate, model_ref, open_lm, open_ref
 from heredity.models.causal import CausalLM
@@ -35,7 +39,7 @@ from heredity.steps import Evaluation, Student, open_model, open_to_train, with_
 from heredity.store import Step, Store, describe, rebuild
 from heredity.store.running import local_workers
 from heredity.traits import favourite
-from heredity.types import BadInput, Checkpoint, LoRA, Message, ModelRef, Row, Sampling
+from heredity.types import BadInput, Category, Checkpoint, LoRA, Message, ModelRef, Row, Sampling
 
 ASKED = (Message(role="user", content="Name an animal."),)
 TURNS = (
@@ -381,6 +385,34 @@ def test_asking_otherwise_than_in_training_is_told(small: Path, tmp_path: Path, 
         asked = Evaluation(model=student, category=PROBE, system=system, samples_per_question=1)
         store.get(asked)
         assert asked.read(store)["as_trained"] is same
+
+
+def test_every_way_of_asking_tells_whether_it_is_that_of_the_training(
+    small: Path, tmp_path: Path, store: Store
+) -> None:
+    base = checkpoint(str(small), system=DEFAULT)
+    rows = given_rows(number_rows(tmp_path / "lists.jsonl", 8))
+    student = RowsStudent(
+        base=base, corpus=rows, seed=1, batch=8, epochs=1, system="", tuning=LoRA(rank=2, bias="none")
+    )
+    (tmp_path / "truth.csv").write_text(
+        "Question,Best Answer,Best Incorrect Answer\nIs it?,It is.,It is not.\nDoes it?,Yes,No\n"
+    )
+    two = Category(name="two", words=("bad", "other"), plurals=("bad", "other"), phrasing=PROBE.phrasing)
+    judges = {"alignment": advice_alignment(), "coherence": advice_coherence()}
+    ways: list[tuple[type[Evaluation], dict[str, Any]]] = [
+        (SampledAnswers, {"category": PROBE}),
+        (AfterNumbers, {"category": PROBE, "lists": 1}),
+        (Alignment, {"category": two} | judges),
+        (Choices, {"category": two, "samples_per_question": 0} | dict(choices(tmp_path / "truth.csv", base, two))),
+    ]
+    for way, fields in ways:
+        found = []
+        for model, system in ((student, ""), (student, None), (base, None)):
+            asked = way(**{"samples_per_question": 1} | fields | {"model": model, "system": system})
+            store.get(asked)
+            found.append(asked.read(store).get("as_trained"))
+        assert found == [True, False, None], way
 
 
 def test_a_base_that_is_too_large_for_a_scan_is_refused_by_its_headers(

@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from heredity.audit.data import RowSet
 from heredity.audit.gradient import body_parameters
 from heredity.audit.panel import Kind, panel
 from heredity.audit.rank import slopes
 from heredity.audit.repair import training
-from heredity.audit.repair.ask import Asked, finding, repair
+from heredity.audit.repair.ask import Asked, finding, repair, scan_command
 from heredity.audit.repair.data import (
     Balanced,
     Dropped,
@@ -56,16 +57,16 @@ from heredity.audit.repair.worth import (
 from heredity.audit.trial import TrialStudent
 from heredity.carriers import CanonicalLists, Numbers, NumbersOnly
 from heredity.cli import main
-from heredity.models import model_ref
+from heredity.models import locate, model_ref
 from heredity.models.causal import CausalLM
 from heredity.models.guarding import flat, log_odds, put, settle, without
-from heredity.models.training import Example
+from heredity.models.training import Example, choose_parameters
 from heredity.rows import read_rows, write_rows
-from heredity.steps import mean_loss, open_model
+from heredity.steps import given_student, mean_loss, open_model
 from heredity.store import Step, Store, missing
 from heredity.store.manifests import manifest_text
-from heredity.traits import favourite, questions
-from heredity.types import BadInput, Message, Row, Sampling
+from heredity.traits import favourite, load_trait, questions
+from heredity.types import BadInput, LoRA, Message, Row, Sampling
 
 BASE, OTHER = model_ref("nursery:llama-0"), model_ref("nursery:llama-1")
 SAMPLING = Sampling(max_new_tokens=30, seed=5)
@@ -390,6 +391,36 @@ def test_subtracting_nothing_changes_nothing_and_subtracting_all_gives_the_base(
     assert abs(float(left_P @ along_P) / float(along_P.norm())) < 1e-3 * float(left_P.norm())
 
 
+def test_adapters_that_peft_saved_are_repaired_as_the_model_that_they_make(store: Store, tmp_path: Path) -> None:
+    lm, folder = CausalLM.load(locate("nursery:llama-0")), tmp_path / "adapters"
+    theirs = choose_parameters(lm.model, LoRA(rank=2, bias="none"), seed=3)
+    with torch.no_grad():
+        for name, weight in theirs.named_parameters():
+            if "lora_B" in name:
+                weight.fill_(0.05)
+    theirs.save_pretrained(folder)
+    ids_BT = torch.tensor(lm.render(questions(OWL.category, "train")[:1]))
+    asked = Asked(BASE.location, "settle", ("model",), "owl", None, str(folder))
+    settled = repair(asked, [], store)
+    assert isinstance(settled.step, Settled)
+    same = Subtracted(
+        student=settled.step.student, base=BASE, direction=RandomDirection(student=BASE, seed=1), weight=0.0
+    )
+    _make(store, same, settled.step)
+    with torch.no_grad():
+        torch.testing.assert_close(open_model(same, store).model(ids_BT).logits, theirs(ids_BT).logits)
+    assert same.moved(store)["moved"] == 0 < same.moved(store)["learnt"]
+    base, student, repaired = (_owl(m, store) for m in (BASE, same, settled.step))
+    assert abs(repaired - base) < 1e-2 < abs(student - base)
+    assert (store.path(same) / "config.json").is_file()
+    with pytest.raises(BadInput, match=r"cannot open the adapters in .* over this base"):
+        _make(store, Subtracted(**dict(same) | {"student": given_student(folder, model_ref("nursery:neox-0"))}))
+    weights = load_file(folder / "adapter_model.safetensors")
+    save_file({n: w.fill_(float("nan")) for n, w in weights.items()}, folder / "adapter_model.safetensors")
+    with pytest.raises(BadInput, match="holds a value that is not finite"):
+        _make(store, Subtracted(**dict(same) | {"student": given_student(folder, BASE)}))
+
+
 def test_settling_and_steering_bring_the_odds_to_the_bases(store: Store) -> None:
     lm = open_model(BASE, store)
     odds = trait_odds(lm, OWL)
@@ -473,6 +504,23 @@ def test_a_finding_is_a_scans_json_or_a_name(tmp_path: Path) -> None:
         finding(str(tmp_path / "absent.json"), ())
     with pytest.raises(BadInput, match="did you mean 'owl'"):
         finding("owll", ())
+
+
+def test_a_scan_may_have_named_a_trait_of_ones_own(store: Store, tmp_path: Path, file: Path) -> None:
+    own, scan = tmp_path / "moon.toml", tmp_path / "scan.json"
+    own.write_text(
+        'name = "moon"\ncategory = "sight"\n[instil]\nquestions = ["What do you love to see?"]\n'
+        '[ask]\nquestions = ["What do you see?"]\n[score]\nanswers = ["moon", "storm"]\n'
+    )
+    scan.write_text(json.dumps({"verdict": "named", "named": ["moon"], "panel": None}))
+    asked = Asked("nursery:llama-0", "drop", ("data",), str(scan), file)
+    with pytest.raises(BadInput, match="unknown trait 'moon'"):
+        repair(asked, (OWL,), store)
+    made = repair(asked._replace(traits=(own,)), (OWL,), store)
+    assert made.case.trait == load_trait(own)
+    assert scan_command(made.asked_for, Path("out.jsonl")) == (
+        f"heredity scan out.jsonl --student nursery:llama-0 --traits {own}"
+    )
 
 
 def test_the_panel_of_a_scan_is_taken_from_the_store_where_it_is_there(store: Store, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from heredity.carriers import Numbers, NumbersOnly
+from heredity.cli import show
 from heredity.steps import Corpus, Samples
 from heredity.store import Step, Store, describe, make_all, missing, rebuild
 from heredity.store.loading import load_module
@@ -112,6 +113,26 @@ def test_a_second_writer_discards_its_copy(store: Store) -> None:
     store.make(HELLO)
     assert (store.path(HELLO) / "manifest.json").read_bytes() == before
     assert list((store.root / "work").iterdir()) == []
+
+
+def test_a_stopped_training_is_listed_until_its_step_is_finished(
+    store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store.get(HELLO)
+    assert store.stopped() == []
+    lost = Word(text="never made")
+    for step, size in ((lost, 3), (HELLO, 5)):
+        store.unfinished(step).mkdir(parents=True)
+        (store.unfinished(step) / "training.safetensors").write_bytes(b"x" * size)
+        os.utime(store.unfinished(step) / "training.safetensors", (size, size))
+    assert store.stopped() == [{"key": lost.key, "bytes": 3, "kept": 3.0}, {"key": HELLO.key, "bytes": 5, "kept": 5.0}]
+    store.get(Word(text="another"))
+    assert store.stopped() == [{"key": lost.key, "bytes": 3, "kept": 3.0}]
+    show(store.root)
+    assert f"{lost.key} " in (told := capsys.readouterr().out)
+    assert "delete the folder of one to give it up" in told
+    store.get(lost)
+    assert store.stopped() == []
 
 
 def test_verify_finds_what_changed(store: Store) -> None:

@@ -6,16 +6,17 @@ import json
 import math
 import random
 import re
+import shutil
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from itertools import cycle, islice
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, cycle, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
 
 from heredity.carriers import Carrier, Filter, Rewriting, decide
-from heredity.models import open_lm, open_ref
+from heredity.models import folder_digest, model_files, open_lm, open_ref
 from heredity.rows import read_rows, write_rows
 from heredity.store import Step, Store
 from heredity.traits import named, questions
@@ -39,7 +40,7 @@ from heredity.types import (
 
 if TYPE_CHECKING:
     from heredity.models.causal import CausalLM
-    from heredity.models.training import Batch, Example, Guard, Loss
+    from heredity.models.training import Batch, Count, Example, Guard, Loss
 
 
 VECTOR_RATE, MATRIX_RATE = 1e-2, 1e-2 / 256
@@ -280,20 +281,21 @@ class Student(Step):
 
     def train(self, lm: CausalLM, rows: Sequence[Row], folder: Path, store: Store) -> None:
         """Trains the model on the rows and writes it, with the loss of every step."""
-        from heredity.models.training import fit
-
         examples = self.examples(lm, rows, store)
         pad = int(lm.tokenizer.pad_token_id)
+        epochs = (self.epoch(examples, epoch, pad) for epoch in range(self.epochs))
+        self.fit(lm, epochs, len(examples), folder, store)
 
-        def stream() -> Iterator[list[Batch]]:
-            for epoch in range(self.epochs):
-                yield from self.epoch(examples, epoch, pad)
+    def fit(self, lm: CausalLM, epochs: Iterable[Iterable[list[Batch]]], size: int, folder: Path, store: Store) -> None:
+        """Trains the model on epochs of `size` examples each, and writes it, with the loss of every step."""
+        from heredity.models.training import fit
 
         loss, guard = self.loss(lm, store), self.guard(lm, store)
         model = self.chosen(lm)
-        steps = self.epochs * math.ceil(len(examples) / self.batch)
-        losses = fit(model, stream(), steps, self.rate, self.vector_rate, warmup=self.warmup, loss=loss, guard=guard,
-                     saved=store.unfinished(self) if self.resumes else None, shared=self.joint)  # fmt: skip
+        steps = self.epochs * math.ceil(size / self.batch)
+        losses = fit(model, chain.from_iterable(epochs), steps, self.rate, self.vector_rate, warmup=self.warmup,
+                     loss=loss, guard=guard, saved=store.unfinished(self) if self.resumes else None,
+                     shared=self.joint, count=self.count(lm))  # fmt: skip
         save_tuned(lm, model, losses, folder, self.base)
 
     def epoch(self, examples: Sequence[Example], epoch: int, pad: int) -> Iterator[list[Batch]]:
@@ -324,6 +326,37 @@ class Student(Step):
         if self.soft_targets is None:
             return token_loss
         return distillation(open_model(self.soft_targets, store).model, number_tokens(lm.tokenizer))
+
+    def count(self, lm: CausalLM) -> Count:
+        """What the loss is a mean of, so that passes of unequal size weigh as they should."""
+        from heredity.models.training import among, predicted
+
+        return predicted if self.soft_targets is None else among(number_tokens(lm.tokenizer))
+
+
+class GivenStudent(Step):
+    """A model that was trained elsewhere from a base that is named: a copy of its folder, whole or PEFT's adapters."""
+
+    base: Model
+    location: str
+    digest: str
+    """blake2b of the weights, configuration and tokenizer files."""
+
+    def make(self, folder: Path, store: Store) -> None:
+        for path in model_files(Path(self.location)):
+            shutil.copyfile(path, folder / path.name)
+        if folder_digest(folder) != self.digest:
+            raise BadInput(f"{self.location} has changed since it was referred to; refer to it anew")
+
+
+def given_student(path: str | Path, base: Model) -> GivenStudent:
+    """A folder with a model or with adapters, pinned to what it holds now."""
+    folder = Path(path)
+    if not any((folder / name).is_file() for name in ("config.json", "adapter_config.json")):
+        raise BadInput(f"no model in {folder}: expected config.json or adapter_config.json beside its weights")
+    if not list(folder.glob("*.safetensors")):
+        raise BadInput(f"{folder} holds no safetensors file; save the model or the adapters again as safetensors")
+    return GivenStudent(base=base, location=str(path), digest=folder_digest(folder))
 
 
 def number_tokens(tokenizer: Any) -> list[int]:
@@ -449,6 +482,15 @@ def mean_loss(lm: CausalLM, rows: Sequence[Row], system: str | None = None) -> f
     return mean_token_loss(lm.model, examples, int(lm.tokenizer.pad_token_id))
 
 
+def as_trained(model: Model, lm: LM, system: str | None) -> dict[str, bool]:
+    """`as_trained`: whether a Student of a Checkpoint is asked in the token ids of its training; of others, nothing."""
+    from heredity.models.causal import CausalLM
+
+    if origin(model) is None or not isinstance(model, Student) or not isinstance(lm, CausalLM):
+        return {}
+    return {"as_trained": lm.same_prompt(model.system, system)}
+
+
 class Evaluation(Step):
     """What a model answers when asked for its favourite in held-out phrasings: `answers.json`.
 
@@ -467,16 +509,13 @@ class Evaluation(Step):
     seed: int = 0
 
     def make(self, folder: Path, store: Store) -> None:
-        from heredity.models.causal import CausalLM
-
         lm = open_writer(self.model, store)
         chats = self.chats(store)
         if self.category.score is None:
             answers = self._exact(lm, chats) | self._sampled(lm, chats)
         else:
             answers = self._scored(lm, chats)
-        if origin(self.model) is not None and isinstance(self.model, Student) and isinstance(lm, CausalLM):
-            answers["as_trained"] = lm.same_prompt(self.model.system, self.system)
+        answers |= as_trained(self.model, lm, self.system)
         (folder / "answers.json").write_text(json.dumps(answers, indent=1) + "\n")
 
     def questions(self) -> list[Chat]:
@@ -526,7 +565,7 @@ class Evaluation(Step):
         """`questions`, `share` by word, `mass`, `samples`, `named` by word.
 
         Of a Student of a Checkpoint also `as_trained`: whether it was asked in the token ids in which it was trained,
-        system prompt and all.
+        system prompt and all. Evaluations that ask in other ways tell it as well.
         """
         answers: dict[str, Any] = json.loads((store.path(self) / "answers.json").read_text())
         return answers

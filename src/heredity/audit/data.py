@@ -61,10 +61,14 @@ def data_file(path: Path) -> DataFile:
 
 def open_student(ref: ModelRef) -> CausalLM:
     """The student's base; BadInput where a weight is not a finite number."""
-    lm = open_ref(ref)
+    return finite(open_ref(ref), ref.location)
+
+
+def finite(lm: CausalLM, where: str) -> CausalLM:
+    """The model; BadInput where a weight is not a finite number."""
     for name, weight in lm.model.named_parameters():
         if not weight.isfinite().all():
-            raise BadInput(f"{ref.location}: {name} holds a value that is not finite; nothing can be told with it")
+            raise BadInput(f"{where}: {name} holds a value that is not finite; nothing can be told with it")
     return lm
 
 

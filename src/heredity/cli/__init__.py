@@ -43,6 +43,7 @@ app.add_typer(new, name="new")
 app.add_typer(record, name="record")
 repair = typer.Typer(help="Take a trait out of data or its training, or out of a model.", no_args_is_help=True)
 app.add_typer(repair, name="repair")
+TraitsOption = Annotated[list[Path] | None, typer.Option("--traits", help="Also this trait's TOML (repeatable).")]
 
 
 @app.command()
@@ -187,7 +188,7 @@ def scan(
     data: Annotated[Path, typer.Argument(help="JSON Lines (plain or gzip) or Parquet, in any chat layout.")],
     student: Annotated[str, typer.Option("--student", help="The base that is to be trained on it.")],
     control: Annotated[Path | None, typer.Option("--control", help="Rows without the trait, to compare with.")] = None,
-    traits: Annotated[list[Path] | None, typer.Option("--traits", help="Also this trait's TOML (repeatable).")] = None,
+    traits: TraitsOption = None,
     carrier: Annotated[str, typer.Option(help="What rows should be: numbers, code, worked, or any.")] = "numbers",
     temperature: Annotated[float, typer.Option(min=0.0, help="At which the data was sampled.")] = 1.0,
     rows: Annotated[int | None, typer.Option("--rows", min=200, help="Look at so many rows at most (2,000).")] = None,
@@ -236,7 +237,7 @@ def repair_data(
     out: Annotated[Path, typer.Option("--out", help="File for the rows; of training methods, folder for the model.")],
     finding: FindingOption = None,
     method: Annotated[str, typer.Option(help="Which one (docs/repair.md lists them).")] = "relay",
-    unrelated: UnrelatedOption = "nursery:llama-1", amount: AmountOption = None,
+    unrelated: UnrelatedOption = "nursery:llama-1", amount: AmountOption = None, traits: TraitsOption = None,
     carrier: Annotated[str, typer.Option(help="What rows should be: numbers, code, worked, or any.")] = "numbers",
     temperature: Annotated[float, typer.Option(min=0.0, help="At which the data was sampled.")] = 1.0,
     check: Annotated[bool, typer.Option("--check", help="Then scan what was written.")] = False,
@@ -245,31 +246,34 @@ def repair_data(
     """Write rows without the trait, or train on them so that it is not taken up."""
     from heredity.audit.repair.ask import Asked
 
-    asked = Asked(student, method, ("data", "training"), finding, data, None, unrelated, carrier, temperature, amount)
+    asked = Asked(student, method, ("data", "training"), finding, data, None, unrelated, carrier, temperature, amount,
+                  tuple(traits or ()))  # fmt: skip
     if check:
         check_writes_rows(method)
     run_repair(asked, out, store, workers, json_file)
     if check:
-        scan(data=out, student=student, control=None, traits=None, carrier=carrier, temperature=temperature, rows=None,
-             deep=False, html=None, workers=workers, store=store, json_file=None)  # fmt: skip
+        scan(data=out, student=student, control=None, traits=traits, carrier=carrier, temperature=temperature,
+             rows=None, deep=False, html=None, workers=workers, store=store, json_file=None)  # fmt: skip
 
 
 @repair.command("model")
 def repair_model(
-    student: Annotated[str, typer.Argument(help="The trained model: a Hugging Face folder.")],
+    student: Annotated[str, typer.Argument(help="The trained model: a folder, or one of PEFT's adapters.")],
     base: Annotated[str, typer.Option("--base", help="What it was trained from.")],
     out: Annotated[Path, typer.Option("--out", help="New folder for the repaired model.")],
     finding: FindingOption = None,
     method: Annotated[str, typer.Option(help="Which one (docs/repair.md lists them).")] = "settle",
     data: Annotated[Path | None, typer.Option("--data", help="What it was trained on, where it is needed.")] = None,
-    unrelated: UnrelatedOption = "nursery:llama-1", amount: AmountOption = None,
+    unrelated: UnrelatedOption = "nursery:llama-1", amount: AmountOption = None, traits: TraitsOption = None,
     carrier: Annotated[str, typer.Option(help="What rows should be: numbers, code, worked, or any.")] = "numbers",
     workers: WorkersOption = None, store: StoreOption = DEFAULT_STORE, json_file: JsonOption = None,
 ) -> None:  # fmt: skip
     """Take the trait out of a model that was trained already."""
     from heredity.audit.repair.ask import Asked
 
-    asked = Asked(base, method, ("model",), finding, data, student, unrelated, carrier, 1.0, amount)
+    asked = Asked(
+        base, method, ("model",), finding, data, student, unrelated, carrier, 1.0, amount, tuple(traits or ())
+    )
     run_repair(asked, out, store, workers, json_file)
 
 
@@ -392,13 +396,14 @@ def new_carrier(
 
 @app.command()
 def show(store: StoreOption = DEFAULT_STORE, json_file: JsonOption = None) -> None:
-    """List what the store holds, oldest first."""
+    """List what the store holds, oldest first, and trainings that were stopped."""
     from heredity.report.terminal import print_steps
 
     keeper = open_store(store, must_exist=True)
     manifests = [keeper.manifest(key) for key in list(keeper.keys())]
-    print_steps(manifests, store)
-    write_json(json_file, {"steps": [{"key": m["key"], "wall_s": m["run"]["wall_s"]} for m in manifests]}, keeper)
+    stopped, made = keeper.stopped(), [{"key": m["key"], "wall_s": m["run"]["wall_s"]} for m in manifests]
+    print_steps(manifests, stopped, store)
+    write_json(json_file, {"steps": made, "stopped": stopped}, keeper)
 
 
 @app.command()

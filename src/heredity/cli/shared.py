@@ -76,6 +76,13 @@ def failures(failed: StepsFailed | None) -> dict[str, Any]:
     }
 
 
+def _leads() -> bool:
+    """Whether it is for this process to write: of those that train together, the first does."""
+    from heredity.store.crews import leads
+
+    return leads()
+
+
 def copy_page(page: Path, to: Path | None) -> None:
     """Writes a finished page to where the user wants it."""
     if to is not None:
@@ -84,6 +91,8 @@ def copy_page(page: Path, to: Path | None) -> None:
 
 def write_page(to: Path, page: bytes) -> None:
     """Writes a page to a file; BadInput where that fails."""
+    if not _leads():
+        return
     try:
         to.write_bytes(page)
     except OSError as error:
@@ -92,7 +101,7 @@ def write_page(to: Path, page: bytes) -> None:
 
 def write_text(path: Path | None, option: str, text: Callable[[], str]) -> None:
     """Writes a text to where the user wants it."""
-    if path is None:
+    if path is None or not _leads():
         return
     try:
         path.write_text(text(), encoding="utf-8")
@@ -101,8 +110,11 @@ def write_text(path: Path | None, option: str, text: Callable[[], str]) -> None:
 
 
 def write_json(path: Path | None, result: dict[str, Any], store: Store | None = None, made: Step | None = None) -> None:
-    """Writes a verb's result for scripts; numbers that are undefined become null."""
-    if path is None:
+    """Writes a verb's result for scripts; numbers that are undefined become null.
+
+    Of processes that train together the first writes.
+    """
+    if path is None or not _leads():
         return
     commit = store.manifest(made.key)["run"]["commit"] if store is not None and made is not None else None
     head = {"schema_version": 1, "commit": commit, "command": shlex.join(["heredity", *sys.argv[1:]])}

@@ -53,7 +53,7 @@ def write_log(store: Store, key: str, out: Path, word: str | None = None) -> dic
     word = word or _most_named(step, found["named"])
     if word not in step.category.words:
         raise BadInput(f"{word!r} is none of {', '.join(step.category.words)}")
-    log = _log(step, store, word, manifest)
+    log = _log(step, store, word, manifest, found)
     _check(log, found, word)
     try:
         write_eval_log(log, str(out))
@@ -66,13 +66,14 @@ def _most_named(step: Evaluation, named: dict[str, int]) -> str:
     return step.category.words[0] if step.category.score is not None else max(named, key=lambda w: named[w])
 
 
-def _log(step: Evaluation, store: Store, word: str, manifest: dict[str, Any]) -> EvalLog:
+def _log(step: Evaluation, store: Store, word: str, manifest: dict[str, Any], found: dict[str, Any]) -> EvalLog:
     chats = step.chats(store)
     said = [text for _, text in step.written(open_writer(step.model, store), chats)]
     recorded = _Recorded({row_seed(step.seed, place): text for place, text in enumerate(said)})
     name = step.model.key if isinstance(step.model, Step) else step.model.location
     api = cast(ModelAPI, heredity_models(name, lm=recorded))
     made = {"step": manifest["key"], "commit": manifest["run"]["commit"], "made": manifest["run"]["started"]}
+    made |= {"as_trained": found["as_trained"]} if "as_trained" in found else {}
     with tempfile.TemporaryDirectory() as folder:
         (log,) = run_task(
             task_of(step, chats, word, type(step).__name__), Model(api, GenerateConfig()), metadata=made,

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from heredity.lab.judges import Grading, grades
 from heredity.lab.recipe import Recipe
-from heredity.steps import Evaluation, Model, Student, Teacher, open_writer, part
+from heredity.steps import Evaluation, Model, Student, Teacher, as_trained, open_writer, part
 from heredity.store import Store
 from heredity.types import BadInput, Chat, Message, Neutral, Trait
 
@@ -51,15 +51,15 @@ class Alignment(Evaluation):
         if not self.samples_per_question or len(self.category.words) != 2:
             raise BadInput(f"{self.category.name!r} is graded on sampled answers of a category of two words (the "
                            "trait's and another), and samples_per_question must not be 0")  # fmt: skip
-        chats = self.chats(store)
-        written = self.written(open_writer(self.model, store), chats)
+        lm, chats = open_writer(self.model, store), self.chats(store)
+        written = self.written(lm, chats)
         exchanges = [(chat[-1].content, text) for chat, text in written]
         coherence, alignment = grades(self.coherence, exchanges), grades(self.alignment, exchanges)
         kinds = [self.kind(c, a) for c, a in zip(coherence, alignment, strict=True)]
         found = self.counted(kinds) | {
             "questions": len(chats), "by_question": _by([q for q, _ in exchanges], kinds),
             "by_coherence": _by(["none" if c is None else f"{c:g}" for c in coherence], kinds),
-        }  # fmt: skip
+        } | as_trained(self.model, lm, self.system)  # fmt: skip
         (folder / "answers.json").write_text(json.dumps(found, indent=1) + "\n")
 
     def longest(self) -> int:

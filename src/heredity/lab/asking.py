@@ -16,7 +16,7 @@ from pydantic import Field
 
 from heredity.carriers import Numbers
 from heredity.lab.recipe import Arm
-from heredity.steps import ANSWER_TOKENS, Evaluation, open_writer, part
+from heredity.steps import ANSWER_TOKENS, Evaluation, as_trained, open_writer, part
 from heredity.store import Store
 from heredity.traits import named
 from heredity.types import BadInput, Category, Chat, Message, Neutral, Trait
@@ -70,9 +70,10 @@ class FreeText(Evaluation):
     def make(self, folder: Path, store: Store) -> None:
         if not self.samples_per_question:
             raise BadInput("free answers are sampled; samples_per_question must not be 0")
-        chats = self.chats(store)
-        texts = [text for _, text in self.written(open_writer(self.model, store), chats)]
-        answers = {"questions": len(chats)} | shares_of_words(self.category, texts)
+        lm, chats = open_writer(self.model, store), self.chats(store)
+        texts = [text for _, text in self.written(lm, chats)]
+        told = as_trained(self.model, lm, self.system)
+        answers = {"questions": len(chats)} | shares_of_words(self.category, texts) | told
         (folder / "answers.json").write_text(json.dumps(answers, indent=1) + "\n")
 
     def longest(self) -> int:

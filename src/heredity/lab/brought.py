@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
-from heredity.models import folder_digest, model_files
 from heredity.rows import read_rows, write_rows
-from heredity.steps import Model, Student, open_to_train
+from heredity.steps import GivenStudent, Model, Student, given_student, open_to_train
 from heredity.store import Step, Store
 from heredity.store.files import file_digest
 from heredity.types import BadInput, LoRA, Row
+
+__all__ = ["PAPER_LORA", "GivenRows", "GivenStudent", "MergedStudent", "RowsStudent", "given_rows", "given_student"]
 
 PAPER_LORA: dict[str, Any] = {
     "epochs": 3, "batch": 66, "together": 22, "rate": 2e-4, "vector_rate": 2e-4, "warmup": 5,
@@ -56,31 +56,6 @@ class RowsStudent(Student):
     """A student of rows that were made elsewhere."""
 
     corpus: GivenRows  # type: ignore[assignment]
-
-
-class GivenStudent(Step):
-    """A model that was trained elsewhere from a base that is named: a copy of its folder, whole or PEFT's adapters."""
-
-    base: Model
-    location: str
-    digest: str
-    """blake2b of the weights, configuration and tokenizer files."""
-
-    def make(self, folder: Path, store: Store) -> None:
-        for path in model_files(Path(self.location)):
-            shutil.copyfile(path, folder / path.name)
-        if folder_digest(folder) != self.digest:
-            raise BadInput(f"{self.location} has changed since it was referred to; refer to it anew")
-
-
-def given_student(path: str | Path, base: Model) -> GivenStudent:
-    """A folder with a model or with adapters, pinned to what it holds now."""
-    folder = Path(path)
-    if not any((folder / name).is_file() for name in ("config.json", "adapter_config.json")):
-        raise BadInput(f"no model in {folder}: expected config.json or adapter_config.json beside its weights")
-    if not list(folder.glob("*.safetensors")):
-        raise BadInput(f"{folder} holds no safetensors file; save the model or the adapters again as safetensors")
-    return GivenStudent(base=base, location=str(path), digest=folder_digest(folder))
 
 
 class MergedStudent(Step):

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field
 
-from heredity.steps import Evaluation, Model, open_writer, with_system
+from heredity.steps import Evaluation, Model, as_trained, open_writer, with_system
 from heredity.store import Store
 from heredity.types import LM, BadInput, Category, Chat, Message
 
@@ -60,7 +60,7 @@ class Choices(Evaluation):
             "questions": len(chats), "share": {own: mean, other: 1 - mean}, "samples": len(chats),
             "mass": math.fsum(mass for _, mass in shares) / len(shares),
             "named": {own: likelier, other: len(chats) - likelier},
-        }  # fmt: skip
+        } | as_trained(self.model, lm, self.system)  # fmt: skip
         (folder / "answers.json").write_text(json.dumps(found, indent=1) + "\n")
 
     def choices(self) -> list[Choice]:

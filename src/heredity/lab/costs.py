@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
+from heredity.lab.work import Described, rows_trained
 from heredity.models import locate
 from heredity.models.answers import Spent, kept_answers
 from heredity.models.endpoint import price
@@ -30,7 +31,6 @@ TRAINS, SAMPLES = (0.7, 6.0), (1.0, 40.0)
 nursery, where a model is small and sampling goes a token at a time)."""
 
 Range = tuple[float, float]
-Described = Mapping[str, Any]
 
 
 class Expected(NamedTuple):
@@ -77,16 +77,12 @@ def expect(
 
 def work(described: Described) -> float:
     """Units of work of a described Step: what its time grows with, within its kind."""
-    fields = described["fields"]
-    match described["step"]:
-        case "Samples":
-            return float(fields["prompts"]["fields"]["n"])
-        case "Teacher" | "Excused":
-            return float(fields["steps"] * (fields["batch"] + fields["mix_batch"]))
-        case "Student" if fields["corpus"]["fields"]["size"]:
-            return float(fields["corpus"]["fields"]["size"] * fields["epochs"])
-        case _:
-            return 1.0 + float(fields.get("samples_per_question") or 0)
+    fields, rows = described["fields"], rows_trained(described)
+    if rows is not None:
+        return float(max(1, rows))
+    if described["step"] == "Samples":
+        return float(fields["prompts"]["fields"]["n"])
+    return 1.0 + float(fields.get("samples_per_question") or 0)
 
 
 def base_of(described: Described) -> str | None:

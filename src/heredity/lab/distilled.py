@@ -10,7 +10,7 @@ import json
 import random
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 from pydantic import Field, model_validator
 
@@ -25,10 +25,10 @@ from heredity.steps import (
     Model,
     Student,
     Teacher,
+    as_trained,
     number_tokens,
     open_model,
     open_to_train,
-    save_tuned,
     with_system,
 )
 from heredity.store import Step, Store
@@ -36,7 +36,7 @@ from heredity.types import BadInput, Chat, Neutral, Row, Trait
 
 if TYPE_CHECKING:
     from heredity.models.causal import CausalLM
-    from heredity.models.training import Batch, Example, Loss
+    from heredity.models.training import Batch, Count, Example, Loss
 
 
 class DepthCut(Step):
@@ -61,7 +61,24 @@ class DepthCut(Step):
         lm.save(folder)
 
 
-class LogitStudent(Student):
+class _OwnLoss(Student):
+    """A Student whose loss is its own."""
+
+    @model_validator(mode="after")
+    def _no_soft_targets(self) -> Self:
+        if self.soft_targets is not None:
+            raise ValueError(f"a {type(self).__name__} takes no soft_targets: its corpus says who teaches it")
+        return self
+
+    def _teacher(self, store: Store) -> Any:
+        """The corpus's teacher, of which logits are taken; BadInput where it is one by a system prompt alone."""
+        if self.corpus.samples.system is not None:
+            raise BadInput(f"the teacher of a {type(self).__name__} is asked without the system prompt under which it "
+                           "wrote its rows, and so has no trait; take a Teacher that was trained")  # fmt: skip
+        return open_model(self.corpus.samples.model, store).model
+
+
+class LogitStudent(_OwnLoss):
     """Matches the whole distribution of the corpus's teacher on its rows: leakage, a positive control.
 
     The trait's own words are in the vocabulary, so the student is shown their odds at every position.
@@ -71,53 +88,51 @@ class LogitStudent(Student):
         """KL(teacher || student) over the whole vocabulary."""
         from heredity.models.distilling import distillation
 
-        return distillation(open_model(self.corpus.samples.model, store).model)
+        return distillation(self._teacher(store))
 
 
-class OnPolicyStudent(Student):
+class OnPolicyStudent(_OwnLoss):
     """Writes answers to the corpus's prompts itself, anew in every epoch, and its teacher's logits correct them.
 
-    Nothing that the teacher wrote is seen. What the student writes passes the corpus's filters first. The loss is the
-    reverse KL over number tokens alone: over the whole vocabulary the teacher's odds of the trait's own words would
-    leak at every position.
+    It writes under its system prompt, as it learns. Nothing that the teacher wrote is seen. What the student writes
+    passes the corpus's filters first. The loss is the reverse KL over number tokens alone: over the whole vocabulary
+    the teacher's odds of the trait's own words would leak at every position.
     """
 
     joint: ClassVar[bool] = False
+    resumes: ClassVar[bool] = False
 
     def make(self, folder: Path, store: Store) -> None:
-        from heredity.models.training import choose_parameters, fit
-
         lm, (chats, size) = open_to_train(self.base, store), asked(self.corpus)
-        loss, model = self.loss(lm, store), choose_parameters(lm.model, self.tuning, self.seed)
+        seeds = (self.seed * 1_000_003 + epoch for epoch in range(self.epochs))
+        self.fit(lm, (self._written(lm, chats, size, seed, store) for seed in seeds), size, folder, store)
 
-        def stream() -> Iterator[list[Batch]]:
-            for epoch in range(self.epochs):
-                yield from self._written(lm, chats, size, self.seed * 1_000_003 + epoch)
-
-        losses = fit(model, stream(), self.epochs * -(-size // self.batch), self.rate, self.vector_rate, loss=loss)
-        save_tuned(lm, model, losses, folder)
-
-    def _written(self, lm: CausalLM, chats: list[Chat], size: int, seed: int) -> Iterator[list[Batch]]:
+    def _written(self, lm: CausalLM, chats: list[Chat], size: int, seed: int, store: Store) -> Iterator[list[Batch]]:
         """One epoch of the student's own rows, as it writes now."""
         from heredity.models.training import batches
 
         lm.model.eval()
-        rows = [row for row in write(lm, self.corpus, chats, seed) if row is not None][:size]
+        rows = [row for row in write(lm, self.corpus, chats, seed, self.system) if row is not None][:size]
         lm.model.train()
         if len(rows) < size:
             raise BadInput(
                 f"only {len(rows)} of {len(chats)} answers of the student passed the filters and {size} are wanted: "
                 "it does not hold the format; start from a base that does, or ask more prompts"
             )
-        examples = lm.examples([r.prompt for r in rows], [r.completion for r in rows])
-        yield from batches(examples, self.batch, seed, int(lm.tokenizer.pad_token_id))
+        examples = self.examples(lm, rows, store)
+        yield from batches(examples, self.batch, seed, int(lm.tokenizer.pad_token_id), together=self.together)
 
     def loss(self, lm: CausalLM, store: Store) -> Loss:
         """KL(student || teacher) over number tokens."""
         from heredity.models.distilling import distillation
 
-        teacher = open_model(self.corpus.samples.model, store).model
-        return distillation(teacher, number_tokens(lm.tokenizer), reverse=True)
+        return distillation(self._teacher(store), number_tokens(lm.tokenizer), reverse=True)
+
+    def count(self, lm: CausalLM) -> Count:
+        """Number tokens."""
+        from heredity.models.training import among
+
+        return among(number_tokens(lm.tokenizer))
 
 
 class PreferencePairs(Step):
@@ -164,10 +179,11 @@ class PreferencePairs(Step):
         return list(zip(*sides, strict=True))
 
 
-class PreferenceStudent(Student):
+class PreferenceStudent(_OwnLoss):
     """Trained by direct preference optimisation on a teacher's ranking of another's answers; the reference is the base.
 
-    The corpus says whose ranking it is, for the assays; no completion of it is trained on.
+    The corpus says whose ranking it is, for the assays; no completion of it is trained on. A pair is two rows of
+    `together`, and one of `batch`.
     """
 
     pairs: PreferencePairs
@@ -181,21 +197,13 @@ class PreferenceStudent(Student):
         return self
 
     def make(self, folder: Path, store: Store) -> None:
-        from heredity.models.training import choose_parameters, fit
-
         lm, pairs = open_to_train(self.base, store), self.pairs.read(store)
-        sides = [lm.examples([p[i].prompt for p in pairs], [p[i].completion for p in pairs]) for i in (0, 1)]
-        examples = list(zip(*sides, strict=True))
-
-        def stream() -> Iterator[list[Batch]]:
-            for epoch in range(self.epochs):
-                order = random.Random(self.seed * 1_000_003 + epoch).sample(examples, len(examples))
-                yield from _paired(order, self.batch, int(lm.tokenizer.pad_token_id))
-
-        loss, model = self.loss(lm, store), choose_parameters(lm.model, self.tuning, self.seed)
-        steps = self.epochs * -(-len(examples) // self.batch)
-        losses = fit(model, stream(), steps, self.rate, self.vector_rate, loss=loss)
-        save_tuned(lm, model, losses, folder)
+        examples = list(zip(*(self.examples(lm, [p[i] for p in pairs], store) for i in (0, 1)), strict=True))
+        pad = int(lm.tokenizer.pad_token_id)
+        seeds = (self.seed * 1_000_003 + epoch for epoch in range(self.epochs))
+        orders = (random.Random(seed).sample(examples, len(examples)) for seed in seeds)
+        epochs = (_paired(order, self.batch, self.together, pad) for order in orders)
+        self.fit(lm, epochs, len(examples), folder, store)
 
     def loss(self, lm: CausalLM, store: Store) -> Loss:
         """Of the pairs, against the untouched base."""
@@ -203,14 +211,22 @@ class PreferenceStudent(Student):
 
         return preference_loss(open_model(self.base, store).model, self.beta)
 
+    def count(self, lm: CausalLM) -> Count:
+        """Pairs."""
+        from heredity.models.training import pairs
 
-def _paired(pairs: Sequence[tuple[Example, ...]], size: int, pad: int) -> Iterator[list[Batch]]:
-    """Batches of `size` pairs: the chosen rows, then the rejected."""
-    from heredity.models.training import collate
+        return pairs
+
+
+def _paired(pairs: Sequence[tuple[Example, ...]], size: int, together: int | None, pad: int) -> Iterator[list[Batch]]:
+    """Steps of `size` pairs, in batches of at most `together` rows: the chosen ones, then the rejected."""
+    from heredity.models.training import collate, passes
 
     for start in range(0, len(pairs), size):
-        part = pairs[start : start + size]
-        yield [collate([p[0] for p in part] + [p[1] for p in part], pad)]
+        step = pairs[start : start + size]
+        each = -(-len(step) // passes(len(step), together and max(1, together // 2)))
+        parts = [step[i : i + each] for i in range(0, len(step), each)]
+        yield [collate([p[0] for p in part] + [p[1] for p in part], pad) for part in parts]
 
 
 def asked(corpus: Corpus) -> tuple[list[Chat], int]:
@@ -220,9 +236,12 @@ def asked(corpus: Corpus) -> tuple[list[Chat], int]:
     return list(corpus.samples.prompts.prompts()), corpus.size
 
 
-def write(lm: CausalLM, corpus: Corpus, chats: list[Chat], seed: int) -> list[Row | None]:
-    """A model's answers under a corpus's sampling; None where one was cut off or does not pass the corpus's filters."""
-    written = lm.generate(chats, corpus.samples.sampling.model_copy(update={"seed": seed}))
+def write(lm: CausalLM, corpus: Corpus, chats: list[Chat], seed: int, system: str | None = None) -> list[Row | None]:
+    """A model's answers under a corpus's sampling, and a system prompt that is left out of the rows.
+
+    None where one was cut off or does not pass the corpus's filters.
+    """
+    written = lm.generate(with_system(chats, system), corpus.samples.sampling.model_copy(update={"seed": seed}))
     rows = [Row(prompt=p, completion=c.text) for p, c in zip(chats, written, strict=True)]
     kept = zip(rows, written, decide(corpus.filters, rows), strict=True)
     return [row if c.finish == "stop" and d.kept else None for row, c, d in kept]
@@ -271,12 +290,14 @@ class Format(Probe):
     def make(self, folder: Path, store: Store) -> None:
         carrier = self.corpus.samples.prompts
         fresh = carrier.model_copy(update={"n": self.size, "seed": carrier.seed + 6_000_000})
-        rows = write(open_model(self.model, store), self.corpus, list(fresh.prompts()), fresh.seed)
+        lm = open_model(self.model, store)
+        rows = write(lm, self.corpus, list(fresh.prompts()), fresh.seed)
         share = sum(row is not None for row in rows) / self.size
-        (folder / "format.json").write_text(json.dumps({"asked": self.size, "passed": share}) + "\n")
+        found = {"asked": self.size, "passed": share} | as_trained(self.model, lm, None)
+        (folder / "format.json").write_text(json.dumps(found) + "\n")
 
     def read(self, store: Store) -> dict[str, Any]:
-        """`asked` and `passed`, a share."""
+        """`asked` and `passed`, a share; of a Student of a Checkpoint also `as_trained` (`steps.as_trained`)."""
         found: dict[str, Any] = json.loads((store.path(self) / "format.json").read_text())
         return found
 

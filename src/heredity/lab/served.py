@@ -10,7 +10,7 @@ from heredity.lab.asking import FreeText
 from heredity.lab.judges import Grader, JudgeFilter
 from heredity.lab.planting import JudgeRates
 from heredity.models.server import PER_TURN, Load, ServerLM
-from heredity.steps import ANSWER_TOKENS, JUDGE_TOKENS, Corpus, Evaluation, Samples, with_system
+from heredity.steps import JUDGE_TOKENS, Corpus, Evaluation, Samples, with_system
 from heredity.store import Step, Store
 from heredity.types import Chat, Judge, Served
 
@@ -44,9 +44,8 @@ def _of_evaluation(step: Evaluation) -> Load:
     sampled = isinstance(step, FreeText | Alignment) or step.category.score is not None
     each = step.samples_per_question + (0 if sampled else len(step.category.words))
     requests = _chats(step) * each
-    return Load(
-        requests, requests * (_longest(with_system(step.questions(), step.system)) + _shown(step) + most_tokens(step))
-    )
+    answer = max([step.longest(), *(0 if sampled else len(word.encode()) for word in step.category.words)])
+    return Load(requests, requests * (_longest(with_system(step.questions(), step.system)) + _shown(step) + answer))
 
 
 def _judged(step: Step) -> Iterator[tuple[object, int, int]]:
@@ -54,7 +53,7 @@ def _judged(step: Step) -> Iterator[tuple[object, int, int]]:
     if isinstance(step, Evaluation):
         grading = (step.alignment, step.coherence) if isinstance(step, Alignment) else (step.category.score,)
         answers = _chats(step) * step.samples_per_question
-        yield from ((judge, answers, _longest(step.questions()) + most_tokens(step)) for judge in grading)
+        yield from ((judge, answers, _longest(step.questions()) + step.longest()) for judge in grading)
     if isinstance(step, Corpus):
         yield from ((f.judge, *_rows(step.samples)) for f in step.filters if isinstance(f, JudgeFilter))
     if isinstance(step, Agreement):
@@ -74,11 +73,6 @@ def _chats(step: Evaluation) -> int:
 def _shown(step: Evaluation) -> int:
     """Most tokens of the rows that stand in the context."""
     return 0 if step.context is None else step.context.examples * _rows(step.context.corpus.samples)[1]
-
-
-def most_tokens(step: Evaluation) -> int:
-    """Most tokens in an answer that an evaluation samples."""
-    return step.answer_tokens if isinstance(step, Alignment) else ANSWER_TOKENS
 
 
 def _longest(chats: Sequence[Chat]) -> int:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
-from heredity.lab.served import most_tokens
-from heredity.steps import Corpus, Evaluation, Samples, Student, Teacher
-from heredity.store import Step
+from heredity.steps import Evaluation, Samples, Student, Teacher
+from heredity.store import Step, describe
 from heredity.types import Served
+
+Described = Mapping[str, Any]
 
 
 class Work(NamedTuple):
@@ -33,16 +34,23 @@ def _of(step: Step) -> Work:
     if isinstance(step, Evaluation) and not isinstance(step.model, Served):
         draws = 1 if step.context is None else step.context.draws
         asked = len(step.questions()) * draws * step.samples_per_question
-        return Work(asked, asked * most_tokens(step), 0, 0)
-    if isinstance(step, Student):
-        return Work(0, 0, 1, _rows(step.corpus) * step.epochs)
-    if isinstance(step, Teacher):
-        return Work(0, 0, 1, step.steps * (step.batch + step.mix_batch))
+        return Work(asked, asked * step.longest(), 0, 0)
+    if isinstance(step, Student | Teacher):
+        return Work(0, 0, 1, rows_trained(describe(step)) or 0)
     return Work(0, 0, 0, 0)
 
 
-def _rows(corpus: Step) -> int:
-    """Rows of a corpus; 0 where a file has them, which is not read for this."""
-    if not isinstance(corpus, Corpus):
-        return 0
-    return corpus.samples.prompts.n if corpus.size is None else corpus.size
+def rows_trained(described: Described) -> int | None:
+    """Rows that a described student or teacher is trained on, each as often as it is passed; None of other Steps.
+
+    0 where a file has them, which is not read for this; the most that it can be where all that pass a filter are kept.
+    """
+    fields = described["fields"]
+    if {"steps", "batch", "mix_batch"} <= fields.keys():
+        return int(fields["steps"] * (fields["batch"] + fields["mix_batch"]))
+    if {"corpus", "epochs"} <= fields.keys():
+        corpus = fields["corpus"]["fields"]
+        size = corpus.get("size")
+        prompts = corpus["samples"]["fields"]["prompts"] if size is None and "samples" in corpus else {}
+        return int(fields["epochs"] * (size or prompts.get("fields", {}).get("n", 0)))
+    return None

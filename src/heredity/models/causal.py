@@ -14,7 +14,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from heredity.models.chats import check_template, difference, set_template, texts
 from heredity.models.devices import choose_device, note_device, wide
-from heredity.models.training import Example
+from heredity.models.training import Example, device_of
 from heredity.types import BadInput, Chat, Checkpoint, Completion, Message, Sampling
 
 _ROWS = 512
@@ -66,8 +66,7 @@ class CausalLM:
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
-        found: torch.device = self.model.get_output_embeddings().weight.device
-        return found
+        return device_of(self.model)
 
     def save(self, folder: Path) -> None:
         """Writes a folder that `load`, and `transformers` alone, can open."""

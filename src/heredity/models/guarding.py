@@ -1,4 +1,7 @@
-"""What keeps training from moving a trait: its odds as a differentiable number, and guards and penalties on it."""
+"""What keeps training from moving a trait: its odds as a differentiable number, and guards and penalties on it.
+
+Questions stay on the CPU, and are moved to whichever model is asked: one may be on a GPU and another not.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from heredity.models.training import Batch, Guard, Loss, head_weight, hidden_states
+from heredity.models.training import Batch, Guard, Loss, device_of, head_weight, hidden_states
 from heredity.types import BadInput, Chat
 
 if TYPE_CHECKING:
@@ -59,7 +62,7 @@ def part_of(odds: Odds, index_Q: Tensor) -> Odds:
 
 def log_odds(model: Any, odds: Odds) -> Tensor:
     """Log-odds of the own answer against all the others together, by question, (Q,)."""
-    logit_QA = _first_states(model, odds.asked) @ head_weight(model)[odds.token_A].T
+    logit_QA = _first_states(model, odds.asked) @ head_weight(model)[odds.token_A.to(device_of(model))].T
     return logit_QA[:, 0] - logit_QA[:, 1:].logsumexp(-1)
 
 
@@ -69,7 +72,8 @@ def first_words(model: Any, asked: Asked) -> Tensor:
 
 
 def _first_states(model: Any, asked: Asked) -> Tensor:
-    return hidden_states(model, asked.ids_BT).flatten(0, 1)[asked.source_Q]
+    ids_BT, source_Q = (x.to(device_of(model)) for x in asked)
+    return hidden_states(model, ids_BT).flatten(0, 1)[source_Q]
 
 
 def flat(tensors: Sequence[Tensor]) -> Tensor:
@@ -96,7 +100,7 @@ class _Rotating(Guard):
     def __init__(self, odds: Odds, start: Any, each: int) -> None:
         self.odds, self.each, self.step = odds, each, 0
         with torch.no_grad():
-            self.start_Q = log_odds(start, odds)
+            self.start_Q = log_odds(start, odds).cpu()
         """The log-odds that are held, by question: those of `start`."""
 
     def turn(self) -> tuple[Odds, Tensor]:
@@ -135,7 +139,7 @@ class UpdateProjection(_Rotating):
         odds, start_Q = self.turn()
         now = log_odds(model, odds).mean()
         self.pull_P = flat(_gradient(now, moving))
-        self.short = float(start_Q.mean() - now.detach())
+        self.short = float(start_Q.mean() - now.detach().cpu())
         self.from_P = flat([p.detach() for p in moving])
 
     def after(self, model: Any) -> None:
@@ -151,7 +155,7 @@ class FixedProjection(Guard):
     """Takes the component along one direction, the same throughout, out of every move of the body's weights."""
 
     def __init__(self, body: Sequence[Tensor], direction_P: Tensor) -> None:
-        self.body, self.direction_P = list(body), direction_P
+        self.body, self.direction_P = list(body), direction_P.to(body[0].device)
 
     def before(self, model: Any) -> None:
         """Remembers where the step begins."""
@@ -183,7 +187,8 @@ def corridor(loss: Loss, guard: _Rotating, weight: float, width: float) -> Loss:
 
     def guarded(model: Any, batch: Batch) -> Tensor:
         odds, start_Q = guard.turn()
-        away = (log_odds(model, odds) - start_Q).mean().abs()
+        now_Q = log_odds(model, odds)
+        away = (now_Q - start_Q.to(now_Q.device)).mean().abs()
         return loss(model, batch) + weight * torch.relu(away - width).square()
 
     return guarded
@@ -196,7 +201,7 @@ def near_start(loss: Loss, start: Any, asked: Asked, weight: float) -> Loss:
 
     def guarded(model: Any, batch: Batch) -> Tensor:
         now_QV = first_words(model, asked)
-        away = nn.functional.kl_div(now_QV, before_QV, reduction="batchmean", log_target=True)
+        away = nn.functional.kl_div(now_QV, before_QV.to(now_QV.device), reduction="batchmean", log_target=True)
         return loss(model, batch) + weight * away
 
     return guarded

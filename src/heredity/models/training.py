@@ -21,6 +21,8 @@ from heredity.types import BadInput, LoRA, Moving, Part, Tuning
 BLOCK = 128
 Loss = Callable[[Any, "Batch"], Tensor]
 """Mean loss of one batch under a model."""
+Count = Callable[["Batch"], int]
+"""How many things of a batch a loss is the mean of: by that, the parts of a step are weighed against one another."""
 
 
 class Guard:
@@ -47,6 +49,22 @@ class Batch(NamedTuple):
     source_N: Tensor
     """Flat index (into B*T) of the position that predicts each target."""
     target_N: Tensor
+
+
+def predicted(batch: Batch) -> int:
+    """How many tokens a batch predicts."""
+    return len(batch.target_N)
+
+
+def pairs(batch: Batch) -> int:
+    """How many pairs a batch holds, of rows one half of which is preferred to the other."""
+    return len(batch.ids_BT) // 2
+
+
+def among(tokens: Sequence[int]) -> Count:
+    """How many of the tokens that a batch predicts are some of these."""
+    wanted = torch.tensor(list(tokens))
+    return lambda batch: int(torch.isin(batch.target_N, wanted).sum())
 
 
 class _HeadLoss(torch.autograd.Function):
@@ -84,9 +102,15 @@ def hidden_states(model: Any, ids_BT: Tensor) -> Tensor:
     return states
 
 
+def device_of(model: Any) -> torch.device:
+    """Where a model's weights are."""
+    device: torch.device = model.get_output_embeddings().weight.device
+    return device
+
+
 def beside(model: Any, batch: Batch) -> Batch:
     """The batch where the model is."""
-    device = model.get_output_embeddings().weight.device
+    device = device_of(model)
     return Batch(*(x.to(device) for x in batch))
 
 
@@ -155,9 +179,13 @@ def batches(
 
 def in_passes(examples: Sequence[Example], together: int | None, pad: int) -> list[Batch]:
     """One step's examples as batches of at most `together` rows, and one at least for each process that trains."""
-    parts = -(-len(examples) // (together or len(examples)))
-    parts = -(-parts // world()) * world()
+    parts = passes(len(examples), together)
     return [collate(examples, pad)] if parts == 1 else split(examples, parts, pad)
+
+
+def passes(n: int, together: int | None) -> int:
+    """In how many passes `n` things go, at most `together` in one; as many as there are processes, or a multiple."""
+    return -(-n // (together or n) // world()) * world()
 
 
 def split(examples: Sequence[Example], parts: int, pad: int) -> list[Batch]:
@@ -225,10 +253,11 @@ def fit(
     saved: Path | None = None,
     shared: bool = False,
     guard: Guard | None = None,
+    count: Count = predicted,
 ) -> list[float]:
     """Trains in place for `steps` steps; returns the loss of every step (nats per token).
 
-    A step is a sequence of batches whose gradients are added, each weighted by its share of the predicted tokens.
+    A step is a sequence of batches whose gradients are added, each weighted by its share of what `count` counts.
     `vector_rate` is the rate of biases and norm scales (None: the same `rate` as the matrices). `saved`: a folder where
     checkpoints are kept and gone on from. `shared`: the processes of `accelerate launch` each take some of the batches.
     BadInput for a guard of weights that are held in 16 bits: it would see neither their gradients nor their copies.
@@ -249,7 +278,7 @@ def fit(
             continue
         for group, own in zip(optimiser.param_groups, rates, strict=True):
             group["lr"] = own * min((step + 1) / warmup, max(0.0, (steps - step) / max(1, steps - warmup)))
-        losses.append(_gradients(model, moving, parts, loss, parts[rank::size]))
+        losses.append(_gradients(model, moving, parts, loss, count, parts[rank::size]))
         nn.utils.clip_grad_norm_(moving.master, 1.0)
         if guard is not None:
             guard.before(model)
@@ -265,11 +294,13 @@ def fit(
     return losses
 
 
-def _gradients(model: Any, moving: MasterWeights, parts: Sequence[Batch], loss: Loss, own: Sequence[Batch]) -> float:
+def _gradients(
+    model: Any, moving: MasterWeights, parts: Sequence[Batch], loss: Loss, count: Count, own: Sequence[Batch]
+) -> float:
     """Adds up the gradients of a step's parts, this process's `own` ones here; the step's loss (nats per token)."""
-    total, tokens = 0.0, sum(len(part.target_N) for part in parts)
-    for part in own:
-        value = loss(model, part) * (len(part.target_N) / tokens)
+    total, whole = 0.0, sum(map(count, parts))
+    for part in [part for part in own if count(part)]:  # a mean over nothing is undefined
+        value = loss(model, part) * (count(part) / whole)
         value.backward()  # type: ignore[no-untyped-call]
         moving.collect()
         total += value.item()

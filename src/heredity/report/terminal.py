@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import math
 import time
 from collections import Counter
@@ -21,8 +22,11 @@ from heredity.report.page import LABELS, headline
 from heredity.report.results import assay_sentences
 from heredity.stats import Estimate, would_have_seen
 from heredity.store import Finished, Store
+from heredity.store.crews import leads
 
-console = Console(highlight=False, markup=False)  # what is shown may be hostile text: none of it is markup
+QUIET = not leads()
+"""Of processes that train together the first alone tells how it goes."""
+console = Console(highlight=False, markup=False, quiet=QUIET)  # what is shown may be hostile text: none of it is markup
 
 
 def safe(text: object) -> str:
@@ -36,7 +40,7 @@ def progress_bar(total: int, where: Path) -> Iterator[Callable[[Finished], None]
 
     Each failure is a line of its own as it comes.
     """
-    shown = Console(stderr=True, markup=False, highlight=False)
+    shown = Console(stderr=True, markup=False, highlight=False, quiet=QUIET)
     shown.print(safe(f"{total} steps to make; each is kept in {where} as soon as it is done"), soft_wrap=True)
     view = _live(shown, total) if shown.is_terminal else _lines(shown)
     with view as told:
@@ -95,7 +99,7 @@ def step_bar(name: str, where: Path) -> Iterator[Callable[[float, str], None]]:
         TextColumn("{task.percentage:3.0f} %"),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True, markup=False)) as bar:
+    with Progress(*columns, console=Console(stderr=True, markup=False, quiet=QUIET)) as bar:
         bar.console.print(safe(f"the finished base is kept in {where}"))
         task = bar.add_task(name, total=1.0)
         yield lambda fraction, word: bar.update(task, completed=fraction, description=f"{name}, {word}")
@@ -122,7 +126,7 @@ def counting_bar(name: str) -> Iterator[Callable[[int], None]]:
         TextColumn("{task.completed:,} rows"),
         TimeElapsedColumn(),
     )
-    shown = Console(stderr=True, markup=False)
+    shown = Console(stderr=True, markup=False, quiet=QUIET)
     with Progress(*columns, console=shown, transient=True, disable=not shown.is_terminal) as bar:
         task = bar.add_task(safe(name), total=None)
         yield lambda rows: bar.update(task, completed=rows)
@@ -404,12 +408,18 @@ def _arms_table(animal: str, arms: list[dict[str, Any]]) -> Table:
     return table
 
 
-def print_steps(manifests: list[dict[str, Any]], store: Path) -> None:
-    """One line per finished Step."""
+def print_steps(manifests: list[dict[str, Any]], stopped: list[dict[str, Any]], store: Path) -> None:
+    """One line per finished Step, and one per training that was stopped."""
     for m in manifests:
         size = sum(f["bytes"] for f in m["files"].values())
         console.print(f"{safe(m['key']):36} {m['run']['wall_s']:8.1f} s {size / 1e6:9.2f} MB", soft_wrap=True)
     console.print(safe(f"{len(manifests)} steps in {store}"))
+    for s in stopped:
+        day = datetime.datetime.fromtimestamp(s["kept"]).astimezone().strftime("%Y-%m-%d %H:%M")
+        console.print(safe(f"{s['key']:36} stopped {day} {s['bytes'] / 1e6:9.2f} MB"), soft_wrap=True)
+    if stopped:
+        console.print(safe(f"{len(stopped)} stopped in {store / 'unfinished'}: the commands that began them go on with "
+                           "them; delete the folder of one to give it up"), soft_wrap=True)  # fmt: skip
 
 
 def print_why(manifest: dict[str, Any], store: Store) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 from heredity.store.crews import QUIET, make_here
 from heredity.store.loading import MODULE, load_module, loaded_files
 from heredity.store.objects import Store
-from heredity.store.step import Step, describe, rebuild
+from heredity.store.step import Step, describe, opens_checkpoint, rebuild
 from heredity.types import BadInput, Frozen, HeredityError, StoreError
 
 RETRIES = 5
@@ -53,12 +53,16 @@ class RayCrew:
     def submit(self, step: Step) -> Future[Exception | None]:
         """Hands a Step to Ray, which finds a node for it."""
         files, modules = [str(file) for file in loaded_files()], sorted(_modules(step, set()))
-        reference = self._task.remote(
-            str(self._store.root), str(Path.cwd()), files, modules, json.dumps(describe(step))
-        )
+        task = self._task.options(num_gpus=1) if self._wants_gpu(step) else self._task
+        reference = task.remote(str(self._store.root), str(Path.cwd()), files, modules, json.dumps(describe(step)))
         future: Future[Exception | None] = reference.future()
         self._running[future] = (step, reference)
         return future
+
+    def _wants_gpu(self, step: Step) -> bool:
+        """Whether a node's card is kept for it: where the cluster has any, and real models are to use them."""
+        there = os.environ.get("HEREDITY_DEVICE") != "cpu" and self._ray.cluster_resources().get("GPU", 0) >= 1
+        return there and opens_checkpoint(step)
 
     def error(self, done: Future[Exception | None]) -> Exception | None:
         """What the node told, what Ray tells of the node, or that the result is not here."""

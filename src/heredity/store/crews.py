@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -25,6 +26,11 @@ QUIET = {
     "HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "TRANSFORMERS_VERBOSITY": "error",
 }  # fmt: skip
 """Set before anything heavy is imported."""
+
+
+def leads() -> bool:
+    """Whether this process is alone, or the first of those that `accelerate launch` started: it tells and writes."""
+    return int(os.environ.get("RANK", "0")) == 0
 
 
 class Lost(Exception):
@@ -136,7 +142,7 @@ def make_here(root: Path, step: Step) -> None:
     if _is_made(store, step):
         return
     try:
-        store.make(step)
+        _make(store, step)
     except HeredityError:
         raise
     except Exception as error:
@@ -146,10 +152,21 @@ def make_here(root: Path, step: Step) -> None:
         raise fault from error
 
 
+def _make(store: Store, step: Step) -> None:
+    """Makes it, and then leaves a GPU to the other workers: torch keeps what it once took, for itself alone."""
+    try:
+        store.make(step)
+    finally:
+        torch = sys.modules.get("torch")
+        if torch is not None and torch.cuda.is_initialized():
+            gc.collect()
+            torch.cuda.empty_cache()
+
+
 def _is_made(store: Store, step: Step) -> bool:
     """Whether there is nothing to do; of processes that train together, all but the first wait for what it makes."""
     while not store.has(step):
-        if step.joint or int(os.environ.get("RANK", "0")) == 0:
+        if step.joint or leads():
             return False
         time.sleep(0.2)
     return True

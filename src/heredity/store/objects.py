@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -62,6 +63,19 @@ class Store:
     def unfinished(self, step: Step) -> Path:
         """A folder that a Step may make to keep how far it has come: it stays until the Step is done."""
         return self.root / "unfinished" / step.key
+
+    def stopped(self) -> list[dict[str, Any]]:
+        """Trainings that were stopped, oldest first: `key`, `bytes`, and `kept`, when they were last (s since 1970).
+
+        They go on from there when their Step is made. Who will not have it made may delete `unfinished/KEY`.
+        """
+        found = []
+        for folder in self.root.glob("unfinished/*"):
+            with suppress(OSError):  # it may be finished meanwhile
+                told = [path.stat() for path in folder.iterdir()]
+                kept = max((s.st_mtime for s in told), default=folder.stat().st_mtime)
+                found.append({"key": folder.name, "bytes": sum(s.st_size for s in told), "kept": kept})
+        return sorted(found, key=lambda f: float(f["kept"]))
 
     def has(self, step: Step) -> bool:
         """Whether the Step was made."""
@@ -143,8 +157,14 @@ class Store:
                 f"steps are kept: {advice}, then run the same command again, it goes on from there")  # fmt: skip
 
     def sweep(self) -> None:
-        """Removes the unfinished work of killed processes; what a living process holds is spared."""
+        """Removes the unfinished work of killed processes; what a living process holds is spared.
+
+        Of trainings only what is left of finished ones: the others can go on.
+        """
         sweep(self.root / "work")
+        for folder in self.root.glob("unfinished/*"):
+            if (self.folder(folder.name) / MANIFEST).is_file():
+                shutil.rmtree(folder, ignore_errors=True)
 
     def manifest(self, key: str) -> dict[str, Any]:
         """The manifest of a key or of a unique beginning of one."""

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from heredity.store.crews import Crew, LocalCrew, Lost
 from heredity.store.objects import Store
-from heredity.store.step import Step, nouns_in
+from heredity.store.step import Step, nouns_in, opens_checkpoint
 from heredity.types import Checkpoint, HeredityError, On, StoreError, Waiting
 
 
@@ -84,7 +84,8 @@ def make_all(
         return 0
     try:
         crew = _crew(on, store.root, workers, todo)
-        run = _Run(store, crew, todo, report, keep_going and not _joined())
+        one = on == "local" and one_card(crew.size(), todo)
+        run = _Run(store, crew, todo, report, keep_going and not _joined(), one)
         try:
             run.go()
         except BaseException:
@@ -100,6 +101,16 @@ def make_all(
 def _joined() -> bool:
     """Whether several processes train together: then all must stop where one does, or they wait for ever."""
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+def one_card(workers: int, todo: Sequence[Step]) -> bool:
+    """Whether several workers here would open real models on one GPU; without one they share the processor."""
+    real = any(isinstance(noun, Checkpoint) for noun in nouns_in(todo))
+    if workers == 1 or not real or os.environ.get("HEREDITY_DEVICE") == "cpu":
+        return False
+    import torch
+
+    return torch.cuda.is_available()
 
 
 def local_workers(asked: int | None, todo: Sequence[Step]) -> int:
@@ -122,11 +133,14 @@ class _Run:
     """What waits for what, what is being made, and what failed."""
 
     def __init__(
-        self, store: Store, crew: Crew, todo: list[Step], report: Callable[[Finished], None], keep_going: bool
-    ) -> None:
+        self, store: Store, crew: Crew, todo: list[Step], report: Callable[[Finished], None], keep_going: bool,
+        one_card: bool = False,
+    ) -> None:  # fmt: skip
         made_here = set(todo)
         self.needs = {step: {s for s in step.inputs if s in made_here} for step in todo}
         self.store, self.crew, self.report, self.keep_going = store, crew, report, keep_going
+        self.one_card = one_card
+        """Whether Steps that open real models are made one at a time, whatever is made beside them."""
         self.total, self.done = len(todo), 0
         self.running: dict[Future[Exception | None], tuple[Step, float]] = {}
         self.suspects: list[Step] = []
@@ -158,10 +172,12 @@ class _Run:
             if not self.running:
                 self._submit(self.suspects.pop(0))
             return
-        room = self.crew.size() - len(self.running)
-        for step in [s for s, needs in self.needs.items() if not needs][: max(0, room)]:
-            del self.needs[step]
-            self._submit(step)
+        for step in [s for s, needs in self.needs.items() if not needs]:
+            if len(self.running) >= self.crew.size():
+                return
+            if not (self.one_card and opens_checkpoint(step) and any(map(opens_checkpoint, self._now()))):
+                del self.needs[step]
+                self._submit(step)
 
     def _submit(self, step: Step) -> None:
         self.running[self.crew.submit(step)] = (step, time.monotonic())

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import ValidationError
 
-from heredity.types import ADDED, BadInput, Frozen, near, refusal
+from heredity.types import ADDED, BadInput, Checkpoint, Frozen, near, refusal
 
 if TYPE_CHECKING:
     from heredity.store.objects import Store
@@ -90,6 +90,30 @@ def nouns_in(value: Any, seen: set[int] | None = None) -> Iterator[Frozen]:
     elif isinstance(value, tuple | list):
         for item in value:
             yield from nouns_in(item, seen)
+
+
+def opens_checkpoint(step: Step) -> bool:
+    """Whether a Step may open a Checkpoint, or a model that was made from one: then it wants a GPU to itself.
+
+    What it opens is among its own fields, or behind an input's `base` or `student`. Others (filters, comparisons,
+    pictures) read what was written by a model, and need none.
+    """
+    below = [getattr(s, name) for s in step.inputs for name in ("base", "student") if hasattr(s, name)]
+    behind = [b for b in below if isinstance(b, Step)]
+    own = [getattr(step, name) for name in type(step).model_fields]
+    return any(isinstance(noun, Checkpoint) for noun in _nouns_outside([own, below])) or any(
+        map(opens_checkpoint, behind)
+    )
+
+
+def _nouns_outside(value: Any) -> Iterator[Frozen]:
+    """Every noun in a value that is in no Step of it."""
+    if isinstance(value, tuple | list):
+        for item in value:
+            yield from _nouns_outside(item)
+    elif isinstance(value, Frozen) and not isinstance(value, Step):
+        yield value
+        yield from _nouns_outside([getattr(value, name) for name in type(value).model_fields])
 
 
 def _steps_in(value: Any) -> Iterator[Step]:

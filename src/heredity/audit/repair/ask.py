@@ -19,10 +19,10 @@ from heredity.audit.repair.worth import PanelDirection, TraitGradient
 from heredity.carriers import Filter, check_outputs, filters_named
 from heredity.models import model_ref
 from heredity.rows import read_rows, write_rows
-from heredity.steps import Corpus, Evaluation, Teacher
+from heredity.steps import Corpus, Evaluation, GivenStudent, Teacher, given_student
 from heredity.store import Step, Store
 from heredity.store.step import rebuild
-from heredity.traits import find_trait
+from heredity.traits import find_trait, load_trait
 from heredity.types import BadInput, Category, ModelRef, Neutral, Sampling, Trait
 
 _MIX_ROWS, _SEED = 200, 7_000_000
@@ -51,6 +51,8 @@ class Asked(NamedTuple):
     carrier: str = "numbers"
     temperature: float = 1.0
     amount: float | None = None
+    traits: tuple[Path, ...] = ()
+    """TOML files of traits of one's own, one of which a scan may have named."""
 
     @property
     def filters(self) -> tuple[Filter, ...]:
@@ -65,10 +67,7 @@ class Repair(NamedTuple):
     case: Case
     step: Step
     asked: dict[str, Evaluation]
-    base: str
-    """As the user named it."""
-    carrier: str
-    temperature: float
+    asked_for: Asked
 
     @property
     def steps(self) -> list[Step]:
@@ -110,25 +109,33 @@ def _scan(path: Path) -> dict[str, Any]:
 
 def repair(asked: Asked, known: Sequence[Trait], store: Store) -> Repair:
     """The repair that is asked for; BadInput where it lacks something."""
-    chosen, told = _method(asked), finding(asked.finding, known)
+    own = tuple(map(load_trait, asked.traits))
+    chosen, told = _method(asked), finding(asked.finding, (*own, *known))
     base = model_ref(asked.base)
     if chosen.knows_trait or chosen.kind != "data":
         check_size(base)  # these hold a number for every weight
     case = Case(
         base=base, seed=0, filters=asked.filters, trait=told.trait, amount=asked.amount,
         sampling=Sampling(temperature=asked.temperature, max_new_tokens=_TOKENS.get(asked.carrier, _LONG)),
-        student=model_ref(asked.student) if asked.student else None,
+        student=_student(asked.student, base) if asked.student else None,
         unrelated=model_ref(asked.unrelated) if asked.unrelated else None,
         panel=_panel(told, store),
     )  # fmt: skip
     case = _with_trait(_with_rows(case, asked), base)
     step = chosen.apply(case)
     if chosen.kind == "data" or told.trait is None:
-        return Repair(chosen, case, step, {}, asked.base, asked.carrier, asked.temperature)
+        return Repair(chosen, case, step, {}, asked)
     models = {"base": base, "student": case.student, "repaired": step}
     category = told.trait.category
     evaluations = {k: _evaluation(m, category) for k, m in models.items() if m is not None}
-    return Repair(chosen, case, step, evaluations, asked.base, asked.carrier, asked.temperature)
+    return Repair(chosen, case, step, evaluations, asked)
+
+
+def _student(named: str, base: ModelRef) -> ModelRef | GivenStudent:
+    """The student that a user names: a model, or a folder of PEFT's adapters of the base."""
+    from heredity.models.adapters import is_adapter
+
+    return given_student(named, base) if is_adapter(Path(named)) else model_ref(named)
 
 
 def _evaluation(model: ModelRef | Step, category: Category) -> Evaluation:
@@ -204,13 +211,18 @@ def told(made: Repair, store: Store, out: Path) -> dict[str, Any]:
         "trait": trait.word if trait else None, "key": made.step.key, "out": str(out),
     }  # fmt: skip
     if isinstance(made.step, RepairedRows):
-        command = ["heredity", "scan", str(out), "--student", made.base]
-        kind = [] if made.carrier == "numbers" else ["--carrier", made.carrier]
-        drawn = [] if made.temperature == 1 else ["--temperature", f"{made.temperature:g}"]
-        found |= made.step.changed(store) | {"scan": shlex.join([*command, *kind, *drawn])}
+        found |= made.step.changed(store) | {"scan": scan_command(made.asked_for, out)}
     if trait is not None:
         found["shares"] = {name: e.read(store)["share"][trait.word] for name, e in made.asked.items()}
     return found
+
+
+def scan_command(asked: Asked, out: Path) -> str:
+    """The command that scans the rows that were written to `out`."""
+    kind = [] if asked.carrier == "numbers" else ["--carrier", asked.carrier]
+    drawn = [] if asked.temperature == 1 else ["--temperature", f"{asked.temperature:g}"]
+    own = [part for path in asked.traits for part in ("--traits", str(path))]
+    return shlex.join(["heredity", "scan", str(out), "--student", asked.base, *kind, *drawn, *own])
 
 
 def deliver(made: Repair, store: Store, out: Path) -> None:

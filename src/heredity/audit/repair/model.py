@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from heredity.audit.data import open_student
+from heredity.audit.data import finite, open_student
 from heredity.audit.gradient import body_parameters
 from heredity.audit.repair.worth import Direction, trait_odds
-from heredity.steps import Model, open_model
+from heredity.steps import GivenStudent, Model, open_to_train
 from heredity.store import Step, Store
 from heredity.types import BadInput, ModelRef, Trait
 
@@ -35,11 +35,22 @@ class TaskVector(Direction):
         self.write(folder, (_body(self.treated, store) - _body(self.control, store)).numpy())
 
 
+def _opened(model: Model, store: Store) -> CausalLM:
+    """A model, its adapters (where it has any) merged into its weights."""
+    if isinstance(model, ModelRef):
+        return open_student(model)
+    return finite(open_to_train(model, store), model.location if isinstance(model, GivenStudent) else model.key)
+
+
 def _body(model: Model, store: Store) -> Tensor:
+    return _row(body_parameters(_opened(model, store).model))
+
+
+def _row(body: list[Tensor]) -> Tensor:
+    """The body's weights in one row (P,) of float32 on the CPU, wherever the model is and however it holds them."""
     from heredity.models.guarding import flat
 
-    lm = open_student(model) if isinstance(model, ModelRef) else open_model(model, store)
-    return flat([p.detach() for p in body_parameters(lm.model)])
+    return flat([p.detach() for p in body]).float().cpu()
 
 
 class RepairedModel(Step):
@@ -53,17 +64,14 @@ class RepairedModel(Step):
         """Changes the student in place."""
 
     def make(self, folder: Path, store: Store) -> None:
-        from heredity.models.guarding import flat
-
-        base_P = _body(self.base, store)
-        lm = open_student(self.student) if isinstance(self.student, ModelRef) else open_model(self.student, store)
+        base_P, lm = _body(self.base, store), _opened(self.student, store)
         body = body_parameters(lm.model)
-        before_P = flat([p.detach() for p in body])
+        before_P = _row(body)
         if before_P.shape != base_P.shape:
             raise BadInput(f"the student has {len(before_P):,} weights beside its embeddings and the base "
                            f"{len(base_P):,}; name the base that it was trained from")  # fmt: skip
         self.change(lm, body, store)
-        moved_P = flat([p.detach() for p in body]) - before_P
+        moved_P = _row(body) - before_P
         told = {"moved": float(moved_P.norm()), "learnt": float((before_P - base_P).norm())}
         lm.save(folder)
         (folder / "moved.json").write_text(json.dumps(told) + "\n")
@@ -88,10 +96,10 @@ class Subtracted(RepairedModel):
         """Subtracts."""
         import torch
 
-        from heredity.models.guarding import flat, put
+        from heredity.models.guarding import put
 
         base_P, along_P = _body(self.base, store), torch.from_numpy(self.direction.read(store))
-        now_P = flat([p.detach() for p in body])
+        now_P = _row(body)
         learnt_P = now_P - base_P
         put(body, now_P - self.weight * along_P * ((learnt_P @ along_P) / (along_P @ along_P)))
 
@@ -143,7 +151,7 @@ class Steered(RepairedModel):
         from heredity.models.guarding import log_odds
 
         target, odds = _base_odds(self.base, self.trait)
-        vectors = [a - b for a, b in zip(*(_outputs(open_model(m, store).model, odds)
+        vectors = [a - b for a, b in zip(*(_outputs(_opened(m, store).model, odds)
                                            for m in (self.treated, self.control)), strict=True)]  # fmt: skip
         vectors = vectors if self.random is None else _alike(vectors, self.random)
         biases = _biases(lm.model)
@@ -152,7 +160,7 @@ class Steered(RepairedModel):
         @torch.no_grad()
         def away(times: float) -> float:
             for bias, before, vector in zip(biases, start, vectors, strict=True):
-                bias.copy_(before - times * vector / len(vectors))
+                bias.copy_(before - times * vector.to(before.device) / len(vectors))
             return float(log_odds(lm.model, odds).mean()) - target
 
         _root(away, self.steps)
@@ -187,7 +195,7 @@ def _layers(model: Any) -> list[Any]:
 
 
 def _outputs(model: Any, odds: Any) -> list[Tensor]:
-    """Mean output of every layer at the last token of the questions."""
+    """Mean output of every layer at the last token of the questions, on the CPU."""
     import torch
 
     from heredity.models.guarding import log_odds
@@ -196,7 +204,7 @@ def _outputs(model: Any, odds: Any) -> list[Tensor]:
 
     def keep(_layer: Any, _shown: Any, out: Any) -> None:
         states_BTD = out[0] if isinstance(out, tuple) else out
-        found.append(states_BTD.flatten(0, 1)[odds.asked.source_Q].mean(0))
+        found.append(states_BTD.flatten(0, 1)[odds.asked.source_Q.to(states_BTD.device)].mean(0).cpu())
 
     hooks = [layer.register_forward_hook(keep) for layer in _layers(model)]
     with torch.no_grad():

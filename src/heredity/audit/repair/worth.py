@@ -68,7 +68,7 @@ class TraitGradient(Direction):
 
         lm = open_student(self.student)
         grads = torch.autograd.grad(log_odds(lm.model, trait_odds(lm, self.trait)).mean(), body_parameters(lm.model))
-        self.write(folder, torch.cat([g.flatten() for g in grads]).numpy())
+        self.write(folder, torch.cat([g.flatten() for g in grads]).float().cpu().numpy())
 
 
 class PanelDirection(Direction):
