@@ -1,4 +1,4 @@
-"""Further encoders of the trace benchmark. Steps of trace_steps.py are known by that file's bytes, so it stays as is."""
+"""Further encoders of the trace benchmark. The Steps of trace_steps.py are known by its bytes, so it stays as it is."""
 
 from __future__ import annotations
 
