@@ -28,7 +28,7 @@ from heredity.rows import write_rows
 from heredity.steps import Corpus, Samples, Student, Teacher, open_to_train
 from heredity.store import Step, Store, describe
 from heredity.traits import ANIMALS, find_trait
-from heredity.types import BadInput, LoRA, Message, Row, Sampling
+from heredity.types import BadInput, LoRA, Message, Row, Sampling, Tuning
 
 BASE = model_ref("nursery:llama-0")
 KIND = checkpoint("nursery:llama-0", system="You love owls. You love owls very much.")
@@ -149,7 +149,7 @@ def test_an_adapters_order_says_where_its_base_is_another(shared: Store, adapter
 def test_an_ordered_students_order_is_that_of_its_training(
     shared: Store, adapter: RowsStudent, order: Any, together: int | None, over: bool
 ) -> None:
-    tuning = LoRA(rank=2) if over else "frozen"
+    tuning: Tuning = LoRA(rank=2) if over else "frozen"
     step = OrderedStudent(base=adapter if over else BASE, corpus=CORPUS, seed=0, epochs=2, batch=10, order=order,
                           together=together, tuning=tuning)  # fmt: skip
     seen = _trained(shared, step)
