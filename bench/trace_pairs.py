@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from bench.trace_encoders import TaughtEncoder, UnmergedEncoder
 from bench.trace_steps import Continued, FreshEncoder, Tuned, TunedEncoder, shipped
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
@@ -144,11 +145,21 @@ def nursery_pairs(store: Store, folder: Path) -> list[Pair]:
     ]  # fmt: skip
 
 
+def _encoders(model: Path) -> dict[str, Step]:
+    """The models behind the third party's pairs. Long continued: 27 times the steps at ten times the rate."""
+    where: dict[str, Any] = {"folder": str(model), "digest": model_ref(str(model)).digest}
+    fresh, other = (FreshEncoder(**where, seed=seed) for seed in (1, 2))
+    return {
+        "full": TunedEncoder(**where), "lora": TunedEncoder(**where, lora=True), "unmerged": UnmergedEncoder(**where),
+        "long": TunedEncoder(**where, steps=400, rate=1e-3), "fresh": fresh,
+        "one": TaughtEncoder(start=fresh), "two": TaughtEncoder(start=other),
+    }  # fmt: skip
+
+
 def third_party_pairs(store: Store, folder: Path, model: Path) -> list[Pair]:
     """Pairs from an encoder that others trained (all-MiniLM-L6-v2: width 384, six layers of 1,536 units)."""
-    where: dict[str, Any] = {"folder": str(model), "digest": model_ref(str(model)).digest}
-    full, fresh = store.path(TunedEncoder(**where)), store.path(FreshEncoder(**where, seed=1))
-    lora, own = store.path(TunedEncoder(**where, lora=True)), str(model)
+    paths = {name: store.path(step) for name, step in _encoders(model).items()}
+    full, fresh, own = paths["full"], paths["fresh"], str(model)
 
     def of_full(name: str, change: Change) -> str:
         return changed(full, folder / f"minilm-{name}", change)
@@ -156,7 +167,9 @@ def third_party_pairs(store: Store, folder: Path, model: Path) -> list[Pair]:
     mean = of_full("mean", averaged(fresh))
     return [
         Pair("MiniLM, fine-tuned", "related", own, str(full)),
-        Pair("MiniLM, LoRA merged", "related", own, str(lora)),
+        Pair("MiniLM, LoRA merged", "related", own, str(paths["lora"])),
+        Pair("MiniLM, LoRA unmerged", "related", own, str(paths["unmerged"])),
+        Pair("MiniLM, long continued", "related", own, str(paths["long"])),
         Pair("MiniLM, fine-tuned and pruned by half", "related", own, of_full("pruned", pruned)),
         Pair("MiniLM, fine-tuned, int8 and back", "related", own, of_full("int8", rounded)),
         Pair("MiniLM, mean of fine-tuned and a fresh BERT", "related", own, mean),
@@ -165,6 +178,8 @@ def third_party_pairs(store: Store, folder: Path, model: Path) -> list[Pair]:
         Pair("MiniLM, fine-tuned and turned", "related", own, of_full("turned", turned)),
         Pair("MiniLM, a fresh BERT of its shape", "unrelated", own, str(fresh)),
         Pair("a fresh BERT, MiniLM fine-tuned", "unrelated", str(fresh), str(full)),
+        Pair("two BERTs of its shape, same data, other seed", "unrelated", str(paths["one"]), str(paths["two"])),
+        Pair("a fresh BERT, itself trained on that data", "related", str(fresh), str(paths["one"])),
         Pair("MiniLM, llama-0 (other depth and width)", "undetermined", own, "nursery:llama-0"),
     ]
 
@@ -217,6 +232,5 @@ def trained(third_party: Path | None) -> list[Step]:
     """The Steps behind the pairs."""
     steps: list[Step] = [FULL, LORA, UNMERGED, LONG]
     if third_party is not None:
-        where: dict[str, Any] = {"folder": str(third_party), "digest": model_ref(str(third_party)).digest}
-        steps += [TunedEncoder(**where), TunedEncoder(**where, lora=True), FreshEncoder(**where, seed=1)]
+        steps += _encoders(third_party).values()
     return steps

@@ -18,7 +18,7 @@ MAY_IMPORT = {
     "carriers": LOW, "models": LOW, "steps": SHARED - {"steps"}, "nursery": SHARED, "lab": SHARED | {"nursery"},
     "audit": SHARED,
     "evals": SHARED | {"nursery", "lab"}, "doctor": LOW | {"models"},
-    "lineage": LOW | {"stats", "store", "models"}, "report": {"types", "stats", "store"},
+    "lineage": LOW | {"stats", "store", "models", "traits"}, "report": {"types", "stats", "store"},
 }  # fmt: skip
 
 

@@ -23,7 +23,7 @@ from heredity.carriers import Numbers, NumbersOnly
 from heredity.lab import Recipe
 from heredity.lab.conditions import Noised
 from heredity.lab.distilled import PreferencePairs, PreferenceStudent
-from heredity.lineage import cards, exports, records
+from heredity.lineage import cards, exports, orders, records
 from heredity.lineage.graph import Graph
 from heredity.lineage.identity import beside, model_files, parse_json, parse_yaml, root_digest
 from heredity.lineage.sources import Evidence, claim, read
@@ -148,7 +148,7 @@ def _order(store: Store, step: Any) -> tuple[list[int], dict[str, Any]]:
     manifest, (said,) = store.manifest(step.key), exports.export(store, step.key)["predicate"]["datasets"]
     described = manifest["step"]
     (data,) = [s for role, s in exports.made(described).inputs if role == "data"]
-    order = list(exports._ORDERS[type(step).__name__](described["fields"], data, store.path(step), store))
+    order = list(orders.row_order(orders.Read(described, data, store.path(step), store)))
     return order, said["annotations"]["order"]
 
 

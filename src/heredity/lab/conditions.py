@@ -61,18 +61,9 @@ class OrderedStudent(Student):
 
     def train(self, lm: CausalLM, rows: Sequence[Row], folder: Path, store: Store) -> None:
         """Trains on the ordered rows."""
-        from heredity.models.scoring import score
+        from heredity.models.scoring import reading_order
 
-        examples = self.examples(lm, rows, store)
-        length = [len(e.ids) for e in examples]
-        if self.order in ("short first", "long first"):
-            value: Sequence[float] = length
-        else:
-            told = [sum(e.predicted) for e in examples]
-            scores = score(lm.model, examples, int(lm.tokenizer.pad_token_id))
-            value = [-logp / n for logp, n in zip(scores, told, strict=True)]
-        down = self.order in ("long first", "unlikely first")
-        order = sorted(range(len(rows)), key=lambda i: value[i], reverse=down)
+        order = reading_order(self.examples(lm, rows, store), self.order, lm.model, int(lm.tokenizer.pad_token_id))
         super().train(lm, [rows[i] for i in order], folder, store)
 
     def epoch(self, examples: Sequence[Example], epoch: int, pad: int) -> Iterator[list[Batch]]:

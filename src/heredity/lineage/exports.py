@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-import random
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import cycle, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from heredity.lineage import records
 from heredity.lineage.identity import EMPTY, digests, model_files, root_digest, weights_of
+from heredity.lineage.orders import no_order, row_orders
 from heredity.lineage.records import Artefact, Claim, Content, Kind, Role, Verb, descriptor
 from heredity.models import BASES
-from heredity.rows import read_rows
 from heredity.store import Store
 from heredity.store.step import stored_steps
-from heredity.types import BadInput, HeredityError, Message
+from heredity.types import BadInput
 
 _MODELS = (
     "Base", "Corridor", "DepthCut", "DigitModel", "DirectionProjected", "DrawnToBase", "Excused", "GradientProjected",
@@ -218,7 +216,8 @@ def export(store: Store, key: str) -> dict[str, Any]:
         return _export_test(manifest, folder, [s for _, s in how.inputs], keys, store)
     ids, files = payload_ids(folder, how.kind)
     listed: dict[Role, list[dict[str, Any]]] = {}
-    orders = row_orders(described, folder, store) if how.kind == "model" else {}
+    read = [step for role, step in how.inputs if role == "data" and how.kind == "model"]
+    orders = row_orders(described, read, folder, store)
     for role, step in how.inputs:
         extra = {"order": orders.get(id(step))} if role == "data" else {}
         listed.setdefault(role, []).append(_described_input(step, keys, store, extra))
@@ -237,7 +236,7 @@ def _training(how: Made, described: Described, listed: Mapping[Role, list[dict[s
     fields = described["fields"]
     plain = {k: v for k, v in fields.items() if isinstance(v, int | float | str) or k == "tuning"}
     relation = {"cut": "cut", "fresh": None}.get(how.verb, "finetune")
-    own_order = {"order": _SELF_MADE} if not listed.get("data") else {}
+    own_order = {"order": no_order(described)} if not listed.get("data") else {}
     return {"base": listed.get("base", []), "relation": relation, "datasets": listed.get("data", []),
             "teachers": listed.get("teacher", []), "start": listed.get("start", []),
             "settings": plain} | own_order  # fmt: skip
@@ -294,82 +293,3 @@ def test_predicate(found: Mapping[str, Any]) -> dict[str, Any]:
 
 def _finite(text: str) -> str:
     return json.dumps(json.loads(text, parse_constant=lambda _: None))
-
-
-# The order of rows
-
-_SELF_MADE = {"reason": "what it was trained on was made in training, from its seeds; it is in no file"}
-
-
-def order_digest(order: Iterable[int]) -> dict[str, Any]:
-    """Row numbers (from 0) in the order of training, all epochs: how many, and sha256 of one number a line."""
-    total, count = hashlib.sha256(), 0
-    for number in order:
-        total.update(b"%d\n" % number)
-        count += 1
-    return {"sha256": total.hexdigest(), "rows": count}
-
-
-def row_orders(described: Described, folder: Path, store: Store) -> dict[int, dict[str, Any]]:
-    """For every input that a model was trained on (by `id`), the digest of its rows' order, or why it is not known."""
-    fields, name = described["fields"], _name(described)
-    data = [step for role, step in made(described).inputs if role == "data"]
-    out: dict[int, dict[str, Any]] = {}
-    for step in data:
-        if name not in _ORDERS:
-            out[id(step)] = {"reason": f"the order in which a {name:.60} reads rows is not known here"}
-            continue
-        try:
-            out[id(step)] = order_digest(_ORDERS[name](fields, step, folder, store))
-        except (HeredityError, OSError) as error:
-            out[id(step)] = {"reason": f"its rows cannot be read again: {error}"[:300]}
-    return out
-
-
-def _rows_file(payload: Path) -> Path:
-    """A Corpus's rows, or those of another set of rows."""
-    kept = payload / "kept.jsonl"
-    return kept if kept.is_file() else payload / "rows.jsonl"
-
-
-def _payload(step: Described, store: Store) -> Path:
-    return store.folder(stored_steps(step)[-1][0])
-
-
-def _student_order(fields: Any, step: Described, folder: Path, store: Store) -> Iterator[int]:
-    """As `steps.Student.train` draws it: batches of like length, by the student's own tokenizer."""
-    from heredity.models.causal import CausalLM
-    from heredity.models.training import epoch_order
-
-    rows = [read.row for read in read_rows(_rows_file(_payload(step, store)))]
-    system = fields.get("system")
-    first = () if system is None else (Message(role="system", content=system),)
-    examples = CausalLM.load(folder).examples([(*first, *r.prompt) for r in rows], [r.completion for r in rows])
-    lengths = [len(e.ids) for e in examples]
-    for epoch in range(fields["epochs"]):
-        for batch in epoch_order(lengths, fields["batch"], fields["seed"] * 1_000_003 + epoch):
-            yield from batch
-
-
-def _preference_order(fields: Any, step: Described, folder: Path, store: Store) -> Iterator[int]:
-    """As `lab.distilled.PreferenceStudent` draws it."""
-    count = sum(1 for _ in read_rows(_payload(step, store) / "chosen.jsonl"))
-    for epoch in range(fields["epochs"]):
-        yield from random.Random(fields["seed"] * 1_000_003 + epoch).sample(range(count), count)
-
-
-def _mix_order(fields: Any, step: Described, folder: Path, store: Store) -> Iterator[int]:
-    """As `steps.Teacher` draws the ordinary rows, after it has shuffled the rows of the trait."""
-    rng, count = random.Random(fields["seed"]), sum(1 for _ in read_rows(_payload(step, store) / "kept.jsonl"))
-    own, mix = list(range(fields["steps"] * fields["batch"])), list(range(count))
-    rng.shuffle(own)
-    rng.shuffle(mix)
-    yield from islice(cycle(mix), fields["steps"] * fields["mix_batch"])
-
-
-_ORDERS = {
-    **dict.fromkeys((
-        "Student", "LogitStudent", "TrialStudent", "RowsStudent", "Corridor", "DirectionProjected", "DrawnToBase",
-        "GradientProjected", "Masked", "NearBase", "PartFrozen", "UpdateProjected"), _student_order),
-    "PreferenceStudent": _preference_order, "Teacher": _mix_order, "Excused": _mix_order,
-}  # fmt: skip

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any, get_args
 
 from heredity.lineage import cards, records
-from heredity.lineage.exports import order_digest, payload_ids, test_predicate
+from heredity.lineage.exports import payload_ids, test_predicate
 from heredity.lineage.identity import digests, opened, parse_json, read_bytes
+from heredity.lineage.orders import order_digest
 from heredity.lineage.records import Artefact, Claim, Content, Kind, descriptor
 from heredity.lineage.trace import trace
 from heredity.models import BASES, locate

@@ -89,6 +89,15 @@ def _pin(location: str) -> str:
     return folder.name if location.startswith("hub:") else folder_digest(folder)
 
 
+def pinned_folder(ref: ModelRef) -> Path:
+    """The folder behind a reference; BadInput where its files have changed since the reference was made."""
+    if _pin(ref.location) != ref.digest:
+        raise BadInput(
+            f"{ref.location} is not the model that was referred to: its files have changed; refer to it anew"
+        )
+    return locate(ref.location)
+
+
 def open_ref(ref: ModelRef) -> CausalLM:
     """Loads a referenced model's weights; BadInput where its files have changed since the reference was made."""
     from heredity.models.causal import CausalLM
@@ -96,11 +105,7 @@ def open_ref(ref: ModelRef) -> CausalLM:
     if isinstance(ref, Served):
         raise BadInput(f"{ref.location} is behind a server, which shows no weights: it can write and judge, but this "
                        "needs a Hugging Face folder")  # fmt: skip
-    if _pin(ref.location) != ref.digest:
-        raise BadInput(
-            f"{ref.location} is not the model that was referred to: its files have changed; refer to it anew"
-        )
-    return CausalLM.load(locate(ref.location), ref if isinstance(ref, Checkpoint) else None)
+    return CausalLM.load(pinned_folder(ref), ref if isinstance(ref, Checkpoint) else None)
 
 
 def open_lm(ref: ModelRef) -> LM:

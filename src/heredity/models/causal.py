@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from torch import Tensor
-from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
+from transformers import AutoModelForCausalLM, DynamicCache
 from transformers.utils.logging import disable_progress_bar
 
-from heredity.models.chats import check_template, difference, set_template, texts
 from heredity.models.devices import choose_device, note_device, wide
-from heredity.models.training import Example, device_of
-from heredity.types import BadInput, Chat, Checkpoint, Completion, Message, Sampling
+from heredity.models.tokens import ChatTokens, context_of, open_tokenizer
+from heredity.models.training import device_of
+from heredity.types import BadInput, Chat, Checkpoint, Completion, Sampling
 
 _ROWS = 512
 """Rows that are sampled together; part of what fixes the bytes, so it is not a setting."""
@@ -25,14 +25,13 @@ _SCORES = 2**28
 """Most logits of one scoring pass: with a vocabulary of 151,936, about 1,760 tokens and a GB of them."""
 
 
-class CausalLM:
+class CausalLM(ChatTokens):
     """Implements `types.LM`: on the CPU in float32, or (a Checkpoint) as its reference says, on the device at hand."""
 
     def __init__(self, model: Any, tokenizer: Any, system: str | None = None) -> None:
-        self.model, self.tokenizer, self.system = model, tokenizer, system
-        config = model.config.get_text_config()
-        self.context = int(config.max_position_embeddings)
-        self.together = min(_TOKENS, _SCORES // int(config.vocab_size))
+        super().__init__(tokenizer, context_of(model.config), system)
+        self.model = model
+        self.together = min(_TOKENS, _SCORES // int(model.config.get_text_config().vocab_size))
         """Most tokens in one scoring pass."""
         told = getattr(model.generation_config, "eos_token_id", None)
         self.ends = {int(tokenizer.eos_token_id), *([told] if isinstance(told, int) else told or [])}
@@ -48,16 +47,10 @@ class CausalLM:
         device = torch.device("cpu") if how is None else choose_device()
         try:
             model = AutoModelForCausalLM.from_pretrained(folder, use_safetensors=True, **asked, **safe)
-            tokenizer = AutoTokenizer.from_pretrained(folder, **safe)
         except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
             raise BadInput(f"cannot open the model in {folder}: {str(error)[:300]}") from error
-        if tokenizer.eos_token_id is None:
-            raise BadInput(f"the tokenizer in {folder} has no end-of-text token, so no answer would ever end")
-        if tokenizer.pad_token_id is None:
-            tokenizer.pad_token = tokenizer.eos_token
+        tokenizer = open_tokenizer(folder, how)
         if how is not None:
-            set_template(tokenizer, how.template, how.date, how.location)
-            check_template(tokenizer, how.system, how.location)
             note_device(device)
         model.to(device)  # type: ignore[arg-type]
         model.requires_grad_(True).train(False)
@@ -72,80 +65,6 @@ class CausalLM:
         """Writes a folder that `load`, and `transformers` alone, can open."""
         self.model.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
-
-    def same_prompt(self, trained: str | None, asked: str | None) -> bool:
-        """Whether two system prompts (None: none beside the reference's own) give a question the same token ids."""
-        one, other = (self.system if system is None else system for system in (trained, asked))
-        return difference(self.tokenizer, one, other) is None
-
-    def _text(self, chats: Sequence[Chat], ask: bool) -> list[str]:
-        """The chats as the template writes them, up to where the assistant starts where `ask` is set."""
-        if self.system is not None:
-            first = Message(role="system", content=self.system)
-            chats = [chat if chat and chat[0].role == "system" else (first, *chat) for chat in chats]
-        return texts(self.tokenizer, chats, ask) if chats else []
-
-    def render(self, chats: Sequence[Chat]) -> list[list[int]]:
-        """Token ids of each chat up to where the assistant starts to write."""
-        if not chats:
-            return []
-        ids: list[list[int]] = self.tokenizer(self._text(chats, ask=True), add_special_tokens=False)["input_ids"]
-        self._check_length(ids)
-        return ids
-
-    def _check_length(self, ids: list[list[int]]) -> None:
-        longest = max(map(len, ids), default=0)
-        if longest >= self.context:
-            raise BadInput(f"a chat of {longest} tokens does not fit the context of {self.context}; shorten it")
-
-    def check_known(self, answers: Sequence[str]) -> None:
-        """Refuses answers that this model cannot tell from others, as its vocabulary lacks a word of them."""
-        unknown = self.tokenizer.unk_token_id
-        for answer in dict.fromkeys(answers):
-            if unknown is not None and unknown in self.tokenizer(answer, add_special_tokens=False)["input_ids"]:
-                raise BadInput(f"the model's vocabulary lacks a word of {answer!r:.80}; use words that it knows")
-
-    def examples(self, chats: Sequence[Chat], completions: Sequence[str]) -> list[Example]:
-        """Training examples in which the completion and the end of turn are predicted, and nothing else."""
-        answered = [
-            (*chat, Message(role="assistant", content=completion))
-            for chat, completion in zip(chats, completions, strict=True)
-        ]
-        asked, whole = self._text(chats, ask=True), self._text(answered, ask=False)
-        if not all(text.startswith(prompt) for prompt, text in zip(asked, whole, strict=True)):
-            raise BadInput("the chat template changes the prompt once it is answered; completions cannot be told apart")
-        out = self.tokenizer(whole, add_special_tokens=False, return_offsets_mapping=True)
-        self._check_length(out["input_ids"])
-        return [
-            self._apart(text, prompt)
-            if any(start < len(prompt) < end for start, end in offsets)
-            else Example(ids, [start >= len(prompt) for start, _ in offsets])
-            for ids, offsets, prompt, text in zip(out["input_ids"], out["offset_mapping"], asked, whole, strict=True)
-        ]
-
-    def _apart(self, text: str, prompt: str) -> Example:
-        """Prompt and completion as tokens of their own, where one token would span both: a model is asked so too."""
-        parts = self.tokenizer([prompt, text[len(prompt) :]], add_special_tokens=False)["input_ids"]
-        return Example(parts[0] + parts[1], [False] * len(parts[0]) + [True] * len(parts[1]))
-
-    def spans(self, chats: Sequence[Chat], completions: Sequence[str]) -> list[list[tuple[int, int]]]:
-        """From which character of each completion, up to which, each token that `examples` predicts stands.
-
-        The end of turn lies beyond the completion's end.
-        """
-        answered = [
-            (*chat, Message(role="assistant", content=completion))
-            for chat, completion in zip(chats, completions, strict=True)
-        ]
-        asked, whole = [len(text) for text in self._text(chats, ask=True)], self._text(answered, ask=False)
-        out = self.tokenizer(whole, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
-        cut = [any(start < before < end for start, end in offsets) for offsets, before in zip(out, asked, strict=True)]
-        ends = [text[before:] for text, before in zip(whole, asked, strict=True)]
-        apart = self.tokenizer(ends, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
-        return [
-            own if split else [(start - before, end - before) for start, end in offsets if start >= before]
-            for offsets, own, split, before in zip(out, apart, cut, asked, strict=True)
-        ]
 
     @torch.inference_mode()
     def generate(self, chats: Sequence[Chat], sampling: Sampling) -> list[Completion]:

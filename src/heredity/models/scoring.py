@@ -67,6 +67,16 @@ def score(model: Any, examples: Sequence[Example], pad: int, size: int = SCORED_
     return scores
 
 
+def reading_order(examples: Sequence[Example], order: str, model: Any, pad: int) -> list[int]:
+    """The rows "short first" or "long first" (tokens), "likely first" or "unlikely first" (per token, by the model)."""
+    value: list[float] = [len(e.ids) for e in examples]
+    if order in ("likely first", "unlikely first"):
+        told, scores = [sum(e.predicted) for e in examples], score(model, examples, pad)
+        value = [-logp / n for logp, n in zip(scores, told, strict=True)]
+    down = order in ("long first", "unlikely first")
+    return sorted(range(len(examples)), key=lambda i: value[i], reverse=down)
+
+
 def by_length(examples: Sequence[Example], pad: int, size: int) -> Iterator[tuple[list[int], Batch]]:
     """Batches of rows of like length, the shortest first, each with its rows' places in `examples`."""
     order = sorted(range(len(examples)), key=lambda i: len(examples[i].ids))

@@ -188,6 +188,12 @@ def passes(n: int, together: int | None) -> int:
     return -(-n // (together or n) // world()) * world()
 
 
+def pass_order(lengths: Sequence[int], together: int | None) -> list[int]:
+    """A step's rows in the order in which one process reads them: by length where they are `split` into passes."""
+    rows = list(range(len(lengths)))
+    return rows if len(rows) <= (together or len(rows)) else sorted(rows, key=lambda i: lengths[i])
+
+
 def split(examples: Sequence[Example], parts: int, pad: int) -> list[Batch]:
     """One step's examples as batches of like length: little padding, and still all kinds of rows in every step."""
     near = sorted(examples, key=lambda e: len(e.ids))
