@@ -61,7 +61,7 @@ class TaughtEncoder(Step):
 
     start: FreshEncoder
     steps: int = 200
-    rate: float = 1e-3
+    rate: float = 1e-4
 
     def make(self, folder: Path, store: Store) -> None:
         from transformers import BertModel

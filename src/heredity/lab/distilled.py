@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import random
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
@@ -63,6 +64,10 @@ class DepthCut(Step):
 
 class _OwnLoss(Student):
     """A Student whose loss is its own."""
+
+    @abstractmethod
+    def loss(self, lm: CausalLM, store: Store) -> Loss:
+        """Of one batch, under the student."""
 
     @model_validator(mode="after")
     def _no_soft_targets(self) -> Self:
