@@ -88,7 +88,7 @@ def _told(read: Read) -> dict[str, Any]:
     try:
         scored = str(read.fields.get("order")).endswith("likely first")
         return order_digest(row_order(read)) | ({"note": SCORED} if scored else {})
-    except (HeredityError, OSError) as error:
+    except (HeredityError, OSError, KeyError) as error:  # KeyError: a description that an older version wrote
         return {"reason": f"its rows cannot be read again: {error}"[:300]}
 
 
