@@ -54,13 +54,14 @@ class Effort(NamedTuple):
     """Rows of the trait in each of these steps."""
     together: int = 8
     """Most rows in one pass through a real model."""
+    kept: int = KEPT
+    """About how many numbers are kept of each gradient of a real model with a larger body."""
 
 
-def scale(base: ModelRef, rows: int, effort: Effort = Effort(), kept: int = KEPT) -> Scale:  # noqa: B008  frozen
+def scale(base: ModelRef, rows: int, effort: Effort = Effort()) -> Scale:  # noqa: B008  frozen
     """How a base is audited; `rows` of data are looked at. BadInput where it is too large for that.
 
-    A Checkpoint has suspects and students by adapters. Where its body has more than `kept` weights, about as many
-    numbers are kept of each gradient.
+    A Checkpoint has suspects and students by adapters, and of a large one's gradients sketches are kept.
     """
     usual = NURSERY._replace(block=block(rows), suspects_block=block(effort.suspect_rows or 1_000))
     usual = usual._replace(recipes=_shortened(usual.recipes, effort), taught=_batch(effort))
@@ -73,7 +74,7 @@ def scale(base: ModelRef, rows: int, effort: Effort = Effort(), kept: int = KEPT
     return usual._replace(
         recipes=recipes, taught=usual.taught | together | rates, learnt=PAPER_LORA | together,
         tuned=together | rates | {"tuning": PAPER_LORA["tuning"]}, mix=max(steps for _, steps, _ in recipes),
-        folded={"dims": kept} | together if body_weights(base) > kept else {},
+        folded={"dims": effort.kept} | together if body_weights(base) > effort.kept else {},
     )  # fmt: skip
 
 
