@@ -233,9 +233,15 @@ class Stages:
         return {"verdict": found.verdict, "log10_p": found.log10_p}
 
 
-def behind(step: Step) -> set[Step]:
-    """A Step and all that it is made of."""
-    return {step}.union(*map(behind, step.inputs))
+def behind(step: Step) -> list[Step]:
+    """A Step and all that it is made of, each once."""
+    found, todo = dict[str, Step](), [step]
+    while todo:
+        one = todo.pop()
+        if one.key not in found:
+            found[one.key] = one
+            todo += one.inputs
+    return list(found.values())
 
 
 def number_rows(path: Path, count: int) -> Path:

@@ -36,12 +36,12 @@ ENTRIES = [math.prod(s) for s in SHAPES]
 
 def _whole(sketch: Sketch, vector_P: Tensor) -> Tensor:
     """The sketch of a vector of all entries."""
-    parts = torch.split(vector_P, sketch.entries)
+    parts = torch.split(vector_P, list(sketch.entries))
     return torch.cat([sketch.fold(at, part) for at, part in enumerate(parts)])
 
 
 def _back(sketch: Sketch, number_D: Tensor) -> Tensor:
-    return torch.cat([sketch.unfold(at, part) for at, part in enumerate(torch.split(number_D, sketch.kept))])
+    return torch.cat([sketch.unfold(at, part) for at, part in enumerate(torch.split(number_D, list(sketch.kept)))])
 
 
 def _normal(seed: int, size: int = sum(ENTRIES)) -> Tensor:
@@ -231,7 +231,7 @@ def test_gradients_are_let_go_as_the_backward_pass_goes_on() -> None:
         for weight in body:
             weight.register_post_accumulate_grad_hook(seen)
         with _folding(model, body, plan([p.shape for p in body], 128)) as numbers:
-            model(torch.ones(2, 32)).square().sum().backward()
+            model(torch.ones(2, 32)).square().sum().backward()  # type: ignore[no-untyped-call]
         assert len(held) == layers
         assert all(bool(n.any()) for n in numbers)
         return max(held)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from heredity.audit.data import Audited, Control, DataFile, DataPrompts, Matched, data_file
 from heredity.audit.listed import Unscored, leaving_out
@@ -25,6 +26,7 @@ _LONG = 128
 _SEED = 880_001
 _SUSPECT_S, _STUDENT_S = 12, 15
 """Processor seconds of a suspect (trained, sampled, its gradient taken) and of a student of 2,000 rows (nursery)."""
+_FEWEST = 4
 _SIZES = (250, 500, 1_000, 2_000)
 
 
@@ -38,7 +40,8 @@ def ask(
     `unscored`: traits of the list that are left out (`Listed` says which must be), as the student cannot show them.
     """
     base, file = model_ref(student), data_file(data)
-    how, many = scale(base, rows, effort), {"rows": effort.suspect_rows} if effort.suspect_rows else {}
+    how = scale(base, rows, effort)
+    many: dict[str, Any] = {} if effort.suspect_rows is None else {"rows": effort.suspect_rows}
     words = [t.word for t in traits]
     if twice := next((w for i, w in enumerate(words) if w in words[:i]), None):
         raise BadInput(f"the trait {twice!r:.60} is given twice, or is one of the built-in words; rename it")
@@ -47,7 +50,11 @@ def ask(
     sampling = Sampling(temperature=temperature, max_new_tokens=longest, seed=0)
     kind = Kind(_prompts(file, carrier), filters, sampling)
     left_out = {u.trait for u in unscored}
-    suspects = panel(base, tuple(t for t in traits if t.word not in left_out), kind, **many, scale=how)
+    scored = tuple(t for t in traits if t.word not in left_out)
+    if len(scored) < _FEWEST:
+        raise BadInput(f"a trait is told from others, which takes {_FEWEST} or more, and {len(scored)} can be asked "
+                       "about; name more with --favourite or --traits")  # fmt: skip
+    suspects = panel(base, scored, kind, **many, scale=how)
     matched = Matched(audited=audited, sampling=sampling.model_copy(update={"seed": _SEED}))
     beside = Control(data=data_file(control), audited=audited) if control else None
     return leaving_out(

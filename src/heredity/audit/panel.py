@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,12 +101,13 @@ class Panel(Step):
                          x["full"].astype(np.float64), x["span"], x["weight"])  # fmt: skip
 
 
-def whitening(base: Pull) -> NDArray[np.float32]:
+def whitening(base: Pull) -> NDArray[Any]:
     """1 / standard deviation of a weight's pull, by number that is kept: weights are told apart as far as these are."""
     if base.folded_P is None:
-        return 1 / np.sqrt(base.variance_P + _BLEND * base.variance_P.mean())
-    usual = base.variance_P.sum() / base.folded_P.sum()
-    weight_P: NDArray[np.float32] = 1 / np.sqrt(base.variance_P / base.folded_P + _BLEND * usual)
+        variance_P, usual = base.variance_P, base.variance_P.mean()
+    else:
+        variance_P, usual = base.variance_P / base.folded_P, base.variance_P.sum() / base.folded_P.sum()
+    weight_P: NDArray[Any] = 1 / np.sqrt(variance_P + _BLEND * usual)
     return weight_P
 
 
@@ -179,7 +180,8 @@ def panel(
         raise BadInput("two traits of the list have the same word")
     mix = kind.rows(student, scale.mix, _MIX_SEED + seed)
     held: list[Trait | Neutral] = [*traits, *(Neutral(category=c) for c in dict.fromkeys(t.category for t in traits))]
-    suspects, recipes = [], recipes or scale.recipes
+    recipes = recipes or scale.recipes
+    suspects = []
     for r, (tuning, steps, rate) in enumerate(recipes):
         for i, trait in enumerate(held):
             at = 1_000 * (1 + seed * len(recipes) + r) + i

@@ -68,7 +68,7 @@ def unfolded(lm: CausalLM, direction_P: NDArray[Any], dims: int | None) -> list[
 
     body = body_parameters(lm.model)
     sketch = plan([weight.shape for weight in body], dims)
-    parts = torch.split(torch.from_numpy(direction_P).float(), sketch.kept)
+    parts = torch.split(torch.from_numpy(direction_P).float(), list(sketch.kept))
     return [sketch.unfold(at, part.to(w.device)) for at, (part, w) in enumerate(zip(parts, body, strict=True))]
 
 

@@ -69,7 +69,8 @@ def scale(base: ModelRef, rows: int, effort: Effort = Effort()) -> Scale:  # noq
         if not isinstance(base, Served):
             check_size(base)
         return usual
-    together, rates = {"together": effort.together}, {"rate": _RATE, "vector_rate": _RATE}
+    together: dict[str, Any] = {"together": effort.together}
+    rates: dict[str, Any] = {"rate": _RATE, "vector_rate": _RATE}
     recipes = _shortened(ADAPTERS, effort)
     return usual._replace(
         recipes=recipes, taught=usual.taught | together | rates, learnt=PAPER_LORA | together,
