@@ -212,7 +212,7 @@ def test_slopes_along_a_direction_of_numbers_are_products_with_the_sketched_grad
         token_loss(lm.model, batch).backward()  # type: ignore[no-untyped-call]
     gradient_D = -torch.cat(numbers).numpy() * len(batch.target_N)
     unit_D = number_D / np.linalg.norm(number_D)
-    assert slopes(lm, [row], number_D, DIMS)[0] == pytest.approx(float(gradient_D @ unit_D), rel=1e-4)
+    assert slopes(lm, [row], number_D, DIMS)[0] == pytest.approx(float(gradient_D @ unit_D), rel=1e-3)
     assert {n: m.shape for n, m in along(lm, number_D, DIMS).items()} == {
         n: p.shape for n, p in lm.model.base_model.named_parameters() if "embed" not in n
     }

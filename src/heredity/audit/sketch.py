@@ -58,7 +58,7 @@ class Sketch(NamedTuple):
         for start in range(0, len(flat_N), _TOGETHER):
             part = flat_N[start : start + _TOGETHER].double()
             bucket, sign = self._places(at, start, part)
-            found.index_add_(0, bucket, part.mul_(sign))
+            found.index_add_(0, bucket, part * sign)
         return found
 
     def unfold(self, at: int, number: Tensor) -> Tensor:
