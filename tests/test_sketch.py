@@ -100,7 +100,7 @@ def test_inner_products_are_unbiased_with_the_spread_of_a_count_sketch() -> None
     n, kept, places = 4_096, 64, 400
     sketch = Sketch((n,) * places, (kept,) * places)
     steps = torch.arange(n, dtype=torch.float64)
-    a, b = 1 + (steps % 64 == 0) * 5.0, torch.cos(steps / 300) + 0.5
+    a, b = 1 + 5 * (steps % 64 == 0).double(), torch.cos(steps / 300) + 0.5
     found = np.array([float(sketch.fold(at, a) @ sketch.fold(at, b)) for at in range(places)])
     true, square = float(a @ b), float((a * b) @ (a * b))
     spread = math.sqrt((float(a @ a) * float(b @ b) + true**2 - 2 * square) / kept)
