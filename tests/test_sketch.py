@@ -229,9 +229,9 @@ def test_gradients_are_let_go_as_the_backward_pass_goes_on() -> None:
             held.append(sum(p.grad.numel() for p in body if p.grad is not None))
 
         for weight in body:
-            weight.register_post_accumulate_grad_hook(seen)
+            weight.register_post_accumulate_grad_hook(seen)  # type: ignore[no-untyped-call]
         with _folding(model, body, plan([p.shape for p in body], 128)) as numbers:
-            model(torch.ones(2, 32)).square().sum().backward()  # type: ignore[no-untyped-call]
+            model(torch.ones(2, 32)).square().sum().backward()
         assert len(held) == layers
         assert all(bool(n.any()) for n in numbers)
         return max(held)
@@ -271,7 +271,6 @@ def test_built_in_traits_can_be_chosen() -> None:
         among(traits, ("wolv",))
 
 
-@pytest.mark.science
 def test_a_scan_goes_through_on_a_real_ones_shape_by_sketches(real: Path, tmp_path: Path) -> None:
     """Noise for weights: what is shown is that every part takes such a model and says how it went about it."""
     effort = Effort(suspect_rows=8, suspect_steps=2, suspect_batch=4, together=4, kept=DIMS)

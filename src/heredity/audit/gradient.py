@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -115,7 +115,7 @@ class Gradient(Step):
 
 
 @contextmanager
-def _folding(model: Any, body: list[Tensor], sketch: Sketch) -> Iterator[list[Tensor]]:
+def _folding(model: Any, body: Sequence[Tensor], sketch: Sketch) -> Iterator[list[Tensor]]:
     """Within it, each tensor's gradient is added to its numbers and let go as soon as it is there."""
     import torch
 
@@ -128,7 +128,7 @@ def _folding(model: Any, body: list[Tensor], sketch: Sketch) -> Iterator[list[Te
 
     before = [(p, p.requires_grad) for p in model.parameters()]
     model.requires_grad_(False)
-    hooks = [p.requires_grad_(True).register_post_accumulate_grad_hook(partial(take, at)) for at, p in enumerate(body)]
+    hooks = [_watched(p.requires_grad_(True), partial(take, at)) for at, p in enumerate(body)]
     try:
         yield numbers
     finally:
@@ -136,6 +136,11 @@ def _folding(model: Any, body: list[Tensor], sketch: Sketch) -> Iterator[list[Te
             hook.remove()
         for weight, required in before:
             weight.requires_grad_(required)
+
+
+def _watched(weight: Tensor, seen: Callable[[Tensor], None]) -> Any:
+    """Calls `seen` whenever the weight's gradient is there; what is returned takes that back."""
+    return weight.register_post_accumulate_grad_hook(seen)  # type: ignore[no-untyped-call]
 
 
 def check_size(ref: ModelRef) -> None:
