@@ -33,7 +33,7 @@ Floats = NDArray[np.float32]
 _MOST = 30_000_000
 """Most weights of a body whose gradients are kept whole: some hundred, in double precision, are held at once."""
 KEPT = 2**20
-"""About as many numbers are kept of each gradient of a real model: of a hundred, 2.5 GB while a panel is made."""
+"""About as many numbers are kept of each gradient of a real model: of 52, 2.5 GB while a panel is made."""
 
 
 class Pull(NamedTuple):
