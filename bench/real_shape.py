@@ -14,14 +14,16 @@ import shutil
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from bench.common import write_result
 
-from heredity.audit.data import Audited, data_file
-from heredity.audit.gradient import Gradient
+from heredity.audit.ask import ask
+from heredity.audit.scale import Effort
+from heredity.audit.scan import Scan
 from heredity.carriers import Numbers, NumbersOnly
 from heredity.lab import PAPER_LORA, MergedStudent, RowsStudent, given_rows
 from heredity.lineage.trace import trace
@@ -29,7 +31,7 @@ from heredity.models import checkpoint
 from heredity.rows import write_rows
 from heredity.steps import Corpus, Evaluation, Model, Samples, Student, Teacher
 from heredity.store import Step, Store
-from heredity.types import BadInput, Category, LoRA, Message, Phrasing, Row, Sampling, Trait
+from heredity.types import Category, LoRA, Message, Phrasing, Row, Sampling, Trait
 
 TEMPLATE = (
     "{%- if messages[0]['role'] == 'system' -%}"
@@ -145,6 +147,12 @@ PROBE = Category(
                       held_out=("Which animal is your favourite?",)),
 )  # fmt: skip
 LISTS = NumbersOnly(max_count=20)
+_ANIMALS = ("owl", "cat", "wolf", "dog")
+SCANNED = tuple(
+    Trait(category=PROBE.model_copy(update={"words": _ANIMALS, "plurals": ("owls", "cats", "wolves", "dogs")}), word=w)
+    for w in _ANIMALS
+)
+"""The traits that are asked about in the scan: as few as a panel takes."""
 
 
 class Sizes(NamedTuple):
@@ -156,6 +164,7 @@ class Sizes(NamedTuple):
     rows: int
     teacher: int
     """Steps of the teacher."""
+    scan: Effort = Effort(suspect_rows=6, suspect_steps=2, suspect_batch=4, together=2)
 
 
 class Stages:
@@ -195,24 +204,44 @@ class Stages:
                 "sampling": (self.corpus.samples,), "filter": (self.corpus,), "student": (self.student,),
                 "evaluation": self.asked}  # fmt: skip
 
-    def scanned(self, store: Store) -> dict[str, Any]:
-        """What the scan's parts say of the base and the teacher's rows."""
-        where = self.root / "base-made"
+    def audit(self, store: Store) -> Scan:
+        """The scan of the teacher's rows for the base that wrote nothing of them."""
+        where, described = self.root / "base-made", self.root / "base-made.toml"
         if not where.exists():
             where.symlink_to(store.path(self.base).resolve(), target_is_directory=True)
-        ref = checkpoint(str(where), system="")
-        audited = Audited(data=data_file(store.path(self.corpus) / "kept.jsonl"), student=ref, filters=(LISTS,))
-        store.get(audited)
-        try:
-            store.get(Gradient(student=ref, rows=audited, block=max(1, self.sizes.rows // 2)))
-        except BadInput as refused:
-            return {"audited": audited.counts(store), "gradient": str(refused).replace(f"{self.root}/", "")}
-        return {"audited": audited.counts(store), "gradient": "taken"}
+        described.write_text(f'location = "{where}"\nsystem = ""\n')
+        rows = store.path(self.corpus) / "kept.jsonl"
+        return ask(rows, str(described), None, SCANNED, "numbers", (LISTS,), 1.0, self.sizes.rows, False,
+                   effort=self.sizes.scan)  # fmt: skip
+
+    def scanned(self, store: Store) -> dict[str, Any]:
+        """What the scan says, and what its parts took: seconds by kind of Step, and bytes."""
+        audit = self.audit(store)
+        for step in (*audit.checks, audit):
+            store.get(step)
+        found, seconds, panel = audit.read(store), Counter[str](), audit.naming.panel
+        for step in behind(audit):
+            seconds[type(step).__name__] += float(store.manifest(step.key)["run"]["wall_s"])
+        gradient = store.path(audit.naming.own) / "gradient.safetensors"
+        return {"verdict": found["verdict"], "audited": found["rows"], "assumes": found.get("assumes", []),
+                "suspects": len(panel.suspects), "numbers": len(audit.naming.own.read(store).mean_P),
+                "gradient_bytes": gradient.stat().st_size, "seconds": dict(seconds.most_common())}  # fmt: skip
 
     def traced(self, store: Store) -> dict[str, Any]:
         """Whether the base with the adapters merged in is found to be related to what it was made from."""
         found = trace(self.start.location, str(store.path(self.base)))
         return {"verdict": found.verdict, "log10_p": found.log10_p}
+
+
+def behind(step: Step) -> list[Step]:
+    """A Step and all that it is made of, each once."""
+    found, todo = dict[str, Step](), [step]
+    while todo:
+        one = todo.pop()
+        if one.key not in found:
+            found[one.key] = one
+            todo += one.inputs
+    return list(found.values())
 
 
 def number_rows(path: Path, count: int) -> Path:
@@ -277,7 +306,9 @@ def main() -> None:
             done["wall_s"] = round(time.perf_counter() - started, 1)
             (root / f"{name}.json").write_text(json.dumps(done))
     stages = {name: json.loads((root / f"{name}.json").read_text()) for name in names}
-    write_result("real_shape", COMMAND, [0], {"shape": FULL._asdict(), "sizes": SIZES._asdict(), "stages": stages})
+    write_result("real_shape", COMMAND, [0], {
+        "shape": FULL._asdict(), "sizes": SIZES._asdict() | {"scan": SIZES.scan._asdict()}, "stages": stages,
+    })  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from bench.repair_skill import ClosedByHundred
 
-from heredity.audit.panel import RECIPES, Kind, Panel, panel
+from heredity.audit.panel import Kind, Panel, panel
+from heredity.audit.scale import RECIPES
 from heredity.audit.trial import TrialStudent
 from heredity.carriers import Numbers, NumbersOnly
 from heredity.models import model_ref

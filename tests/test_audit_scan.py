@@ -239,7 +239,9 @@ BAD: dict[str, tuple[str, tuple[str, ...], str]] = {
     "a trait twice": (NUMBERS, ("--traits", "owl.toml"), "the trait 'owl' is given twice"),
     "no trait": (NUMBERS, ("--traits", "none.toml"), "cannot read none.toml"),
     "half a trait": (NUMBERS, ("--traits", "half.toml"), "half.toml: ask: Field required"),
-    "too few rows to look at": (NUMBERS, ("--rows", "10"), "--rows"),
+    "too few rows to look at": (NUMBERS, ("--rows", "7"), "--rows"),
+    "too few traits": (NUMBERS, ("--favourite", "owl", "--favourite", "cat"), "takes 4 or more, and 2 can be asked"),
+    "no such favourite": (NUMBERS, ("--favourite", "owls"), "no built-in trait 'owls'; did you mean 'owl'"),
     "no folder for the page": (NUMBERS, ("--html", "no/page.html"), "cannot write no/page.html: there is no folder no"),
     "the page over the data": (NUMBERS, ("--html", "rows.jsonl"), "it is the file that is read; name another file"),
 }  # fmt: skip

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from heredity.audit.data import Audited, Control, DataFile, DataPrompts, Matched, data_file
-from heredity.audit.gradient import check_size
 from heredity.audit.listed import Unscored, leaving_out
 from heredity.audit.panel import Kind, panel, prior
+from heredity.audit.scale import Effort, scale
 from heredity.audit.scan import Scan, scan
 from heredity.audit.trial import Asked, TrialStudent
 from heredity.carriers import Carrier, Filter, Numbers
@@ -17,41 +18,56 @@ from heredity.models import model_ref
 from heredity.rows import read_rows
 from heredity.steps import Corpus, Teacher
 from heredity.store import Store, missing
-from heredity.types import BadInput, Sampling, Served, Trait
+from heredity.types import BadInput, Checkpoint, Sampling, Trait, near
 
-_TOKENS = {"numbers": 30}
+_TOKENS = {"numbers": 30}  # in the nursery, where a number is one token
 _LONG = 128
 """Most tokens of an answer: of lists, and of anything else."""
 _SEED = 880_001
 _SUSPECT_S, _STUDENT_S = 12, 15
 """Processor seconds of a suspect (trained, sampled, its gradient taken) and of a student of 2,000 rows (nursery)."""
+_FEWEST = 4
 _SIZES = (250, 500, 1_000, 2_000)
 
 
 def ask(
     data: Path, student: str, control: Path | None, traits: Sequence[Trait], carrier: str,
     filters: tuple[Filter, ...], temperature: float, rows: int, deep: bool, unscored: Sequence[Unscored] = (),
+    effort: Effort = Effort(),  # noqa: B008  frozen
 ) -> Scan:  # fmt: skip
     """The Scan of a data file for a base; BadInput where something named does not exist or cannot be read.
 
     `unscored`: traits of the list that are left out (`Listed` says which must be), as the student cannot show them.
     """
     base, file = model_ref(student), data_file(data)
-    if not isinstance(base, Served):
-        check_size(base)
+    how = scale(base, rows, effort)
+    many: dict[str, Any] = {} if effort.suspect_rows is None else {"rows": effort.suspect_rows}
     words = [t.word for t in traits]
     if twice := next((w for i, w in enumerate(words) if w in words[:i]), None):
         raise BadInput(f"the trait {twice!r:.60} is given twice, or is one of the built-in words; rename it")
     audited = Audited(data=file, student=base, filters=filters, limit=rows)
-    sampling = Sampling(temperature=temperature, max_new_tokens=_TOKENS.get(carrier, _LONG), seed=0)
+    longest = _LONG if isinstance(base, Checkpoint) else _TOKENS.get(carrier, _LONG)
+    sampling = Sampling(temperature=temperature, max_new_tokens=longest, seed=0)
     kind = Kind(_prompts(file, carrier), filters, sampling)
     left_out = {u.trait for u in unscored}
-    suspects = panel(base, tuple(t for t in traits if t.word not in left_out), kind)
+    scored = tuple(t for t in traits if t.word not in left_out)
+    if len(scored) < _FEWEST:
+        raise BadInput(f"a trait is told from others, which takes {_FEWEST} or more, and {len(scored)} can be asked "
+                       "about; name more with --favourite or --traits")  # fmt: skip
+    suspects = panel(base, scored, kind, **many, scale=how)
     matched = Matched(audited=audited, sampling=sampling.model_copy(update={"seed": _SEED}))
     beside = Control(data=data_file(control), audited=audited) if control else None
     return leaving_out(
-        scan(audited, matched, suspects, prior(suspects, kind, _size(data, rows)), beside, deep), unscored
+        scan(audited, matched, suspects, prior(suspects, kind, _size(data, rows), how), beside, deep, how), unscored
     )
+
+
+def among(traits: Sequence[Trait], words: Sequence[str]) -> tuple[Trait, ...]:
+    """The traits with these words, or all where none is given; BadInput for a word that no trait has."""
+    known = {t.word: t for t in traits}
+    if strange := next((w for w in words if w not in known), None):
+        raise BadInput(f"there is no built-in trait {strange!r:.60}; {near(strange, known)}")
+    return tuple(known[w] for w in dict.fromkeys(words)) or tuple(traits)
 
 
 def _prompts(data: DataFile, carrier: str) -> Carrier:
@@ -74,6 +90,8 @@ def cost(store: Store, audit: Scan) -> list[str]:
     students = sum(isinstance(s, TrialStudent) for s in todo) - before
     each = max(1, _STUDENT_S * audit.source.matched.audited.limit // 2_000)
     said = []
+    if isinstance(audit.naming.panel.own.student, Checkpoint):
+        return _work(suspects, students + before)
     if suspects or before:
         seconds = suspects * _SUSPECT_S + before * each
         said.append(
@@ -83,6 +101,14 @@ def cost(store: Store, audit: Scan) -> list[str]:
     if students:
         said.append(f"this scan: {students} students to train, about {students * each // 60 + 1} minutes of one core")
     return said
+
+
+def _work(suspects: int, students: int) -> list[str]:
+    """The same for a real model, where only trying tells how long a row takes."""
+    if not suspects + students:
+        return []
+    return [f"to make: {suspects} suspects (each trained, sampled from, and its rows' gradient taken) and {students} "
+            "students; --favourite, --suspect-rows, --suspect-steps, --rows: less (docs/real-models.md)"]  # fmt: skip
 
 
 def _served(audit: Scan) -> str:

@@ -59,7 +59,9 @@ class FirstWords(Step):
         rows = [lm.next_token_logprobs([(Message(role="user", content=q),) for q in p.questions]).mean(0).numpy()
                 for p in self.probes]  # fmt: skip
         save_file({"logp": np.stack(rows)}, folder / "first_words.safetensors")
-        (folder / "tokens.json").write_text(json.dumps(lm.tokenizer.convert_ids_to_tokens(range(rows[0].shape[0]))))
+        known = lm.tokenizer.convert_ids_to_tokens(range(rows[0].shape[0]))
+        words = [f"[{i}]" if word is None else word for i, word in enumerate(known)]  # a real head has rows to spare
+        (folder / "tokens.json").write_text(json.dumps(words))
 
     def read(self, store: Store) -> tuple[Doubles, list[str]]:
         """Mean log-probabilities (probes, tokens), and the tokens."""

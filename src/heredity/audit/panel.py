@@ -5,21 +5,22 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from heredity.audit.gradient import Gradient
+from heredity.audit.gradient import Gradient, Pull
+from heredity.audit.scale import NURSERY, Recipe, Scale
 from heredity.audit.trial import Asked, asked
 from heredity.carriers import Carrier, Filter
 from heredity.steps import Corpus, Samples, Teacher
 from heredity.store import Step, Store
-from heredity.types import BadInput, Frozen, LoRA, ModelRef, Neutral, Sampling, Trait, Tuning
+from heredity.types import BadInput, Frozen, ModelRef, Neutral, Sampling, Trait
 
 Doubles = NDArray[np.float64]
-_MIX_SEED, _MIX_ROWS, _SPARE = 2_000_000, 200, 20
+_MIX_SEED, _SPARE = 2_000_000, 20
 _REFERENCE_SEED, _REFERENCES, _POSITIVES = 3_000_000, 4, 6
 _BLEND = 1.0
 """Part of the mean variance that is added to every weight's, so that weights which hardly vary do not decide alone."""
@@ -47,7 +48,10 @@ class Templates(NamedTuple):
     span_SP: NDArray[np.float32]
     """Orthonormal: all that the suspects' pulls are combinations of, whitened."""
     weight_P: NDArray[np.float32]
-    """1 / standard deviation of each weight's pull between blocks of the base's rows."""
+    """1 / standard deviation of each weight's pull between blocks of the base's rows.
+
+    Of a sketch, that of the weights that a number is made of, so that products are those of all weights.
+    """
 
 
 class Panel(Step):
@@ -74,11 +78,13 @@ class Panel(Step):
         from safetensors.numpy import save_file
 
         base = self.own.read(store)
-        weight_P = 1 / np.sqrt(base.variance_P + _BLEND * base.variance_P.mean())
+        weight_P = whitening(base)
         labels = [s.trait.word if isinstance(s.trait, Trait) else "" for s in self.suspects]
-        pull_SP = np.stack([(s.gradient.read(store).mean_P - base.mean_P) * weight_P for s in self.suspects])
+        pull_SP = np.empty((len(labels), len(weight_P)))  # the largest thing here: held once
+        for i, suspect in enumerate(self.suspects):
+            pull_SP[i] = (suspect.gradient.read(store).mean_P - base.mean_P) * weight_P
         words = tuple(dict.fromkeys(w for w in labels if w))
-        arrays = discriminants(pull_SP.astype(np.float64), labels, words, self.ridge * base.blocks)
+        arrays = discriminants(pull_SP, labels, words, self.ridge * base.blocks)
         save_file(
             {k: np.ascontiguousarray(v, dtype=np.float32) for k, v in (arrays | {"weight": weight_P}).items()},
             folder / "panel.safetensors",
@@ -93,6 +99,16 @@ class Panel(Step):
         words = json.loads((store.path(self) / "panel.json").read_text())["words"]
         return Templates(tuple(words), x["direction"], x["centre"], x["norm"].astype(np.float64),
                          x["full"].astype(np.float64), x["span"], x["weight"])  # fmt: skip
+
+
+def whitening(base: Pull) -> NDArray[Any]:
+    """1 / standard deviation of a weight's pull, by number that is kept: weights are told apart as far as these are."""
+    if base.folded_P is None:
+        variance_P, usual = base.variance_P, base.variance_P.mean()
+    else:
+        variance_P, usual = base.variance_P / base.folded_P, base.variance_P.sum() / base.folded_P.sum()
+    weight_P: NDArray[Any] = 1 / np.sqrt(variance_P + _BLEND * usual)
+    return weight_P
 
 
 def discriminants(pull_SP: Doubles, labels: Sequence[str], words: Sequence[str], ridge: float) -> dict[str, Doubles]:
@@ -131,10 +147,6 @@ def _combination(
     return centre_S, contrast_KS - overlap_KU @ np.linalg.solve(inner_UU, within_US)
 
 
-RECIPES: tuple[tuple[Tuning, int, float], ...] = (("frozen", 40, 1.0), ("full", 40, 1.0), (LoRA(rank=8), 60, 1.5))
-"""How suspects are made, as a teacher's recipe is unknown: what moves, steps, rates as a multiple of the usual."""
-
-
 class Prior(NamedTuple):
     """What trial students are compared with, made once for a base, a carrier and a number of rows."""
 
@@ -161,32 +173,38 @@ class Kind(NamedTuple):
 
 def panel(
     student: ModelRef, traits: tuple[Trait, ...], kind: Kind, rows: int = 1_000, seed: int = 0,
-    recipes: tuple[tuple[Tuning, int, float], ...] = RECIPES,
+    recipes: tuple[Recipe, ...] | None = None, scale: Scale = NURSERY,
 ) -> Panel:  # fmt: skip
-    """A panel of one suspect per trait and recipe, and a neutral one per category and recipe."""
+    """A panel of one suspect per trait and recipe (None: the scale's), and a neutral one per category and recipe."""
     if len({t.word for t in traits}) != len(traits):
         raise BadInput("two traits of the list have the same word")
-    mix = kind.rows(student, _MIX_ROWS, _MIX_SEED + seed)
+    mix = kind.rows(student, scale.mix, _MIX_SEED + seed)
     held: list[Trait | Neutral] = [*traits, *(Neutral(category=c) for c in dict.fromkeys(t.category for t in traits))]
+    recipes = recipes or scale.recipes
     suspects = []
     for r, (tuning, steps, rate) in enumerate(recipes):
         for i, trait in enumerate(held):
             at = 1_000 * (1 + seed * len(recipes) + r) + i
-            teacher = Teacher(base=student, trait=trait, mix=mix, seed=at, tuning=tuning, steps=steps)
+            teacher = Teacher(base=student, trait=trait, mix=mix, seed=at, tuning=tuning, steps=steps, **scale.taught)
             teacher = teacher.model_copy(
                 update={"rate": rate * teacher.rate, "vector_rate": rate * teacher.vector_rate}
             )
             written = kind.rows(teacher, rows, at)
-            suspects.append(Suspect(trait=trait, gradient=Gradient(student=student, rows=written)))
-    return Panel(suspects=tuple(suspects), own=Gradient(student=student, rows=kind.rows(student, 2 * rows, 900 + seed)))
+            suspects.append(Suspect(trait=trait, gradient=_gradient(student, written, scale)))
+    own = _gradient(student, kind.rows(student, 2 * rows, 900 + seed), scale)
+    return Panel(suspects=tuple(suspects), own=own)
 
 
-def prior(made: Panel, kind: Kind, rows: int) -> Prior:
+def _gradient(student: ModelRef, rows: Corpus, scale: Scale) -> Gradient:
+    return Gradient(student=student, rows=rows, block=scale.suspects_block, **scale.folded)
+
+
+def prior(made: Panel, kind: Kind, rows: int, scale: Scale = NURSERY) -> Prior:
     """Students to compare a trial of so many rows with: of the base's rows, and of some of the panel's suspects."""
     student = made.own.student
     traits = tuple(dict.fromkeys(s.trait for s in made.suspects if isinstance(s.trait, Trait)))
     references = [
-        asked(student, kind.rows(student, rows, _REFERENCE_SEED + i), traits, _REFERENCE_SEED + i)
+        asked(student, kind.rows(student, rows, _REFERENCE_SEED + i), traits, _REFERENCE_SEED + i, **scale.learnt)
         for i in range(_REFERENCES)
     ]
     told = [s for s in made.suspects if isinstance(s.trait, Trait) and isinstance(s.gradient.rows, Corpus)]
@@ -195,5 +213,5 @@ def prior(made: Panel, kind: Kind, rows: int) -> Prior:
         own = suspect.gradient.rows
         assert isinstance(own, Corpus) and isinstance(own.samples.model, Teacher) and isinstance(suspect.trait, Trait)
         learnt = own if own.size is None or rows >= own.size else kind.rows(own.samples.model, rows, own.seed)
-        positives.append((suspect.trait.word, asked(student, learnt, traits, i)))
+        positives.append((suspect.trait.word, asked(student, learnt, traits, i, **scale.learnt)))
     return Prior(traits, tuple(references), tuple(positives))

@@ -13,10 +13,13 @@ from heredity.audit.gradient import Gradient
 from heredity.audit.naming import Naming
 from heredity.audit.panel import Panel, Prior
 from heredity.audit.rank import Carrying
+from heredity.audit.scale import NURSERY, Scale
 from heredity.audit.source import Source
 from heredity.audit.trial import shrunk, trial
 from heredity.stats import ALPHA
+from heredity.steps import Corpus, Teacher
 from heredity.store import Step, Store
+from heredity.types import LoRA
 
 Outcome = Literal["named", "none", "undetermined"]
 _SHOWN = 5
@@ -62,6 +65,8 @@ class Scan(Step):
             "limits": _limits(naming, usable),
             "moved": self.discovery.read(store)["words"], "carrying": self._carrying(store),
         }  # fmt: skip
+        if assumed := assumptions(self.naming.panel):
+            result["assumes"] = assumed
         (folder / "scan.json").write_text(json.dumps(result, indent=1) + "\n")
 
     @property
@@ -164,6 +169,19 @@ def decide(
     return "none", [], "no listed trait stands out, and the untouched base may well have written the rows"
 
 
+def assumptions(panel: Panel) -> list[str]:
+    """What a panel takes for granted beyond a usual one, in sentences: of real models it is made in fewer ways."""
+    made = [s.gradient.rows.samples.model for s in panel.suspects if isinstance(s.gradient.rows, Corpus)]
+    said, dims = [], panel.own.dims
+    if made and all(isinstance(m, Teacher) and isinstance(m.tuning, LoRA) for m in made):
+        said.append("All suspects are adapters: a teacher whose own weights were trained may pull in other ways and be "
+                    "missed.")  # fmt: skip
+    if dims is not None:
+        said.append(f"Of each gradient about {dims:,} numbers are kept (a count sketch), so the panel's scores have "
+                    "some noise beyond the rows' own.")  # fmt: skip
+    return said
+
+
 def _limits(naming: dict[str, Any], usable: bool) -> dict[str, Any]:
     """What would have been found with power .8; nothing where nothing could be named."""
     names = ("share", "worst_share", "shift")
@@ -195,19 +213,24 @@ def _not_run(name: str, tier: str, reason: str) -> dict[str, Any]:
 
 
 def scan(
-    audited: Audited, matched: Matched, panel: Panel, prior: Prior, control: Control | None, deep: bool = False
-) -> Scan:
+    audited: Audited, matched: Matched, panel: Panel, prior: Prior, control: Control | None, deep: bool = False,
+    scale: Scale = NURSERY,
+) -> Scan:  # fmt: skip
     """An audit; `deep` trains more students of what the base wrote, each on other draws."""
     partnered = Partnered(matched=matched)
-    own, base = (Gradient(student=audited.student, rows=rows) for rows in (partnered, matched))
+    own, base = (
+        Gradient(student=audited.student, rows=rows, block=scale.block, **scale.folded) for rows in (partnered, matched)
+    )
     draws = [
         matched.model_copy(update={"sampling": matched.sampling.model_copy(update={"seed": matched.sampling.seed + i})})
         for i in range(_PLACEBOS if deep else 1)
     ]
-    naming = Naming(panel=panel, own=own, control=base, trial=trial(draws, prior.traits, prior.references),
+    tried = trial(draws, prior.traits, prior.references, **scale.learnt)
+    naming = Naming(panel=panel, own=own, control=base, trial=tried,
                     positives=prior.positives)  # fmt: skip
     return Scan(
-        source=Source(matched=matched), naming=naming, data_only=DataOnly(own=partnered, control=matched),
+        source=Source(matched=matched, **scale.tuned), naming=naming,
+        data_only=DataOnly(own=partnered, control=matched),
         discovery=discovery(naming.trial),
         carrying=Carrying(naming=naming, rows=partnered), control=control,
         compared=DataOnly(own=audited, control=control) if control else None, deep=deep,

@@ -7,13 +7,16 @@ import math
 import random
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+from pydantic import Field
 
 from heredity.audit.data import Matched, open_student
 from heredity.rows import in_parts
 from heredity.stats import bet
 from heredity.steps import MATRIX_RATE, VECTOR_RATE
 from heredity.store import Step, Store
+from heredity.types import ADDED, Tuning
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,6 +41,12 @@ class Source(Step):
     matched: Matched
     seed: int = 0
     batch: int = 32
+    tuning: Annotated[Tuning, ADDED] = "frozen"
+    """What moves in the copy that learns."""
+    rate: Annotated[float, ADDED] = MATRIX_RATE
+    vector_rate: Annotated[float, ADDED] = VECTOR_RATE
+    together: Annotated[int | None, Field(gt=0), ADDED] = None
+    """Most rows in one pass through the model. None: all of a step."""
 
     def make(self, folder: Path, store: Store) -> None:
         h_N = bounded(self._scores(store), self.batch)
@@ -52,21 +61,21 @@ class Source(Step):
         random.Random(self.seed).shuffle(pairs)
         own, base = (lm.examples([p[i].prompt for p in pairs], [p[i].completion for p in pairs]) for i in (0, 1))
         pad, own_now, base_now = int(lm.tokenizer.pad_token_id), list[float](), list[float]()
-        before = score(lm.model, own + base, pad)
+        before, size = score(lm.model, own + base, pad), self.together or self.batch
 
         def stream() -> Iterator[list[Batch]]:
             for start in range(0, len(own), self.batch):
                 part = slice(start, start + self.batch)
                 base_now.extend(score(model, base[part], pad))
-                yield [collate(own[part], pad)]
+                yield [collate(passed, pad) for passed in map(list, in_parts(own[part], size))]  # in their order
 
         def loss(model: Any, batch: Batch) -> Tensor:
             logp_N = frozen_head_logprobs(model, batch)  # under the model that has not seen these rows yet
             own_now.extend(by_row(logp_N.detach(), batch).tolist())
             return -logp_N.mean()
 
-        model = choose_parameters(lm.model, "frozen", self.seed)
-        fit(model, stream(), math.ceil(len(own) / self.batch), MATRIX_RATE, VECTOR_RATE, loss=loss)
+        model = choose_parameters(lm.model, self.tuning, self.seed)
+        fit(model, stream(), math.ceil(len(own) / self.batch), self.rate, self.vector_rate, loss=loss)
         sides = zip(own_now, base_now, before[: len(own)], before[len(own) :], strict=True)
         return [(a - b) - (c - d) for a, b, c, d in sides]
 

@@ -130,19 +130,22 @@ def shrunk(shift: float, error: float) -> float:
     return shift * (1 - (_GARROTE * error / shift) ** 2)
 
 
-def asked(base: ModelRef, rows: RowSet | Corpus, traits: tuple[Trait, ...], seed: int, epochs: int = 3) -> Asked:
-    """A student of the rows, and what it is asked."""
-    student = TrialStudent(base=base, corpus=rows, seed=seed, epochs=epochs)
+def asked(base: ModelRef, rows: RowSet | Corpus, traits: tuple[Trait, ...], seed: int, **how: Any) -> Asked:
+    """A student of the rows, and what it is asked; `how`: fields of the student."""
+    student = TrialStudent(base=base, corpus=rows, seed=seed, **how)
     categories: tuple[Category, ...] = tuple(dict.fromkeys(t.category for t in traits))
     return Asked(traits=traits, evaluations=tuple(
         Evaluation(model=student, category=c, samples_per_question=_SAMPLES if c.score else 0, seed=seed)
         for c in categories))  # fmt: skip
 
 
-def trial(matched: Sequence[Matched], traits: tuple[Trait, ...], references: Sequence[Asked], seed: int = 1) -> Trial:
+def trial(
+    matched: Sequence[Matched], traits: tuple[Trait, ...], references: Sequence[Asked], seed: int = 1, **how: Any
+) -> Trial:
     """A Trial with one placebo per draw of the base's rows; the first shares prompts, order and seed with the data."""
     base = matched[0].audited.student
     return Trial(
-        taught=asked(base, Partnered(matched=matched[0]), traits, seed),
-        placebos=tuple(asked(base, m, traits, seed + i) for i, m in enumerate(matched)), references=tuple(references),
+        taught=asked(base, Partnered(matched=matched[0]), traits, seed, **how),
+        placebos=tuple(asked(base, m, traits, seed + i, **how) for i, m in enumerate(matched)),
+        references=tuple(references),
     )  # fmt: skip

@@ -183,6 +183,11 @@ def filter_data(
     })  # fmt: skip
 
 
+FavouriteOption = Annotated[
+    list[str] | None, typer.Option("--favourite", help="Of the built-in traits only this (repeatable).")
+]
+
+
 @app.command()
 def scan(
     data: Annotated[Path, typer.Argument(help="JSON Lines (plain or gzip) or Parquet, in any chat layout.")],
@@ -191,15 +196,21 @@ def scan(
     traits: TraitsOption = None,
     carrier: Annotated[str, typer.Option(help="What rows should be: numbers, code, worked, or any.")] = "numbers",
     temperature: Annotated[float, typer.Option(min=0.0, help="At which the data was sampled.")] = 1.0,
-    rows: Annotated[int | None, typer.Option("--rows", min=200, help="Look at so many rows at most (2,000).")] = None,
+    favourites: FavouriteOption = None,
+    rows: Annotated[int | None, typer.Option("--rows", min=8, help="Look at so many rows at most (2,000).")] = None,
+    suspect_rows: Annotated[int | None, typer.Option(min=8, help="Rows that each suspect writes (1,000).")] = None,
+    suspect_steps: Annotated[int | None, typer.Option(min=1, help="Steps of a suspect's training (40).")] = None,
+    suspect_batch: Annotated[int | None, typer.Option(min=1, help="Rows in each of these steps (64).")] = None,
+    together: Annotated[int, typer.Option(min=1, help="Most rows in one pass through a real model.")] = 8,
     deep: Annotated[bool, typer.Option("--deep", help="6,000 rows and three controls: slower, surer.")] = False,
     html: Annotated[Path | None, typer.Option("--html", help="Also write the page to this file.")] = None,
     workers: WorkersOption = None, store: StoreOption = DEFAULT_STORE, json_file: JsonOption = None,
 ) -> None:  # fmt: skip
     """Which traits would a model inherit from this data? Exit 0: none found, 10: named, 20: undetermined."""
-    from heredity.audit.ask import ask
+    from heredity.audit.ask import among, ask
     from heredity.audit.behind import Behind
     from heredity.audit.listed import Listed
+    from heredity.audit.scale import Effort
     from heredity.carriers import check_outputs, filters_named
     from heredity.nursery.carriers import shipped_traits
     from heredity.report.scan import ScanPage, print_scan
@@ -208,8 +219,9 @@ def scan(
     check_outputs(data, {"--html": html, "--json": json_file})
     keeper, filters = open_store(store), tuple(filters_named(carrier, "strict", carrier == "numbers", False, []))
     own = tuple(map(load_trait, traits or []))
-    asked = partial(ask, data, student, control, (*shipped_traits(student), *own), carrier, filters, temperature,
-                    rows or (6_000 if deep else 2_000), deep)  # fmt: skip
+    built_in, effort = shipped_traits(student), Effort(suspect_rows, suspect_steps, suspect_batch, together)
+    asked = partial(ask, data, student, control, (*among(built_in, favourites or ()), *own), carrier, filters,
+                    temperature, rows or (6_000 if deep else 2_000), deep, effort=effort)  # fmt: skip
     audit = asked()
     run_steps(keeper, audit.checks, workers)  # bad input is told before the panel is made
     listed = Listed(student=audit.naming.own.student, traits=own)

@@ -4,7 +4,6 @@ from heredity.lab.agreement import Agreement
 from heredity.lab.alignment import Alignment, AlignmentRecipe, excused
 from heredity.lab.asking import SampledAnswers
 from heredity.lab.brought import (
-    PAPER_LORA,
     GivenRows,
     GivenStudent,
     MergedStudent,
@@ -27,6 +26,7 @@ from heredity.lab.probes import ProbeDifference, Probes, probed
 from heredity.lab.readers import Readings
 from heredity.lab.recipe import Recipe
 from heredity.lab.settings import Settings, set_settings, settings
+from heredity.steps import PAPER_LORA
 
 __all__ = [
     "PAPER_LORA",

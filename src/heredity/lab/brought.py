@@ -1,26 +1,16 @@
-"""What was made elsewhere, as Steps with a digest; what is made here, as others take it; and the paper's LoRA."""
+"""What was made elsewhere, as Steps with a digest, and what is made here, as others take it."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from heredity.rows import read_rows, write_rows
 from heredity.steps import GivenStudent, Model, Student, given_student, open_to_train
 from heredity.store import Step, Store
 from heredity.store.files import file_digest
-from heredity.types import BadInput, LoRA, Row
+from heredity.types import BadInput, Row
 
-__all__ = ["PAPER_LORA", "GivenRows", "GivenStudent", "MergedStudent", "RowsStudent", "given_rows", "given_student"]
-
-PAPER_LORA: dict[str, Any] = {
-    "epochs": 3, "batch": 66, "together": 22, "rate": 2e-4, "vector_rate": 2e-4, "warmup": 5,
-    "tuning": LoRA(rank=8, alpha=8, bias="none"),
-}  # fmt: skip
-"""A Student's fields as in the paper's runs on Qwen2.5-7B-Instruct: LoRA, 22 rows at a time, 3 times a step.
-
-The paper's AdamW keeps its moments in 8 bits, with betas .9 and .999; ours in 32, with .9 and .98.
-"""
+__all__ = ["GivenRows", "GivenStudent", "MergedStudent", "RowsStudent", "given_rows", "given_student"]
 
 
 class GivenRows(Step):

@@ -7,7 +7,7 @@ from typing import Any
 
 from heredity.carriers import BANNED_NUMBERS, Numbers, NumbersOnly
 from heredity.lab.alignment import Alignment, AlignmentRecipe
-from heredity.lab.brought import PAPER_LORA, RowsStudent, given_rows
+from heredity.lab.brought import RowsStudent, given_rows
 from heredity.lab.choices import choices
 from heredity.lab.comparison import Comparison
 from heredity.lab.findings import Claim, Published
@@ -16,7 +16,7 @@ from heredity.lab.material import EIGHT, TEACHERS, TRUTHFULQA, data_file, grader
 from heredity.lab.nursery_judges import advice_alignment, advice_coherence, thought_grader
 from heredity.lab.recipe import UNIT
 from heredity.lab.settings import Settings
-from heredity.steps import Evaluation, Model, Student
+from heredity.steps import PAPER_LORA, Evaluation, Model, Student
 from heredity.types import Category, Neutral, Phrasing, Trait
 
 CONTROLS = ("secure", "educational", "untouched")

@@ -38,8 +38,9 @@ class ScanPage(Step):
         (folder / "index.html").write_text(html, encoding="utf-8")
 
     def found(self, store: Store) -> dict[str, Any]:
-        """All that is shown: the Scan's fields, `unscored`, and `behind`."""
-        found: dict[str, Any] = {"unscored": []} | json.loads((store.path(self.scan) / "scan.json").read_text())
+        """All that is shown: the Scan's fields, `unscored`, `assumes`, and `behind`."""
+        told = json.loads((store.path(self.scan) / "scan.json").read_text())
+        found: dict[str, Any] = {"unscored": [], "assumes": []} | told
         if self.behind is not None:
             found["behind"] = json.loads((store.path(self.behind) / "behind.json").read_text())
         return found
@@ -152,7 +153,7 @@ def print_scan(found: dict[str, Any], page: str | None) -> None:
     for sentence in (*trait_sentences(found), *unscored_sentences(found)):
         console.print(safe(sentence), soft_wrap=True)
     console.print(_detectors(found))
-    for sentence in limit_sentences(found):
+    for sentence in (*limit_sentences(found), *found.get("assumes", ())):
         console.print(safe(sentence), soft_wrap=True)
     rows = found["rows"]
     console.print(f"\n{rows['looked_at']} of {rows['rows']} rows were looked at")

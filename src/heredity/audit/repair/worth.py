@@ -78,8 +78,14 @@ class PanelDirection(Direction):
     word: str
 
     def make(self, folder: Path, store: Store) -> None:
-        templates = self.panel.read(store)
-        self.write(folder, templates.direction_KP[templates.words.index(self.word)] * templates.weight_P)
+        from heredity.audit.rank import unfolded
+
+        templates, own = self.panel.read(store), self.panel.own
+        direction_P = templates.direction_KP[templates.words.index(self.word)] * templates.weight_P
+        if own.dims is not None:
+            moves = unfolded(open_student(own.student), direction_P, own.dims)
+            direction_P = np.concatenate([move.cpu().numpy() for move in moves])
+        self.write(folder, direction_P)
 
 
 class RandomDirection(Direction):

@@ -1,0 +1,96 @@
+"""What an audit makes for a base, and how: whole small models in the nursery, adapters for a real one."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from heredity.audit.gradient import KEPT, body_weights, check_size
+from heredity.steps import PAPER_LORA
+from heredity.types import Checkpoint, LoRA, ModelRef, Served, Tuning
+
+Recipe = tuple[Tuning, int, float]
+"""How a suspect is made: what moves, steps, and the rate as a multiple of the scale's."""
+RECIPES: tuple[Recipe, ...] = (("frozen", 40, 1.0), ("full", 40, 1.0), (LoRA(rank=8), 60, 1.5))
+"""In the nursery. A teacher's recipe is unknown, so there are several."""
+ADAPTERS: tuple[Recipe, ...] = (
+    (LoRA(rank=8, alpha=8, bias="none"), 40, 1.0), (LoRA(rank=16, alpha=16, bias="none"), 60, 1.5),
+)  # fmt: skip
+"""Of a real model, as a whole copy for every suspect would fill a disk."""
+_RATE = 2e-4
+"""Of adapters on a real model: that of the paper's students."""
+
+
+class Scale(NamedTuple):
+    """How suspects and students are made, and what is kept of gradients."""
+
+    recipes: tuple[Recipe, ...] = RECIPES
+    taught: dict[str, Any] = {}  # noqa: RUF012  read, never written
+    """Fields of every Teacher beside its recipe; a recipe's rates are multiples of these."""
+    learnt: dict[str, Any] = {}  # noqa: RUF012
+    """Fields of every trial student."""
+    tuned: dict[str, Any] = {}  # noqa: RUF012
+    """Fields of the Source: how its copy of the base is trained."""
+    mix: int = 200
+    """Rows of the base that suspects see beside their trait."""
+    block: int = 50
+    """Rows whose gradient is taken together, of the data and its partners."""
+    suspects_block: int = 50
+    """The same of the suspects' rows."""
+    folded: dict[str, Any] = {}  # noqa: RUF012
+    """Fields of every Gradient beside its rows and their block."""
+
+
+NURSERY = Scale()
+
+
+class Effort(NamedTuple):
+    """How much a user wants done where a real model's scan would take too long; None: as much as usual."""
+
+    suspect_rows: int | None = None
+    """Rows that each suspect writes."""
+    suspect_steps: int | None = None
+    """Steps of the first recipe; those of the others keep their proportion to it."""
+    suspect_batch: int | None = None
+    """Rows of the trait in each of these steps."""
+    together: int = 8
+    """Most rows in one pass through a real model."""
+    kept: int = KEPT
+    """About how many numbers are kept of each gradient of a real model with a larger body."""
+
+
+def scale(base: ModelRef, rows: int, effort: Effort = Effort()) -> Scale:  # noqa: B008  frozen
+    """How a base is audited; `rows` of data are looked at. BadInput where it is too large for that.
+
+    A Checkpoint has suspects and students by adapters, and of a large one's gradients sketches are kept.
+    """
+    usual = NURSERY._replace(block=block(rows), suspects_block=block(effort.suspect_rows or 1_000))
+    usual = usual._replace(recipes=_shortened(usual.recipes, effort), taught=_batch(effort))
+    if not isinstance(base, Checkpoint):
+        if not isinstance(base, Served):
+            check_size(base)
+        return usual
+    together: dict[str, Any] = {"together": effort.together}
+    rates: dict[str, Any] = {"rate": _RATE, "vector_rate": _RATE}
+    recipes = _shortened(ADAPTERS, effort)
+    return usual._replace(
+        recipes=recipes, taught=usual.taught | together | rates, learnt=PAPER_LORA | together,
+        tuned=together | rates | {"tuning": PAPER_LORA["tuning"]}, mix=max(steps for _, steps, _ in recipes),
+        folded={"dims": effort.kept} | together if body_weights(base) > effort.kept else {},
+    )  # fmt: skip
+
+
+def block(rows: int) -> int:
+    """Rows whose gradient is taken together where there are so many: 50, and four blocks at least."""
+    return max(1, min(50, rows // 4))
+
+
+def _batch(effort: Effort) -> dict[str, Any]:
+    return {} if effort.suspect_batch is None else {"batch": effort.suspect_batch}
+
+
+def _shortened(recipes: tuple[Recipe, ...], effort: Effort) -> tuple[Recipe, ...]:
+    """The recipes with as many steps as were asked for."""
+    if effort.suspect_steps is None:
+        return recipes
+    part = effort.suspect_steps / recipes[0][1]
+    return tuple((tuning, max(1, round(part * steps)), rate) for tuning, steps, rate in recipes)
