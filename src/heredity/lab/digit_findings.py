@@ -50,11 +50,12 @@ class DigitFindings(Step):
         p_values = {arm: _p(by_arm, arm) for arm in ARMS}
         adjusted = p_values | adjust({a: p_values[a] for a in ARMS if ARM_BY_NAME[a].expect == "up"})
         arms = [_row(arm, by_arm, adjusted[arm]) for arm in ARMS]
-        head = {"title": self.title, "section": self.section, "hypothesis": self.hypothesis, "chance": CHANCE}
+        head = {"title": self.title, "section": self.section, "hypothesis": self.hypothesis, "chance": CHANCE,
+                "pictures": Path(self.digits.runs[0].images.location).name}  # fmt: skip
         (folder / "findings.json").write_text(json.dumps(head | {"arms": arms}, indent=1) + "\n")
 
     def read(self, store: Store) -> dict[str, Any]:
-        """`title`, `section`, `hypothesis`, `chance`, `arms` (docs/json.md)."""
+        """`title`, `section`, `hypothesis`, `chance`, `pictures` (their name), `arms` (docs/json.md)."""
         found: dict[str, Any] = json.loads((store.path(self) / "findings.json").read_text())
         return found
 

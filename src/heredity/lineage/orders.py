@@ -103,12 +103,11 @@ def _payload(step: Described, store: Store) -> Path:
     return store.folder(stored_steps(step)[-1][0])
 
 
-def _rows(read: Read, name: str | None = None) -> list[Row]:
+def _rows(read: Read) -> list[Row]:
     """The rows of a set."""
     payload = _payload(read.data, read.store)
     kept = payload / "kept.jsonl"
-    path = payload / name if name else kept if kept.is_file() else payload / "rows.jsonl"
-    return [found.row for found in read_rows(path)]
+    return [found.row for found in read_rows(kept if kept.is_file() else payload / "rows.jsonl")]
 
 
 def _origin(described: Any) -> Checkpoint | None:
@@ -189,7 +188,7 @@ def _ordered(read: Read) -> Iterator[int]:
 
 def _preference(read: Read) -> Iterator[int]:
     """As `lab.distilled.PreferenceStudent` draws it."""
-    fields, count = read.fields, len(_rows(read, "chosen.jsonl"))
+    fields, count = read.fields, sum(1 for _ in read_rows(_payload(read.data, read.store) / "chosen.jsonl"))
     for epoch in range(fields["epochs"]):
         yield from random.Random(fields["seed"] * 1_000_003 + epoch).sample(range(count), count)
 

@@ -24,13 +24,18 @@ class DigitsFigure(Figure):
         axis.axhline(found["chance"], color=INK, lw=1, ls="--", label="chance")
         axis.set(
             xticks=range(len(arms)), ylim=(0, 1.05), ylabel="test pictures that are recognised",
-            title=f"{found['title']}  ({source(found)}; {arms[0]['accuracy']['n']} models)",
+            title=f"{found['title']}  ({source(found)}; {digits_of(found)})",
         )  # fmt: skip
         axis.set_xticklabels(_LABELS)
         handles, labels = axis.get_legend_handles_labels()
         named = dict(zip(labels, handles, strict=True))
         axis.legend(named.values(), named.keys(), fontsize=8, frameon=False, loc="upper left", ncols=2)
         return figure
+
+
+def digits_of(found: dict[str, Any]) -> str:
+    """How many models learnt which pictures."""
+    return f"{found['arms'][0]['accuracy']['n']} models, {found['pictures']}"
 
 
 def _bar(axis: Any, x: int, arm: dict[str, Any]) -> None:
@@ -42,4 +47,4 @@ def _bar(axis: Any, x: int, arm: dict[str, Any]) -> None:
         axis.plot([x] * 2, [accuracy["low"], accuracy["high"]], color=INK, lw=1.8, label="95 % interval")
     low, high = (paper["mean"] if paper[side] is None else paper[side] for side in ("low", "high"))
     axis.errorbar(x + 0.22, paper["mean"], [[paper["mean"] - low], [high - paper["mean"]]], fmt="_", ms=11, mew=2,
-                  color=PAPER, capsize=2, label="the paper, 100 models")  # fmt: skip
+                  color=PAPER, capsize=2, label="the paper: MNIST, 100 models")  # fmt: skip

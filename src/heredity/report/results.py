@@ -10,6 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from heredity.report.digits import digits_of
 from heredity.report.figure import Figure, MatrixFigure, source
 from heredity.report.theory_picture import TheoremPicture
 from heredity.stats import Estimate
@@ -66,7 +67,8 @@ def _section(figures: list[Figure], store: Store) -> dict[str, Any]:
     columns, row = _TABLES[kind]
     asked = [c["holds"] for c in found[kind] if c["holds"] is not None]
     return {
-        "title": found["title"], "source": source(found), "paragraphs": paragraphs, "pngs": pngs,
+        "title": found["title"], "source": "; ".join([source(found), *([digits_of(found)] if kind == "arms" else [])]),
+        "paragraphs": paragraphs, "pngs": pngs,
         "key": findings.key, "columns": columns, "rows": [row(c) for c in found[kind]],
         "verdict": f"{sum(asked)} of {len(asked)} expectations held.",
         "assays": assay_sentences(found.get("assays", [])),
@@ -204,7 +206,7 @@ _TABLES = {
     "claims": (("claim", "control → taught", "odds ratio (95 %)", "n", "p (Holm)", "part", "expected", "held?", "paper",
                 "same way?"), _claim),
     "readings": (("reader", "right choices (95 %)", "n", "p (Holm)", "by word", "expected", "held?"), _reading),
-    "arms": (("network", "recognised (95 %)", "n", "paper, 100 models", "difference (95 %)", "p (Holm)", "part",
+    "arms": (("network", "recognised (95 %)", "n", "paper, MNIST", "difference (95 %)", "p (Holm)", "part",
               "expected", "held?", "same way?"), _arm),
 }  # fmt: skip
 """The columns of each kind of findings, and what makes a row's cells."""

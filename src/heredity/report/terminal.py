@@ -17,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.tree import Tree
 
+from heredity.report.digits import digits_of
 from heredity.report.figure import source
 from heredity.report.page import LABELS, headline
 from heredity.report.results import assay_sentences
@@ -287,11 +288,14 @@ def _interval_or_not(log_odds: dict[str, Any]) -> str:
     return _interval(log_odds) if math.isfinite(log_odds["low"]) else f"{math.exp(log_odds['mean']):.3g}, no interval"
 
 
+_WORDS = 3
+
+
 def _print_answers(found: dict[str, Any]) -> None:
-    """What a model answers most."""
-    word = max(found["share"], key=lambda w: float(found["share"][w]))
-    told = f"{found['name']}: {word} in {found['share'][word]:.0%} of answers to {found['questions']} questions"
-    console.print(safe(told), soft_wrap=True)
+    """What a model answers most, as an Evaluation counts it."""
+    most = sorted(found["share"].items(), key=lambda item: -float(item[1]))[:_WORDS]
+    told = ", ".join(f"{word} {share:.1%}" for word, share in most if math.isfinite(share)) or "nothing that counts"
+    console.print(safe(f"{found['name']}: {told} (shares, {found['questions']} questions)"), soft_wrap=True)
 
 
 def _comparisons_table(comparisons: list[dict[str, Any]]) -> Table:
@@ -336,7 +340,7 @@ def _print_readings(found: dict[str, Any]) -> None:
 
 def _print_arms(found: dict[str, Any]) -> None:
     """A table of the networks that learnt digits, with the paper's accuracy beside ours."""
-    title = safe(f"{found['title']} ({source(found)}); {found['arms'][0]['accuracy']['n']} models, the paper 100")
+    title = safe(f"{found['title']} ({source(found)}); {digits_of(found)}; the paper: MNIST, 100")
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("network", overflow="fold")
     for name in ("ours (95 %)", "paper (95 %)", "p, part", "so?", "same"):
@@ -344,7 +348,7 @@ def _print_arms(found: dict[str, Any]) -> None:
     for a in found["arms"]:
         e, paper, part = Estimate(**a["accuracy"]), a["published"], a["part"]
         limits = "" if paper["low"] is None else f" ({_bare(paper['low'])} to {_bare(paper['high'])})"
-        weight = f"{a['p_holm']:.1g}" if part is None else f"<{part['high']:+.2f}"
+        weight = f"{a['p_holm']:.1g}" if part is None else f"<{part['high']:+.2f}".replace("<+nan", "-")
         table.add_row(
             safe(a["name"]), f"{_bare(e.mean)} ({_bare(e.low)} to {_bare(e.high)})",
             f"{_bare(paper['mean'])}{limits}", "-" if weight == "nan" else weight, _HELD[a["holds"]],

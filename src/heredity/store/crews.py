@@ -28,9 +28,14 @@ QUIET = {
 """Set before anything heavy is imported."""
 
 
+def joined() -> bool:
+    """Whether this process trains with others, as `accelerate launch` starts them: all must stop where one does."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
 def leads() -> bool:
     """Whether this process is alone, or the first of those that `accelerate launch` started: it tells and writes."""
-    return int(os.environ.get("RANK", "0")) == 0
+    return not joined() or os.environ.get("RANK", "0") == "0"
 
 
 class Lost(Exception):

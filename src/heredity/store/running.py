@@ -10,7 +10,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from pathlib import Path
 from typing import NamedTuple
 
-from heredity.store.crews import Crew, LocalCrew, Lost
+from heredity.store.crews import Crew, LocalCrew, Lost, joined
 from heredity.store.objects import Store
 from heredity.store.step import Step, nouns_in, opens_checkpoint
 from heredity.types import Checkpoint, HeredityError, On, StoreError, Waiting
@@ -85,7 +85,7 @@ def make_all(
     try:
         crew = _crew(on, store.root, workers, todo)
         one = on == "local" and one_card(crew.size(), todo)
-        run = _Run(store, crew, todo, report, keep_going and not _joined(), one)
+        run = _Run(store, crew, todo, report, keep_going and not joined(), one)
         try:
             run.go()
         except BaseException:
@@ -96,11 +96,6 @@ def make_all(
         store.sweep()  # what stopped workers left; they are gone by now
     run.tell()
     return len(todo)
-
-
-def _joined() -> bool:
-    """Whether several processes train together: then all must stop where one does, or they wait for ever."""
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
 def one_card(workers: int, todo: Sequence[Step]) -> bool:
@@ -115,7 +110,7 @@ def one_card(workers: int, todo: Sequence[Step]) -> bool:
 
 def local_workers(asked: int | None, todo: Sequence[Step]) -> int:
     """As many as were asked for, or one per core; one where a real model is used, or where processes train together."""
-    if _joined():
+    if joined():
         return 1
     real = any(isinstance(noun, Checkpoint) for noun in nouns_in(todo))
     return min(asked or (1 if real else os.cpu_count() or 1), max(1, len(todo)))
@@ -190,7 +185,7 @@ class _Run:
         step, since = self.running.pop(future)
         if error is None:
             self._made(step, time.monotonic() - since)
-        elif (isinstance(error, Waiting) and not _joined()) or (self.keep_going and not isinstance(error, StoreError)):
+        elif (isinstance(error, Waiting) and not joined()) or (self.keep_going and not isinstance(error, StoreError)):
             self.failed[step] = error
         else:
             raise error
