@@ -359,8 +359,9 @@ def _print_arms(found: dict[str, Any]) -> None:
 
 
 _ARMS_LEGEND = """\
-p: more than untrained (auxiliary: than from another start), after Holm. part: the upper limit of what another start
-learns from the auxiliary outputs, as a part of what the same start does. same: whether the paper's moved likewise."""
+p: more than untrained (auxiliary: than from another start), after Holm.
+part: the upper limit of what another start learns from the auxiliary outputs,
+as a part of what the same start does. same: the paper's moved likewise."""
 
 
 def _bare(share: float) -> str:
