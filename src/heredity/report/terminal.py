@@ -444,7 +444,7 @@ def _crossings_table(name: str, crossings: list[dict[str, Any]]) -> Table:
     table = _table(f"{name}: other starts beside the same one", ("student", "student's loss"),
                    ("cosine (95 %)", "below 0", "rose", "n"))  # fmt: skip
     for c in crossings:
-        e, place = Estimate(**c["cosine"]), c.get("location", c["model"])
+        e, place = Estimate(**c["cosine"]), c.get("location", c["model"]).removeprefix("nursery:")
         limits = f" ({e.low:+.3f} to {e.high:+.3f})" if math.isfinite(e.low) else ""
         cells = (f"{place}, {c['student']}", c["loss"], f"{e.mean:+.3f}{limits}", c["negative"], c["rose"], c["n"])
         table.add_row(*map(safe, cells))
