@@ -136,8 +136,8 @@ def test_a_published_rise_stands_beside_ours_and_a_zero_agrees_with_no_direction
     def rise(mean: float) -> PublishedRise:
         return PublishedRise(rise=mean, least=mean - 0.1, most=mean + 0.1, where="Fig. 8, 2 cells")
 
-    full, fallen, none = comparison("owl", (0.6, 0.62, 0.58)), comparison("owl", (0.01, 0.02, 0.01), "f"), 0.064
-    zero = comparison("owl", (none, 0.06, 0.066), "n")
+    full, fallen = comparison("owl", (0.6, 0.62, 0.58)), comparison("owl", (0.01, 0.02, 0.015), "f")
+    zero = comparison("owl", (0.064, 0.06, 0.066), "n")
     step = findings("Grid", "5.1", (
         Claim(name="full", comparison=full, published=rise(0.353)),
         Claim(name="fallen", comparison=fallen, published=rise(0.353)),
