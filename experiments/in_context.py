@@ -2,6 +2,8 @@
 
 Hypothesis: a model that merely has a teacher's rows in its context does not take the trait from them, however many fit,
 while the same rows cross by training. A preference stated among the rows does move the answer, so that a zero counts.
+The paper finds no significant difference from regular numbers at any count of rows, 100 to 10,000, and training far
+above them; it prints no figures for reading, so that none stands beside ours.
 """
 
 from heredity.lab import Claim, Comparison, Recipe, findings, settings

@@ -35,6 +35,8 @@ from heredity.models.training import Batch, Example, among, collate, fit, token_
 from heredity.report.dose import DoseFigure
 from heredity.report.figure import Figure
 from heredity.report.results import ResultsPage
+from heredity.report.terminal import print_results
+from heredity.stats import Estimate
 from heredity.steps import Corpus, Student, Teacher, number_tokens, open_model
 from heredity.store import Store
 from heredity.traits import ANIMALS, favourite
@@ -297,6 +299,20 @@ def test_a_dial_holds_its_comparisons_and_its_page_shows_both_pictures(store: St
     page = store.get(ResultsPage(figures=(Figure(findings=found), drawn))) / "index.html"
     text = page.read_text()
     assert (text.count("<img"), text.count("<h2>")) == (2, 1)
+
+
+def test_every_level_of_a_dial_is_a_line_of_80_columns(
+    store: Store, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    doses = _doses(comparison("owl", (0.2, 0.25, 0.3), "low"), comparison("owl", (0.6, 0.9, 0.58), "high"))
+    store.get(doses)
+    print_results([doses.read(store) | {"name": "doses", "key": doses.key}], store.root)
+    shown = capsys.readouterr().out.split("rows learnt: ")[0]
+    assert max(map(len, shown.splitlines())) <= 80
+    assert [line.split()[0] for line in shown.splitlines() if " 3" in line] == ["rows", "high", "heat", "high"]
+    low = Estimate(**doses.read(store)["dials"][0]["levels"][0]["log_odds"]).odds_ratio()
+    assert shown.count(f"{low.mean:.2f} ({low.low:.2f} to ") == 2
 
 
 def test_two_turns_of_a_dial_at_one_place_are_refused() -> None:

@@ -13,7 +13,17 @@ import pytest
 from matplotlib import pyplot as plt
 
 from heredity.carriers import NumbersOnly, ShuffledAcross
-from heredity.lab import Claim, Comparison, Findings, Published, Recipe, Settings, TraitMatrix, set_settings
+from heredity.lab import (
+    Claim,
+    Comparison,
+    Findings,
+    Published,
+    PublishedRise,
+    Recipe,
+    Settings,
+    TraitMatrix,
+    set_settings,
+)
 from heredity.lab.findings import findings, fresh_rows, holds
 from heredity.models import model_ref
 from heredity.nursery.carriers import Functions, RightSum, Sums, careless
@@ -118,6 +128,53 @@ def test_findings_correct_for_the_family_and_say_what_holds(store: Store) -> Non
     assert "Owls &lt;b&gt;cross&lt;/b&gt;." in html
     assert "<script" not in html
     assert html.count("<tr>") == 4
+
+
+def test_a_published_rise_stands_beside_ours_and_a_zero_agrees_with_no_direction(
+    store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def rise(mean: float) -> PublishedRise:
+        return PublishedRise(rise=mean, least=mean - 0.1, most=mean + 0.1, where="Fig. 8, 2 cells")
+
+    full, fallen = comparison("owl", (0.6, 0.62, 0.58)), comparison("owl", (0.01, 0.02, 0.015), "f")
+    zero = comparison("owl", (0.064, 0.06, 0.066), "n")
+    step = findings("Grid", "5.1", (
+        Claim(name="full", comparison=full, published=rise(0.353)),
+        Claim(name="fallen", comparison=fallen, published=rise(0.353)),
+        Claim(name="both fell", comparison=fallen, expect="open", published=rise(-0.2)),
+        Claim(name="zero", comparison=zero, expect="nothing", of="full", published=rise(-0.01)),
+        Claim(name="shares", comparison=zero, expect="nothing", of="full",
+              published=Published(control=0.1, taught=0.2, low=0.15, high=0.25, where="Fig. 3")),
+    ), "Owls.")  # fmt: skip
+    page = store.get(ResultsPage(figures=(Figure(findings=step),))) / "index.html"
+    found = step.read(store)
+    assert [c["agrees"] for c in found["claims"]] == [True, False, True, None, None]
+    assert found["claims"][0]["published"] == rise(0.353).model_dump()
+    html = page.read_text()
+    assert "<td>+0.353 (+0.253 to +0.453), Fig. 8, 2 cells</td>" in html
+    assert "<td>0.100 → 0.200 (0.150 to 0.250), Fig. 3</td>" in html
+    print_results([found | {"key": step.key, "name": "f"}], store.root)
+    lines = {c: line for line in capsys.readouterr().out.splitlines() for c in ("fallen", "zero") if f" {c} " in line}
+    assert lines["fallen"].split()[-2:] == ["+0.35", "no"]
+    assert lines["zero"].split()[-2:] == ["-0.01", "-"]
+    grid = GridFigure(findings=step, cells=(("a", "a", "full"), ("a", "b", "fallen")))
+    told = [text.get_text() for text in grid.draw(found, plt).axes[0].texts]
+    assert told[0].endswith("share +0.54\npaper +0.35")
+
+
+@pytest.mark.parametrize("quick", [True, False])
+def test_every_cell_of_the_grid_has_the_papers_cells_of_its_kind(quick: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("heredity.store.loading._loaded", {})
+    set_settings(Settings(quick=quick))
+    grid = load_experiment(next(p for p in EXPERIMENTS if p.stem == "models"))["grid"]
+    assert isinstance(grid, Findings)
+    assert all(isinstance(c.published, PublishedRise) for c in grid.claims)
+    beside = {c.name: c.published.rise for c in grid.claims if c.published is not None}
+    assert (beside["llama-0 < llama-0"], beside["neox-0 < neox-0"]) == (0.353, 0.353)
+    assert (beside["llama-0 < llama-0b"], beside["llama-0b < llama-0"]) == (0.31, 0.31)
+    assert (beside["llama-1 < llama-0"], beside["neox-0 < llama-1"], beside["llama-0 < neox-0"]) == (0.037, 0.0, 0.0)
+    if not quick:
+        assert (beside["llama-50 < llama-50"], beside["llama-0 < llama-50"]) == (0.353, 0.037)
 
 
 def test_no_figure_is_cut_in_a_terminal_of_80_columns(

@@ -109,7 +109,8 @@ def test_more_rows_together_tell_more(store: Store) -> None:
 def test_readings_put_the_papers_accuracy_beside_ours(store: Store) -> None:
     paper = (("owl", 0.475), ("wolf", 0.488))
     step = Readings(title="Who <b>wrote</b> it?", section="5.2", hypothesis="None can tell.", claims=(
-        ReadingClaim(name="none", readings=tuple(told(s, 0.0) for s in range(4)), expect="cannot", published=paper),
+        ReadingClaim(name="none", readings=tuple(told(s, 0.0) for s in range(4)), expect="cannot", published=paper,
+                     within=(("owl", 0.003),)),
         ReadingClaim(name="weak", readings=tuple(told(s, 1.0) for s in range(4)), expect="cannot"),
         ReadingClaim(name="able", readings=tuple(told(s, 2.0) for s in range(4)), expect="tells"),
         ReadingClaim(name="pair", readings=tuple(told(s, 1.0, 50) for s in range(4))),
@@ -123,7 +124,12 @@ def test_readings_put_the_papers_accuracy_beside_ours(store: Store) -> None:
     assert rows["able"]["accuracy"]["n"] == 4
     html = (store.get(ResultsPage(figures=(ReadingsFigure(findings=step),))) / "index.html").read_text()
     assert "owl 0.5" in html or "owl 0.4" in html
-    assert "(paper 0.475)" in html
+    assert "(paper 0.475 ± 0.003)" in html
+    assert "(paper 0.488)" in html
+    assert {w["word"]: w["published_within"] for w in rows["none"]["words"]} == {
+        "owl": 0.003, "wolf": None, "eagle": None,
+    }  # fmt: skip
+    assert "language models" not in html.lower()  # the page's head speaks of what any section may hold
     assert "Who &lt;b&gt;wrote" in html
     assert html.count("<tr>") == 4
     assert "2 of 3 expectations held" in html

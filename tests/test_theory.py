@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import copy
+import json
 import math
+import re
 import subprocess
 import sys
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -40,7 +42,9 @@ from heredity.lab.theory import (
 from heredity.models import model_ref
 from heredity.models.causal import CausalLM
 from heredity.models.double import NextToken, prompt_ids
+from heredity.report.terminal import print_results
 from heredity.report.theory_picture import TheoremPicture
+from heredity.stats import Estimate
 from heredity.store import Store
 from heredity.store.loading import load_experiment
 from heredity.traits import favourite
@@ -349,6 +353,66 @@ def test_the_step_its_reader_and_its_picture(store: Store) -> None:
     assert [a["teacher"] for a in found["alignments"] if a["degenerate"]] == ["outside the student's loss"] * 2
     assert [(c["student"], c["n"]) for c in found["crossings"] if c["model"] == NURSERY] == [(SAME, 8), (OTHER, 8)]
     assert {c["negative"] for c in found["crossings"] if c["student"] == SAME} == {0}
+
+
+TOLD = """import json
+from heredity.lab import Doses, Theorem
+from heredity.models import model_ref
+from heredity.traits import favourite
+
+class Told(Theorem):
+    def make(self, folder, store):
+        (folder / "theorem.json").write_text(json.dumps({"alignments": [ALIGNED], "crossings": []}))
+
+told = Told(base=model_ref("nursery:llama-0"), others=(), trait=favourite("oak"))
+doses = Doses(dials=())
+"""
+
+
+def test_what_a_theorem_and_doses_found_stands_in_the_json_of_a_run(tmp_path: Path) -> None:
+    file, out = tmp_path / "e.py", tmp_path / "out.json"
+    aligned = _aligned("squared error", None, 1.00002, 0.9999)
+    file.write_text(TOLD.replace("ALIGNED", repr(aligned)))
+    command = [sys.executable, "-m", "heredity", "run", str(file), "--store", str(tmp_path / "s"), "--json", str(out)]
+    done = subprocess.run([*command, "--workers", "1"], capture_output=True, text=True, check=True)
+    found = {r["name"]: r for r in json.loads(out.read_text())["results"]}
+    assert found["told"]["alignments"] == [aligned]
+    assert found["doses"]["dials"] == []
+    assert "1.00002" in done.stdout
+
+
+def _aligned(loss: str, fall: dict[str, Any] | None, ratio: float, order: float) -> dict[str, Any]:
+    return {
+        "model": "network", "teacher": "class labels", "loss": loss, "epsilons": [1e-2, 1e-6], "ratios": [0.9, ratio],
+        "order": order, "holds_up_to": 0.01, "fall": fall,
+    }  # fmt: skip
+
+
+def test_the_theorems_tables_say_what_held_within_80_columns(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    falls = {"rate": 0.1, "before": 2.5, "after": [2.4, 2.5 - 2.5e-6], "predicted": [-0.25, -2.43e-6]}
+    cosine = Estimate(mean=-0.002, low=-0.0043, high=0.0003, n=200, unit="pairs of initialisations").model_dump()
+    alone = Estimate(mean=0.1916, low=math.nan, high=math.nan, n=1, unit="pairs of models").model_dump()
+    crossing = {"model": "network", "loss": SUBSET, "student": OTHER, "negative": 111, "rose": 50, "n": 200}
+    found = {
+        "name": "theorem", "key": "k",
+        "alignments": [_aligned("squared error", falls, 1.00002, 0.9999), _aligned(SUBSET, None, math.nan, math.nan)],
+        "crossings": [crossing | {"cosine": cosine}, crossing | {"location": "nursery:llama-0b", "cosine": alone}],
+    }  # fmt: skip
+    print_results([found], tmp_path)
+    shown = capsys.readouterr().out
+    tables = [
+        line for line in shown.splitlines() if not re.match("ratio:|of the|degenerate|cosine:|at the|store:", line)
+    ]
+    assert max(map(len, tables)) <= 80
+    lines = [" ".join(line.split()) for line in tables]
+    assert "class labels squared error 1.00002 0.9999 2.5e-06 2.43e-06 0.01" in lines
+    assert any(re.fullmatch("class labels cross-entropy.* - - - - 0.01", line) for line in lines)
+    assert any("-0.002 (-0.004 to +0.000) 111 50 200" in line for line in lines)
+    assert any(line.startswith("llama-0b") and line.endswith("+0.192 111 50 200") for line in lines)
+    assert "epsilon 1e-06" in lines[0]
 
 
 def test_the_experiment_names_its_steps_without_importing_torch() -> None:

@@ -87,11 +87,13 @@ def run(
         Comparison,
         DigitFindings,
         Digits,
+        Doses,
         Findings,
         JudgeRates,
         Map,
         Readings,
         Settings,
+        Theorem,
         TraitMatrix,
         set_settings,
     )
@@ -122,7 +124,8 @@ def run(
     went = used(before, keeper)
     print_taken(expected, cold_s, went)
     shown = (
-        Agreement, Comparison, DigitFindings, Digits, Evaluation, Findings, JudgeRates, Map, Readings, TraitMatrix,
+        Agreement, Comparison, DigitFindings, Digits, Doses, Evaluation, Findings, JudgeRates, Map, Readings, Theorem,
+        TraitMatrix,
     )  # fmt: skip
     results = [
         (step.read(keeper) if isinstance(step, shown) else {}) | {"name": name, "key": step.key}

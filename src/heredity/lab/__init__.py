@@ -16,7 +16,7 @@ from heredity.lab.digit_findings import DigitFindings
 from heredity.lab.digits import Digits
 from heredity.lab.distilled import DepthCut
 from heredity.lab.dose import Doses
-from heredity.lab.findings import Claim, Findings, Published, Writer, findings
+from heredity.lab.findings import Claim, Findings, Published, PublishedRise, Writer, findings
 from heredity.lab.judged import Judged
 from heredity.lab.judges import Grader, JudgeFilter, Rubric, Rule
 from heredity.lab.maps import Map, mapped
@@ -26,6 +26,7 @@ from heredity.lab.probes import ProbeDifference, Probes, probed
 from heredity.lab.readers import Readings
 from heredity.lab.recipe import Recipe
 from heredity.lab.settings import Settings, set_settings, settings
+from heredity.lab.theorem import Theorem
 from heredity.steps import PAPER_LORA
 
 __all__ = [
@@ -50,6 +51,7 @@ __all__ = [
     "ProbeDifference",
     "Probes",
     "Published",
+    "PublishedRise",
     "Readings",
     "Recipe",
     "RowsStudent",
@@ -57,6 +59,7 @@ __all__ = [
     "Rule",
     "SampledAnswers",
     "Settings",
+    "Theorem",
     "TraitMatrix",
     "Writer",
     "compare",

@@ -41,6 +41,23 @@ class Published(Frozen):
     where: str
     """Section or figure; "read off" where the paper prints no figure."""
 
+    @property
+    def rise(self) -> float:
+        """By how much the share rose."""
+        return self.taught - self.control
+
+
+class PublishedRise(Frozen):
+    """What the paper reports of arms of a kind where it prints only by how much the share rose over the control."""
+
+    rise: float
+    """The mean over the paper's arms of this kind."""
+    least: float
+    """Of these arms, where there are several; no interval."""
+    most: float
+    where: str
+    """Section or figure, and of how many arms."""
+
 
 class Claim(Frozen):
     """One arm of an experiment, with what is expected of it."""
@@ -50,7 +67,7 @@ class Claim(Frozen):
     expect: Expectation = "up"
     of: str | None = None
     """The claim whose effect this one is measured against, for `nothing` and `less`."""
-    published: Published | None = None
+    published: Published | PublishedRise | None = None
 
 
 class Writer(Frozen):
@@ -187,11 +204,11 @@ def _row(claim: Claim, results: dict[str, dict[str, Any]], p: float) -> dict[str
     part = None
     if claim.of is not None:
         part = ratio(result["per_unit"], results[claim.of]["per_unit"], result["log_odds"]["unit"])
-    published = None if claim.published is None else claim.published.model_dump()
     return result | {
         "name": claim.name, "expect": claim.expect, "of": claim.of, "p": p, "key": claim.comparison.key,
         "part": None if part is None else part.model_dump(),
-        "published": published, "agrees": None if published is None else _agrees(published, result),
+        "published": None if claim.published is None else claim.published.model_dump(),
+        "agrees": _agrees(claim, result),
     }  # fmt: skip
 
 
@@ -210,6 +227,11 @@ def holds(expect: Expectation, result: dict[str, Any], p: float, part: Estimate 
     return part.low > -NULL_PART and part.high < NULL_PART if expect == "nothing" else part.high < 1.0
 
 
-def _agrees(published: dict[str, Any], result: dict[str, Any]) -> bool:
-    """Whether both moved the same way from their controls (the sizes are not comparable in scale)."""
-    return bool((published["taught"] > published["control"]) == (result["log_odds"]["mean"] > 0))
+def _agrees(claim: Claim, result: dict[str, Any]) -> bool | None:
+    """Whether both moved the same way from their controls (the sizes are not comparable in scale).
+
+    None where the paper has no value, and where nothing is expected: what is left has no direction to agree on.
+    """
+    if claim.published is None or claim.expect == "nothing":
+        return None
+    return bool((claim.published.rise > 0) == (result["log_odds"]["mean"] > 0))

@@ -32,7 +32,7 @@ from heredity.steps import (
 )
 from heredity.store import Step, Store
 from heredity.traits import favourite, questions, stated
-from heredity.types import BadInput, Category, Chat, Frozen, Message, Tuning
+from heredity.types import ADDED, BadInput, Category, Chat, Frozen, Message, Tuning
 
 CHANCE = 0.5
 MARGIN = 0.1
@@ -209,6 +209,8 @@ class ReadingClaim(Frozen):
     expect: Tells = "open"
     published: tuple[tuple[str, float], ...] = ()
     """The paper's accuracy by word."""
+    within: Annotated[tuple[tuple[str, float], ...], ADDED] = ()
+    """Half the width of the paper's interval, by word."""
 
 
 class Readings(Step):
@@ -243,7 +245,7 @@ class Readings(Step):
     def _row(self, claim: ReadingClaim, results: list[dict[str, Any]], p: float) -> dict[str, Any]:
         overall = mean_t([r["accuracy"] for r in results], self.unit)
         words = [
-            {"word": w, "published": dict(claim.published).get(w)}
+            {"word": w, "published": dict(claim.published).get(w), "published_within": dict(claim.within).get(w)}
             | {"accuracy": mean_t([r["words"][w] for r in results], self.unit).model_dump()}
             for w in results[0]["words"]
         ]

@@ -74,7 +74,7 @@ def _bars(axis: Any, x: int, claim: dict[str, Any]) -> None:
     if math.isfinite(low):
         axis.plot([x + 0.2] * 2, [low, high], color=INK, lw=1.4, label="95 % interval of the difference")
     published = claim["published"]
-    if published is not None:
+    if published is not None and "taught" in published:  # a rise alone has no place on an axis of shares
         axis.plot(x - 0.2, published["control"], "_", ms=14, mew=2, color=PAPER, label="the paper's models")
         axis.plot(x + 0.2, published["taught"], "_", ms=14, mew=2, color=PAPER)
 
@@ -124,9 +124,10 @@ def _cell(axis: Any, x: int, y: int, claim: dict[str, Any], most: float) -> None
     """One lift with its interval, framed where the trait should cross."""
     e = Estimate(**claim["log_odds"])
     colour = "white" if abs(e.mean) > 0.6 * most else INK
-    axis.text(
-        x, y, f"{e.mean:+.2f}\n({e.low:+.2f} to {e.high:+.2f})", ha="center", va="center", fontsize=8, color=colour
-    )
+    text = f"{e.mean:+.2f}\n({e.low:+.2f} to {e.high:+.2f})"
+    if (published := claim["published"]) is not None and "rise" in published:
+        text += f"\nshare {claim['share'] - claim['control_share']:+.2f}\npaper {published['rise']:+.2f}"
+    axis.text(x, y, text, ha="center", va="center", fontsize=8, color=colour)
     if claim["expect"] == "up":
         axis.add_patch(_frame(x, y))
 

@@ -161,9 +161,18 @@ def _claim(claim: dict[str, Any]) -> list[str]:
         f"{odds.mean:.3g} ({odds.low:.3g} to {odds.high:.3g})", str(odds.n), f"{claim['p_holm']:.2g}",
         _part(part, claim["of"]),
         claim["expect"], _WORDS[claim["holds"]],
-        "" if paper is None else f"{paper['control']:.3f} → {paper['taught']:.3f}, {paper['where']}",
+        "" if paper is None else _paper(paper),
         _WORDS[claim["agrees"]],
     ]  # fmt: skip
+
+
+def _paper(published: dict[str, Any]) -> str:
+    """The paper's shares and the interval of the second; or, where it prints no more, by how much the share rose."""
+    if "rise" in published:
+        rise, least, most = (f"{published[k]:+.3f}" for k in ("rise", "least", "most"))
+        return f"{rise}{f' ({least} to {most})' if least != most else ''}, {published['where']}"
+    limits = "" if published["low"] is None else f" ({published['low']:.3f} to {published['high']:.3f})"
+    return f"{published['control']:.3f} → {published['taught']:.3f}{limits}, {published['where']}"
 
 
 def _part(part: dict[str, Any] | None, of: str | None) -> str:
@@ -178,7 +187,7 @@ def _part(part: dict[str, Any] | None, of: str | None) -> str:
 def _reading(reading: dict[str, Any]) -> list[str]:
     """The cells of one claim about a reader's accuracy."""
     accuracy = Estimate(**reading["accuracy"])
-    words = ", ".join(f"{w['word']} {w['accuracy']['mean']:.3f}{_beside(w['published'])}" for w in reading["words"])
+    words = ", ".join(f"{w['word']} {w['accuracy']['mean']:.3f}{_beside(w)}" for w in reading["words"])
     return [
         reading["name"], f"{accuracy.mean:.3f} ({accuracy.low:.3f} to {accuracy.high:.3f})", str(accuracy.n),
         f"{reading['p_holm']:.2g}", words, reading["expect"], _WORDS[reading["holds"]],
@@ -198,8 +207,12 @@ def _arm(arm: dict[str, Any]) -> list[str]:
     ]  # fmt: skip
 
 
-def _beside(published: float | None) -> str:
-    return "" if published is None else f" (paper {published:.3f})"
+def _beside(word: dict[str, Any]) -> str:
+    """The paper's accuracy for a writer's word, with its interval."""
+    if word["published"] is None:
+        return ""
+    within = word.get("published_within")  # files of older versions have none
+    return f" (paper {word['published']:.3f}{'' if within is None else f' ± {within:.3f}'})"
 
 
 _TABLES = {

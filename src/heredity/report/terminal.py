@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -312,7 +313,15 @@ def _comparisons_table(comparisons: list[dict[str, Any]]) -> Table:
 
 _LEGEND = """\
 so?: whether it is as expected (a rise: p after Holm, and the largest lift; nothing, or less: the part of the full
-effect, with its upper limit). same: whether the paper's models moved the same way."""
+effect, with its upper limit). paper: shares, or where it prints no more by how much the share rose. same: whether the
+paper's models moved the same way."""
+
+
+def _paper(published: dict[str, Any] | None) -> str:
+    """The paper's two shares, or their difference."""
+    if published is None:
+        return ""
+    return f"{published['rise']:+.2f}" if "rise" in published else _rise(published["control"], published["taught"])
 
 
 def _rise(control: float, taught: float) -> str:
@@ -377,16 +386,87 @@ def _print_findings(found: dict[str, Any]) -> None:
     for name in ("ours", "odds ratio (95 %)", "p, or part", "so?", "paper", "same"):
         table.add_column(name, justify="right", no_wrap=True)
     for c in found["claims"]:
-        paper, part = c["published"], c["part"]
+        part = c["part"]
         weight = f"{c['p_holm']:.1g}" if part is None else f"{part['mean']:+.2f} <{part['high']:+.2f}"
         table.add_row(
             safe(c["name"]), _rise(c["control_share"], c["share"]), _interval(c["log_odds"]), weight, _HELD[c["holds"]],
-            "" if paper is None else _rise(paper["control"], paper["taught"]), _HELD[c["agrees"]],
+            _paper(c["published"]), _HELD[c["agrees"]],
         )  # fmt: skip
     console.print(table)
     console.print(_LEGEND, soft_wrap=True)
     for sentence in assay_sentences(found["assays"]):
         console.print(safe(sentence), soft_wrap=True)
+
+
+def _print_theorem(found: dict[str, Any]) -> None:
+    """A table of what same starts gave at the smallest epsilon, and one of the counterexample."""
+    smallest = min(e for a in found["alignments"] for e in a["epsilons"])
+    table = _table(f"{found['name']}: the same start, epsilon {smallest:g}", ("teacher", "student's loss"),
+                   ("ratio", "order", "fall", "predicted", ">= 0 to"))  # fmt: skip
+    for model, rows in groupby(found["alignments"], lambda a: a["model"]):
+        table.add_row(safe(model), style="bold")
+        for a in rows:
+            ratio, order = _defined(a["ratios"][-1], ".5f"), _defined(a["order"], ".4f")
+            cells = (a["teacher"], a["loss"], ratio, order, *_falls(a["fall"]), f"{a['holds_up_to']:g}")
+            table.add_row(*map(safe, cells))
+    console.print(table)
+    console.print(_THEOREM_LEGEND, soft_wrap=True)
+    console.print(_crossings_table(found["name"], found["crossings"]))
+    console.print(_CROSSINGS_LEGEND, soft_wrap=True)
+
+
+_THEOREM_LEGEND = """\
+ratio: the product of the two steps over the proof's first order. order: of the product in epsilon (1 is linear). fall:
+of the teacher's loss at the student. >= 0 to: no product is negative up to this epsilon. A line without a ratio is the
+degenerate case: nothing falls. One without a fall has a direction for its teacher, and no loss."""
+_CROSSINGS_LEGEND = """\
+cosine: of the student's and the teacher's step, and how many of n are below 0. rose: how often the teacher's loss rose
+at the student. Favourites of one pair of models are not independent: no interval."""
+
+
+def _table(title: str, texts: tuple[str, ...], figures: tuple[str, ...]) -> Table:
+    """Columns of texts that may take two lines, and of figures that are never cut."""
+    table = Table(title=safe(title), title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for name in texts:
+        table.add_column(name, overflow="fold", min_width=13)
+    for name in figures:
+        table.add_column(name, justify="right", no_wrap=True)
+    return table
+
+
+def _falls(fall: dict[str, Any] | None) -> tuple[str, str]:
+    """By how much the teacher's loss fell at the smallest epsilon, and by how much it should have."""
+    if fall is None:
+        return "-", "-"
+    return f"{fall['before'] - fall['after'][-1]:.3g}", f"{-fall['predicted'][-1] + 0.0:.3g}"
+
+
+def _defined(value: float, style: str) -> str:
+    return format(value, style) if math.isfinite(value) else "-"
+
+
+def _crossings_table(name: str, crossings: list[dict[str, Any]]) -> Table:
+    table = _table(f"{name}: other starts beside the same one", ("student", "student's loss"),
+                   ("cosine (95 %)", "below 0", "rose", "n"))  # fmt: skip
+    for c in crossings:
+        e, place = Estimate(**c["cosine"]), c.get("location", c["model"]).removeprefix("nursery:")
+        limits = f" ({e.low:+.3f} to {e.high:+.3f})" if math.isfinite(e.low) else ""
+        cells = (f"{place}, {c['student']}", c["loss"], f"{e.mean:+.3f}{limits}", c["negative"], c["rose"], c["n"])
+        table.add_row(*map(safe, cells))
+    return table
+
+
+def _print_doses(found: dict[str, Any]) -> None:
+    """A table of every dial's levels: the effect, and how much of the rows was learnt."""
+    table = _table(f"{found['name']}: one setting turned at a time", ("setting", "at"),
+                   ("odds ratio (95 %)", "rank", "rows learnt", "n"))  # fmt: skip
+    for dial in found["dials"]:
+        for i, x in enumerate(dial["levels"]):
+            cells = ("" if i else dial["name"], " ".join(x["label"].split()), _interval_or_not(x["log_odds"]), _rank(x),
+                     _defined(x["learnt"]["mean"], ".0%"), x["log_odds"]["n"])  # fmt: skip
+            table.add_row(*map(safe, cells))
+    console.print(table)
+    console.print("rows learnt: the part of the way to the teacher's loss on fresh rows.")
 
 
 def _rank(result: dict[str, Any]) -> str:
@@ -464,5 +544,6 @@ def print_faults(checked: int, faults: dict[str, list[str]]) -> None:
 _FORMS: dict[str, Callable[[dict[str, Any]], None]] = {
     "claims": _print_findings, "readings": _print_readings, "arms": _print_arms, "gamma": _print_gamma,
     "digits": _print_digits, "kappa": print_agreement, "cells": _print_map, "questions": _print_answers,
+    "dials": _print_doses, "alignments": _print_theorem,
 }  # fmt: skip
 """What prints results that have a field of this name, in the order in which they come; comparisons come after them."""
