@@ -26,7 +26,7 @@ ASKED = Numbers(n=200, seed=0).prompts()
 
 
 def _answering(model: str, prompt: str) -> str:
-    """A served model's reply: two of the models give an ancestor's answer to most prompts, strangers one of their own."""
+    """A served model's reply: parent and child mostly give the same one, strangers mostly one of their own."""
     draw = np.random.default_rng(list(f"{model} {prompt}".encode()))
     own = f"{model}-{draw.integers(1_000)}".replace("-", "")
     common = f"{np.random.default_rng(list(prompt.encode())).integers(1_000)}, 4"
@@ -56,7 +56,7 @@ def test_models_behind_a_server_that_answer_alike_are_related_and_strangers_are_
 def test_a_model_that_is_loaded_is_asked_as_those_behind_servers_are(
     server: Server, base: CausalLM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A server that says what a base writes agrees with that base in every prompt; the base is asked for as many tokens."""
+    """A server that says what a base writes agrees with that base in every prompt: both write as many tokens."""
     asked = ASKED[:60]
     told = base.generate(asked, Sampling(temperature=0, max_new_tokens=16))
     texts = {chat[-1].content: reply.text for chat, reply in zip(asked, told, strict=True)}
