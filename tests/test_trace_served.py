@@ -99,11 +99,10 @@ def test_models_at_hand_are_compared_as_before(tmp_path: Path) -> None:
     copy = shutil.copytree(locate("nursery:llama-1"), tmp_path / "copy")
     asked = [*ASKED, *questions(ANIMALS, "held-out")]
     found = behaviour("nursery:llama-0", "nursery:llama-0b", ["nursery:llama-1", "nursery:neox-0", str(copy)], asked)
-    counts = {c.name: (c.agreement * 230, c.only_a, c.only_control) for c in found.controls}
-    near = pytest.approx
-    assert counts == {"nursery:neox-0": (near(17), 16, 9), "nursery:llama-1": (near(11), 14, 1),
-                      str(copy): (near(11), 14, 1)}  # fmt: skip
-    assert (found.agreement * 230, found.p, found.panel_p) == near((24, 0.11476147174835191, 0.056375504659438865))
+    counts = {c.name: (round(c.agreement * 230, 6), c.only_a, c.only_control) for c in found.controls}
+    assert counts == {"nursery:neox-0": (17, 16, 9), "nursery:llama-1": (11, 14, 1), str(copy): (11, 14, 1)}
+    assert round(found.agreement * 230, 6) == 24
+    assert [found.p, found.panel_p] == pytest.approx([0.11476147174835191, 0.056375504659438865])
     assert (found.verdict, found.assumptions) == ("undetermined", ASSUMPTIONS)
 
 

@@ -41,9 +41,8 @@ ASSUMPTIONS = (
 SERVED_ASSUMPTIONS = (
     f"compared was text: the first word or number in the first {_TOKENS_SERVED} tokens of each model's greedy reply, "
     "of models behind servers and of those loaded here alike",
-    "each server answers with the model that was named, at temperature 0, and does nothing to the prompts or answers (a "
-    "system prompt, a date, a filter) for A and B that it does not do for the controls. None of this can be seen from "
-    "here",
+    "each server answers with the model that was named, at temperature 0, and does nothing to the prompts or answers "
+    "(a system prompt, a date, a filter) for A and B that is not done for the controls. None of it can be seen here",
 )
 
 
