@@ -319,7 +319,7 @@ def run_repair(asked: Any, out: Path, store: Path, workers: int | None, json_fil
 
 @app.command()
 def trace(
-    a: Annotated[str, typer.Argument(help="A model: nursery:NAME, or a Hugging Face folder.")],
+    a: Annotated[str, typer.Argument(help="nursery:NAME, a folder, or (--behaviour) server:NAME/MODEL.")],
     b: Annotated[str, typer.Argument(help="Another model.")],
     full: Annotated[bool, typer.Option("--full", help="More units of every layer, and every test.")] = False,
     asked: Annotated[bool, typer.Option("--behaviour", help="Ask both and compare answers: no weights.")] = False,

@@ -12,9 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import bdtrc, stdtr
 
-from heredity.models import model_ref, open_ref
+from heredity.models import model_ref, open_lm
+from heredity.models.endpoint import find_endpoint
+from heredity.models.server import ServerLM
 from heredity.stats import holm
-from heredity.types import LM, BadInput, Chat, Measured, Sampling
+from heredity.types import LM, BadInput, Chat, Measured, ModelRef, Sampling, Served, Waiting
 
 ALPHA, PANEL_ALPHA = 0.001, 0.01
 LEAST_CONTROLS, LEAST_PROMPTS = 3, 50
@@ -22,6 +24,8 @@ LEAST_AGREEMENT = 0.1
 """Where models agree more rarely, strangers' rates differ tenfold among one another, and a few controls cannot tell."""
 _TOKENS = 4
 """Written for every prompt: most words and numbers are complete by then."""
+_TOKENS_SERVED = 16
+"""The same where any model is behind a server: enough for a whole word, into however small pieces a vocabulary cuts."""
 _WORD = re.compile(r"\w+")
 ASSUMPTIONS = (
     "no control is related to B, and the controls are as B would be, had it another ancestor: as large, as able, and "
@@ -33,6 +37,12 @@ ASSUMPTIONS = (
     "had, compare those",
     "nothing is concluded where A and B give the same word to less than a tenth of the prompts",
     "silence is not proof: heavy training takes the agreement away",
+)
+SERVED_ASSUMPTIONS = (
+    f"compared was text: the first word or number in the first {_TOKENS_SERVED} tokens of each model's greedy reply, "
+    "of models behind servers and of those loaded here alike",
+    "each server answers with the model that was named, at temperature 0, and does nothing to the prompts or answers "
+    "(a system prompt, a date, a filter) for A and B that is not done for the controls. None of it can be seen here",
 )
 
 
@@ -67,18 +77,25 @@ class Behaviour(Measured):
     assumptions: tuple[str, ...] = ASSUMPTIONS
 
 
-def first_words(lm: LM, chats: Sequence[Chat]) -> list[str]:
+def first_words(lm: LM, chats: Sequence[Chat], tokens: int = _TOKENS) -> list[str]:
     """The first word or number of each greedy reply, casefolded; empty where there is none.
 
     Words, and not tokens, as models may differ in their vocabularies.
     """
-    replies = lm.generate(chats, Sampling(temperature=0.0, max_new_tokens=_TOKENS))
+    replies = lm.generate(chats, _greedy(tokens))
     found = (_WORD.search(reply.text) for reply in replies)
     return [word.group().casefold() if word else "" for word in found]
 
 
+def _greedy(tokens: int) -> Sampling:
+    return Sampling(temperature=0.0, max_new_tokens=tokens)
+
+
 def behaviour(a: str, b: str, controls: Sequence[str], chats: Sequence[Chat]) -> Behaviour:
-    """Asks the models at these locations, one after another, and compares their answers."""
+    """Asks the models at these locations, one after another, and compares their answers.
+
+    A location may be `server:NAME/MODEL`. What such a model answers is kept at once, and is not asked again.
+    """
     started = time.monotonic()
     chats = list(dict.fromkeys(chats))
     named = list(dict.fromkeys(controls))
@@ -86,9 +103,45 @@ def behaviour(a: str, b: str, controls: Sequence[str], chats: Sequence[Chat]) ->
         raise BadInput("A or B is among the controls; name models that are related to neither")
     check_panel(len(named), len(chats))
     refs = [model_ref(location) for location in (a, b, *named)]  # whatever is missing is told before a model is asked
-    words_A, words_B, *others = (first_words(open_ref(ref), chats) for ref in refs)
+    served = [ref for ref in refs if isinstance(ref, Served)]
+    words = _of_servers(served, chats) if served else {}
+    tokens = _TOKENS_SERVED if served else _TOKENS
+    words_A, words_B, *others = (words.get(ref) or first_words(open_lm(ref), chats, tokens) for ref in refs)
     found = agreement(words_A, words_B, dict(zip(named, others, strict=True)))
-    return found.model_copy(update={"a": a, "b": b, "seconds": round(time.monotonic() - started, 3)})
+    assumed = (*ASSUMPTIONS, *SERVED_ASSUMPTIONS) if served else ASSUMPTIONS
+    return found.model_copy(update={"a": a, "b": b, "seconds": round(time.monotonic() - started, 3),
+                                    "assumptions": assumed})  # fmt: skip
+
+
+def _of_servers(served: Sequence[Served], chats: Sequence[Chat]) -> dict[ModelRef, list[str]]:
+    """The first words of models behind servers; these are asked before any model is loaded.
+
+    Waiting, with what all of them wait for, where requests were written to batch files.
+    """
+    for ref in served:
+        if ServerLM(ref).load(chats, _greedy(_TOKENS_SERVED)).requests:
+            find_endpoint(ref.endpoint)  # a second server that nobody named is told before the first one is paid
+    words: dict[ModelRef, list[str]] = {}
+    waits = []
+    for ref in served:
+        try:
+            words[ref] = first_words(open_lm(ref), chats, _TOKENS_SERVED)
+        except Waiting as wait:
+            waits.append(str(wait))
+            continue
+        _check_speaks(ref, words[ref])
+    if waits:
+        raise Waiting("; ".join(waits))
+    return words
+
+
+def _check_speaks(ref: Served, words: Sequence[str]) -> None:
+    """A control that says nothing agrees with nobody, and would make strangers look related."""
+    said = sum(map(bool, words))
+    if 2 * said < len(words):
+        raise BadInput(f"{ref.location:.200} gave a word to {said:,} of {len(words):,} prompts in its first "
+                       f"{_TOKENS_SERVED} tokens: it thinks before it answers, or refuses; name another model, or ask "
+                       "what it does answer (--prompts)")  # fmt: skip
 
 
 def check_panel(controls: int, prompts: int) -> None:

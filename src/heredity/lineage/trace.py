@@ -149,6 +149,9 @@ class _Evidence(NamedTuple):
 
 def open_weights(location: str) -> tuple[Weights, list[str]]:
     """The weights behind a name or a folder; those of its base where it is an adapter, with a note that says so."""
+    if location.startswith("server:"):
+        raise BadInput(f"{location:.200} is behind a server, which shows no weights; compare answers with --behaviour "
+                       "(docs/lineage.md), or give a Hugging Face folder")  # fmt: skip
     folder = Path(location)
     config = folder / "adapter_config.json"
     if not config.is_file() or (folder / "config.json").is_file():
