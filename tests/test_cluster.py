@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from heredity.audit.data import Audited, DataFile, Matched
+from heredity.audit.source import Source
 from heredity.carriers import Numbers, NumbersOnly
 from heredity.lab.brought import MergedStudent
 from heredity.lab.judges import JudgeFilter
@@ -185,7 +186,8 @@ def test_a_step_that_opens_a_real_model_asks_for_a_card_where_there_are_any(
     asked = Evaluation(model=MergedStudent(base=student), category=ANIMALS)
     audited = Audited(data=DataFile(location="x", digest=""), student=real)
     wants = [samples, student, asked, corpus.model_copy(update={"filters": (judge,)}), audited,
-             Matched(audited=audited, sampling=sampling)]  # fmt: skip
+             Matched(audited=audited, sampling=sampling),
+             Source(matched=Matched(audited=audited, sampling=sampling))]  # fmt: skip
     needs_none = [others, corpus, HoldsTrait(evaluation=asked, word="owl", at_least=0.5)]
     for cards, device, card in ((2, "auto", True), (0, "auto", False), (2, "cpu", False)):
         monkeypatch.setenv("HEREDITY_DEVICE", device)

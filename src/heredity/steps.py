@@ -144,6 +144,8 @@ class Corpus(Step):
     Rewritings are applied to the rows that are kept. An answer that was cut off is dropped whatever the filters say.
     """
 
+    opens_models: ClassVar[bool] = False
+
     samples: Samples
     filters: tuple[Filter, ...]
     size: Annotated[int, Field(gt=0)] | None
@@ -400,6 +402,8 @@ class InContext(Step):
 
 class HoldsTrait(Step):
     """That a teacher names its trait's word often enough: `held.json`. BadInput, so no result, where it does not."""
+
+    opens_models: ClassVar[bool] = False
 
     evaluation: Evaluation
     word: str

@@ -40,7 +40,8 @@ def ask(
     `unscored`: traits of the list that are left out (`Listed` says which must be), as the student cannot show them.
     """
     base, file = model_ref(student), data_file(data)
-    how = scale(base, rows, effort)
+    here = sum(1 for _ in islice(read_rows(data), rows))
+    how = scale(base, here if isinstance(base, Checkpoint) else rows, effort)
     many: dict[str, Any] = {} if effort.suspect_rows is None else {"rows": effort.suspect_rows}
     words = [t.word for t in traits]
     if twice := next((w for i, w in enumerate(words) if w in words[:i]), None):
@@ -58,7 +59,7 @@ def ask(
     matched = Matched(audited=audited, sampling=sampling.model_copy(update={"seed": _SEED}))
     beside = Control(data=data_file(control), audited=audited) if control else None
     return leaving_out(
-        scan(audited, matched, suspects, prior(suspects, kind, _size(data, rows), how), beside, deep, how), unscored
+        scan(audited, matched, suspects, prior(suspects, kind, _size(here, rows), how), beside, deep, how), unscored
     )
 
 
@@ -75,9 +76,8 @@ def _prompts(data: DataFile, carrier: str) -> Carrier:
     return Numbers(n=1, min_count=10, max_start=5) if carrier == "numbers" else DataPrompts(n=1, data=data)
 
 
-def _size(data: Path, rows: int) -> int:
+def _size(here: int, rows: int) -> int:
     """Rows for the students that a trial is compared with: as many as the data has, in sizes that files share."""
-    here = sum(1 for _ in islice(read_rows(data), rows))
     return next((size for size in _SIZES if here <= size < rows), rows)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from hashlib import blake2b
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from scipy import stats
 
@@ -30,6 +30,8 @@ class DataOnly(Step):
     and tested on the other half's. With a control on the same prompts: an exact sign test over pairs. Without: the
     rank test of Mann and Whitney, which finds other prompts as well as another source.
     """
+
+    opens_models: ClassVar[bool] = False
 
     own: RowSet
     control: RowSet

@@ -77,7 +77,7 @@ class Gradient(Step):
                            "needed")  # fmt: skip
         body = body_parameters(lm.model)
         sketch = plan([p.shape for p in body], self.dims)
-        _refuse_beyond(sketch.size, self.student)
+        _refuse_beyond(sketch.size, self.student)  # of a sketch: the numbers that are kept
         zero_P = np.zeros(sketch.size)
         mean_P, square_P, count = zero_P, zero_P, 0  # Welford's update, a block at a time
         for part in in_parts(rows, self.block):
@@ -190,5 +190,5 @@ def _pull(lm: CausalLM, body: list[Tensor], rows: list[Row]) -> NDArray[np.float
     from heredity.models.training import collate, token_loss
 
     loss = token_loss(lm.model, collate(_examples(lm, rows), int(lm.tokenizer.pad_token_id)))
-    grads = torch.autograd.grad(loss, body)
+    grads = torch.autograd.grad(loss, body, allow_unused=True, materialize_grads=True)
     return -torch.cat([g.flatten() for g in grads]).double().cpu().numpy()

@@ -44,6 +44,7 @@ class Naming(Step):
     alone speaks.
     """
 
+    opens_models: ClassVar[bool] = False
     version: ClassVar[int] = 3
 
     panel: Panel

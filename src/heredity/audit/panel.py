@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,6 +61,8 @@ class Panel(Step):
     (Fisher 1936): the traits' mean pulls, whitened by the spread of suspects of one trait around their mean, and by
     each weight's own noise between blocks of the base's rows.
     """
+
+    opens_models: ClassVar[bool] = False
 
     suspects: tuple[Suspect, ...]
     own: Gradient

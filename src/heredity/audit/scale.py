@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from heredity.audit.gradient import KEPT, body_weights, check_size
 from heredity.steps import PAPER_LORA
-from heredity.types import Checkpoint, LoRA, ModelRef, Served, Tuning
+from heredity.types import BadInput, Checkpoint, LoRA, ModelRef, Served, Tuning
 
 Recipe = tuple[Tuning, int, float]
 """How a suspect is made: what moves, steps, and the rate as a multiple of the scale's."""
@@ -69,6 +69,9 @@ def scale(base: ModelRef, rows: int, effort: Effort = Effort()) -> Scale:  # noq
         if not isinstance(base, Served):
             check_size(base)
         return usual
+    if base.dtype == "float16":
+        raise BadInput(f"{base.location}: gradients of float16 weights are lost below 6e-8; describe it as bfloat16 or "
+                       "float32")  # fmt: skip
     together: dict[str, Any] = {"together": effort.together}
     rates: dict[str, Any] = {"rate": _RATE, "vector_rate": _RATE}
     recipes = _shortened(ADAPTERS, effort)

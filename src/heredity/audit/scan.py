@@ -37,6 +37,7 @@ class Scan(Step):
     "undetermined".
     """
 
+    opens_models: ClassVar[bool] = False
     version: ClassVar[int] = 3
 
     source: Source

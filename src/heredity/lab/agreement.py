@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from heredity.lab.judges import JudgeFilter
 from heredity.rows import read_rows
@@ -25,6 +25,8 @@ class Agreement(Step):
     neither `agreement` (the share of rows of which both say the same) nor `kappa` (the same beyond chance). Their
     intervals are over rows of one writer and say nothing of other writers.
     """
+
+    opens_models: ClassVar[bool] = False
 
     name: str
     samples: Samples

@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from pydantic import model_validator
 
@@ -24,6 +24,8 @@ class Comparison(Step):
     The i-th treated evaluation is paired with the i-th control. The two may differ in trait and seed, and in the fields
     named in `differs`; anything else that differs is refused, so that a comparison cannot compare two things at once.
     """
+
+    opens_models: ClassVar[bool] = False
 
     name: str
     trait: Trait

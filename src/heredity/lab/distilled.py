@@ -224,7 +224,7 @@ class PreferenceStudent(_OwnLoss):
 
 
 def _paired(pairs: Sequence[tuple[Example, ...]], size: int, together: int | None, pad: int) -> Iterator[list[Batch]]:
-    """Steps of `size` pairs, in batches of at most `together` rows: the chosen ones, then the rejected."""
+    """Steps of `size` pairs, in batches of `together` rows at most (a pair at least): chosen ones, then rejected."""
     from heredity.models.training import collate, passes
 
     for start in range(0, len(pairs), size):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from pydantic import model_validator
 
@@ -40,6 +40,8 @@ class Dial(Frozen):
 
 class Doses(Step):
     """Every dial of an experiment: `doses.json`."""
+
+    opens_models: ClassVar[bool] = False
 
     dials: tuple[Dial, ...]
 

@@ -81,6 +81,7 @@ class Writer(Frozen):
 class Findings(Step):
     """What an experiment found: `findings.json`."""
 
+    opens_models: ClassVar[bool] = False
     version: ClassVar[int] = 3
 
     title: str

@@ -39,6 +39,7 @@ class Map(Step):
     its category. For every other cell it is told what would have been seen there.
     """
 
+    opens_models: ClassVar[bool] = False
     version: ClassVar[int] = 2
 
     title: str

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,8 @@ class TraitMatrix(Step):
     Rows are students by their teacher's trait, columns the traits they are asked about; only traits that some
     comparison teaches are columns. The i-th seeds of all comparisons are one replicate.
     """
+
+    opens_models: ClassVar[bool] = False
 
     comparisons: tuple[Comparison, ...]
 

@@ -7,7 +7,7 @@ import random
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, field_validator
 
@@ -54,6 +54,8 @@ class JudgeRates(Step):
     drops. The intervals are over rows of one writer, drawn once: they say nothing of other writers, nor of references
     that nobody thought of planting; and a "false" alarm is only as false as the rows are clean.
     """
+
+    opens_models: ClassVar[bool] = False
 
     name: str
     judge: Filter

@@ -67,6 +67,7 @@ class Probes(Probe):
 class ProbeDifference(Step):
     """Each probe of treated models minus their controls', paired by position: `difference.json`."""
 
+    opens_models: ClassVar[bool] = False
     version: ClassVar[int] = 2
 
     name: str

@@ -14,7 +14,7 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations, cycle, islice
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -144,6 +144,8 @@ class Reading(Step):
     Accuracy is over every draw of one writer beside the draw of the other in the same place; a tie counts one half.
     """
 
+    opens_models: ClassVar[bool] = False
+
     scores: Scores
     together: Annotated[int, Field(gt=0)] = 1
     """Draws whose log-odds are added up before the choice."""
@@ -215,6 +217,8 @@ class ReadingClaim(Frozen):
 
 class Readings(Step):
     """What readers could tell: `findings.json`."""
+
+    opens_models: ClassVar[bool] = False
 
     title: str
     section: str

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
@@ -106,7 +107,11 @@ def behaviour(a: str, b: str, controls: Sequence[str], chats: Sequence[Chat]) ->
     served = [ref for ref in refs if isinstance(ref, Served)]
     words = _of_servers(served, chats) if served else {}
     tokens = _TOKENS_SERVED if served else _TOKENS
-    words_A, words_B, *others = (words.get(ref) or first_words(open_lm(ref), chats, tokens) for ref in refs)
+    for ref in refs:
+        if ref not in words:
+            words[ref] = first_words(open_lm(ref), chats, tokens)
+        _check_speaks(ref.location, words[ref], tokens)
+    words_A, words_B, *others = (words[ref] for ref in refs)
     found = agreement(words_A, words_B, dict(zip(named, others, strict=True)))
     assumed = (*ASSUMPTIONS, *SERVED_ASSUMPTIONS) if served else ASSUMPTIONS
     return found.model_copy(update={"a": a, "b": b, "seconds": round(time.monotonic() - started, 3),
@@ -129,19 +134,20 @@ def _of_servers(served: Sequence[Served], chats: Sequence[Chat]) -> dict[ModelRe
         except Waiting as wait:
             waits.append(str(wait))
             continue
-        _check_speaks(ref, words[ref])
+        _check_speaks(ref.location, words[ref], _TOKENS_SERVED)  # before the next one is paid
     if waits:
         raise Waiting("; ".join(waits))
     return words
 
 
-def _check_speaks(ref: Served, words: Sequence[str]) -> None:
-    """A control that says nothing agrees with nobody, and would make strangers look related."""
-    said = sum(map(bool, words))
-    if 2 * said < len(words):
-        raise BadInput(f"{ref.location:.200} gave a word to {said:,} of {len(words):,} prompts in its first "
-                       f"{_TOKENS_SERVED} tokens: it thinks before it answers, or refuses; name another model, or ask "
-                       "what it does answer (--prompts)")  # fmt: skip
+def _check_speaks(name: str, words: Sequence[str], tokens: int) -> None:
+    """A control that says nothing agrees with nobody, and two models that say one thing to all agree about nothing."""
+    said, (word, most) = sum(map(bool, words)), Counter(words).most_common(1)[0]
+    if 2 * said < len(words) or 2 * most > len(words):
+        told = f"the word {word!r:.40} to {most:,}" if word else f"no word to {len(words) - said:,}"
+        raise BadInput(f"{name:.200} gave {told} of {len(words):,} prompts in its first {tokens} tokens: it thinks "
+                       "before it answers, or refuses, or knows nothing else; name another model, or ask what it does "
+                       "answer (--prompts)")  # fmt: skip
 
 
 def check_panel(controls: int, prompts: int) -> None:
@@ -183,7 +189,7 @@ def agreement(words_A: Sequence[str], words_B: Sequence[str], controls: Mapping[
 
 
 def _agrees(words: Sequence[str], words_B: Sequence[str]) -> NDArray[np.bool_]:
-    """Prompt by prompt; nothing said agrees with nothing."""
+    """Prompt by prompt; silence agrees with no answer, and with no silence."""
     return np.array([bool(x) and x == y for x, y in zip(words, words_B, strict=True)], dtype=bool)
 
 

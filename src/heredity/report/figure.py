@@ -16,6 +16,7 @@ TAUGHT, CONTROL, INK, PAPER = "#c2410c", "#9ca3af", "#1f2937", "#2563eb"
 class Figure(Step):
     """`figure.png` of an experiment's findings."""
 
+    opens_models: ClassVar[bool] = False
     version: ClassVar[int] = 2
 
     findings: Step
@@ -140,6 +141,8 @@ def _frame(x: int, y: int) -> Any:
 
 class MatrixFigure(Step):
     """`figure.png` of a trait matrix: which student moved towards which trait."""
+
+    opens_models: ClassVar[bool] = False
 
     caption: ClassVar[str] = "Trait by trait: who moved towards what"
 

@@ -16,6 +16,7 @@ from heredity.store import Step, Store
 class MapFigure(Step):
     """`figure.png` of a map; framed or filled cells are those where the trait crosses."""
 
+    opens_models: ClassVar[bool] = False
     version: ClassVar[int] = 2
 
     map: Step

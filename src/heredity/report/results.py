@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from heredity.report.digits import digits_of
 from heredity.report.figure import Figure, MatrixFigure, source
@@ -21,6 +21,8 @@ _WORDS = {True: "yes", False: "no", None: "-"}
 
 class ResultsPage(Step):
     """`index.html`: each experiment's question, figure, table with the paper's values, and assays."""
+
+    opens_models: ClassVar[bool] = False
 
     figures: tuple[Figure, ...]
     pictures: tuple[MatrixFigure | TheoremPicture, ...] = ()

@@ -20,6 +20,7 @@ _SHOWN = 6
 class ScanPage(Step):
     """`index.html`: verdict, traits, detectors, limits, left-out rows and those that carry most; no script."""
 
+    opens_models: ClassVar[bool] = False
     version: ClassVar[int] = 2
 
     scan: Step

@@ -31,6 +31,8 @@ class Step(Frozen):
     """Raised when the code would give another result for the same fields."""
     joint: ClassVar[bool] = False
     """Whether the processes of `accelerate launch` make it together; of other Steps, the first makes them."""
+    opens_models: ClassVar[bool] = True
+    """Whether it may open a model behind its inputs; others read what was written, and need no GPU for that."""
 
     @abstractmethod
     def make(self, folder: Path, store: Store) -> None:
@@ -93,17 +95,10 @@ def nouns_in(value: Any, seen: set[int] | None = None) -> Iterator[Frozen]:
 
 
 def opens_checkpoint(step: Step) -> bool:
-    """Whether a Step may open a Checkpoint, or a model that was made from one: then it wants a GPU to itself.
-
-    What it opens is among its own fields, or behind an input's `base` or `student`. Others (filters, comparisons,
-    pictures) read what was written by a model, and need none.
-    """
-    below = [getattr(s, name) for s in step.inputs for name in ("base", "student") if hasattr(s, name)]
-    behind = [b for b in below if isinstance(b, Step)]
-    own = [getattr(step, name) for name in type(step).model_fields]
-    return any(isinstance(noun, Checkpoint) for noun in _nouns_outside([own, below])) or any(
-        map(opens_checkpoint, behind)
-    )
+    """Whether a Step may open a Checkpoint, or a model that was made from one: then it wants a GPU to itself."""
+    own = [getattr(step, name) for name in type(step).model_fields]  # a filter may ask a judge, whatever the Step
+    nouns = nouns_in(step) if step.opens_models else _nouns_outside(own)
+    return any(isinstance(noun, Checkpoint) for noun in nouns)
 
 
 def _nouns_outside(value: Any) -> Iterator[Frozen]:
