@@ -161,7 +161,7 @@ def _owl(model: Model, store: Store) -> float:
 
 
 def test_adapters_are_held_to_the_traits_odds_too(store: Store) -> None:
-    fields = {"base": REAL, "corpus": Loud(texts=tuple(r.completion for r in ROWS)), "seed": 1}
+    fields: dict[str, Any] = {"base": REAL, "corpus": Loud(texts=tuple(r.completion for r in ROWS)), "seed": 1}
     how: dict[str, Any] = scale(REAL, 100).learnt | {"rate": 1e-2, "vector_rate": 1e-2, "warmup": 1, "batch": 32}
     free, held = TrialStudent(**fields | how), UpdateProjected(**fields | how, trait=OWL)
     bent = GradientProjected(**fields | how, trait=OWL)
@@ -208,6 +208,33 @@ def test_a_real_student_is_tuned_on_clean_rows_and_comes_out_whole(
         torch.testing.assert_close(here, there, atol=1e-4, rtol=1e-4)
     again = repair(asked._replace(student=str(out), method="settle", finding="owl"), (), store)
     assert again.case.student == GivenStudent(base=REAL, location=str(out), digest=model_ref(str(out)).digest)
+
+
+@pytest.mark.parametrize("name", ["subtract", "settle", "steer", "redistil"])
+def test_methods_of_models_work_on_adapters(
+    store: Store, file: Path, described: tuple[str, str], tmp_path: Path, name: str
+) -> None:
+    learnt = TrialStudent(base=REAL, corpus=Given(texts=tuple(r.completion for r in ROWS)), seed=1,
+                          **scale(REAL, 100).learnt)  # fmt: skip
+    _make(store, learnt)
+    folder = tmp_path / "student"
+    shutil.copytree(store.path(learnt), folder, ignore=shutil.ignore_patterns("manifest.json"))
+    made = repair(Asked(described[0], name, ("model",), "owl", file, str(folder), described[1]), (), store)
+    _make(store, made.step)
+    assert is_adapter(store.path(made.step)) == (name == "redistil")
+    if name in ("settle", "steer"):
+        assert _owl(made.step, store) == pytest.approx(_owl(REAL, store), abs=0.02)
+    assert _owl(made.step, store) != _owl(learnt, store)
+
+
+@pytest.mark.parametrize("name", ["drop", "mix", "regenerate"])
+def test_rows_for_a_real_base_are_changed(store: Store, file: Path, described: tuple[str, str], name: str) -> None:
+    made = repair(Asked(described[0], name, ("data",), "owl", file, None, described[1]), (), store)
+    _make(store, made.step)
+    told = made.step.changed(store)  # type: ignore[attr-defined]
+    assert told["rows"] == 40
+    assert 30 < told["left"] <= {"drop": 32, "mix": 40, "regenerate": 40}[name]
+    assert told["same"] == {"drop": 32, "mix": 20, "regenerate": 0}[name]
 
 
 def test_rows_are_relayed_between_real_bases(store: Store, file: Path, described: tuple[str, str]) -> None:
