@@ -12,7 +12,7 @@ import torch
 
 from heredity.audit.panel import Kind
 from heredity.audit.repair.ask import Asked, deliver, repair
-from heredity.audit.repair.methods import METHODS, Case, method
+from heredity.audit.repair.methods import METHODS, Case, Method, method
 from heredity.audit.repair.training import GradientProjected, UpdateProjected
 from heredity.audit.repair.worth import TraitGradient, trait_odds
 from heredity.audit.scale import scale
@@ -64,10 +64,17 @@ def _case(base: ModelRef, other: ModelRef) -> Case:
     )  # fmt: skip
 
 
+def _repaired(chosen: Method, case: Case, random: bool = False) -> Step:
+    """The repaired model, which is one that has to be made."""
+    model = chosen.model(case, random)
+    assert isinstance(model, Step)
+    return model
+
+
 def test_the_nurserys_repairs_keep_their_keys() -> None:
     case = _case(model_ref("nursery:llama-0"), model_ref("nursery:llama-1"))
     arms = {m.name: [False, True] if m.random else [False] for m in METHODS}
-    found = {m.name: [m.model(case, random=r).key for r in arms[m.name]] for m in METHODS}
+    found = {m.name: [_repaired(m, case, r).key for r in arms[m.name]] for m in METHODS}
     assert found == json.loads((Path(__file__).parent / "golden_repair_keys.json").read_text())
 
 
@@ -81,7 +88,7 @@ def test_every_student_for_a_real_base_is_one_of_a_scan(store: Store) -> None:
                 m.apply(given)
             refused.add(m.name)
             continue
-        trained = [s for s in missing(store, [m.model(given)]) if isinstance(s, TrialStudent)]
+        trained = [s for s in missing(store, [_repaired(m, given)]) if isinstance(s, TrialStudent)]
         assert trained or m.kind == "model", m.name
         for student in trained:
             how = {name: getattr(student, name) for name in learnt}
@@ -94,7 +101,9 @@ def test_every_student_for_a_real_base_is_one_of_a_scan(store: Store) -> None:
 def test_a_base_is_trained_as_it_is_and_its_relay_as_that_is(store: Store) -> None:
     case = _case(model_ref("nursery:llama-0"), REAL_OTHER)
     tuning = {
-        type(s.base): s.tuning for s in missing(store, [method("relay").model(case)]) if isinstance(s, TrialStudent)
+        type(s.base): s.tuning
+        for s in missing(store, [_repaired(method("relay"), case)])
+        if isinstance(s, TrialStudent)
     }
     assert tuning == {ModelRef: "frozen", Checkpoint: PAPER_LORA["tuning"]}
     tuned = method("clean-tune").apply(_case(REAL, REAL_OTHER)._replace(amount=2.0))
