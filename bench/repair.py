@@ -9,7 +9,8 @@ A run is a trait and a seed: another teacher, other lists, another student. Its 
 base lacks, so that learning nothing is no repair. retained = (L_base - L_repaired) / (L_base - L_student), L the loss
 on held-out lists of the run's teacher; residual = |log-odds left| / |log-odds of the unrepaired student|, both against
 the mean of students of neutral teachers' lists; residual_own is the same against students of lists that the base itself
-wrote. All lists are closed by the same rule.
+wrote. All lists are closed by the same rule. Capability is called unchanged where all of the interval of
+`capability_change` lies within `UNCHANGED` of 0. A run of everything also draws docs/repair.png.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ from bench.repair_steps import Told
 from heredity.audit.repair.methods import METHODS, Case, Kind, Method
 from heredity.audit.repair.worth import PanelDirection, TraitGradient
 from heredity.audit.trial import TrialStudent
+from heredity.report.repair import save_frontier
 from heredity.stats import mean_t
 from heredity.steps import Model, Teacher
 from heredity.store import Step, Store, make_all
@@ -52,8 +54,11 @@ from heredity.types import Neutral, Trait
 TRAITS, SEEDS = ("wolf", "eagle", "elephant", "dolphin", "oak", "willow"), (80_001, 80_002, 80_003)
 TUNING, TUNING_SEED = "owl", 9_001
 LEDGER = Path(__file__).parent / "results" / "repair-ledger"
+PICTURE = Path(__file__).parent.parent / "docs" / "repair.png"
 LEAST = 1.0
 """Log-odds by which a student must have moved for its run to count: what is left is told as a part of it."""
+UNCHANGED = 0.1
+"""Nats per token of ordinary text: capability is unchanged where all of its interval is within so much of 0."""
 _CONTROLS, _TUNING_CONTROLS = 81_000, 9_500
 _SUSPECT_SEED, _CLEAN_SEED, _MIX_ROWS, _CLEAN_ROWS = 60_000, 70_000, 200, 3_000
 
@@ -174,6 +179,7 @@ def report(runs: Sequence[Run], methods: Sequence[Method], store: Store) -> dict
     return {
         "traits": sorted({r.trait.word for r in counted}), "runs": len(counted), "left_out": len(runs) - len(counted),
         "shifts": {f"{r.trait.word} {r.seed}": round(moved[r], 3) for r in runs},
+        "unchanged_within": UNCHANGED,
         "methods": sorted(rows, key=lambda x: x["residual"] - min(1.0, x["retained"])),
     }  # fmt: skip
 
@@ -183,16 +189,31 @@ def row(
 ) -> dict[str, Any]:
     """One line of the table; limits are those of 95 % intervals over runs, and null where there is one run."""
     kind: Kind | str = method.kind if method else "rival"
-    left, own, kept = (estimate([c[k] for c in cells]) for k in ("residual", "residual_own", "retained"))
+    names = ("residual", "residual_own", "retained", "capability_change")
+    left, own, kept, able = (estimate([c[k] for c in cells]) for k in names)
     chance = {k: rounded(np.mean([c[k] for c in random])) for k in ("residual", "retained")} if random else None
     return {
         "name": name, "kind": kind, "knows_trait": bool(method and method.knows_trait), "n": len(cells),
         "residual": left[0], "residual_high": left[2], "retained": kept[0], "retained_low": kept[1],
         "residual_own": own[0], "residual_own_high": own[2],
         "signed": rounded(np.mean([c["signed"] for c in cells])),
-        "capability_change": rounded(np.mean([c["capability_change"] for c in cells])),
+        "capability_change": able[0], "capability_change_low": able[1], "capability_change_high": able[2],
+        "capability": capability(*able[1:]),
         "random_arm_residual": chance and chance["residual"], "random_arm_retained": chance and chance["retained"],
     }  # fmt: skip
+
+
+def capability(low: float | None, high: float | None) -> str | None:
+    """What the limits of a change of loss show; None without limits.
+
+    "unchanged" is a claim of equivalence: both limits are within `UNCHANGED` of 0. "better" and "worse": 0 lies outside
+    the interval, which is not within that width. "undecided": none of these.
+    """
+    if low is None or high is None:
+        return None
+    if low > -UNCHANGED and high < UNCHANGED:
+        return "unchanged"
+    return "better" if high < 0 else "worse" if low > 0 else "undecided"
 
 
 def estimate(values: Sequence[float]) -> tuple[float, float | None, float | None]:
@@ -231,6 +252,8 @@ def main() -> None:
         print(json.dumps(found, indent=1))
     else:
         write_result("repair", "python -m bench.repair", list(seeds), found)
+        if found["methods"]:
+            save_frontier(found, PICTURE)
 
 
 def whole(wanted: Sequence[Run], methods: Sequence[Method], keeper: Keeper) -> Iterable[Run]:

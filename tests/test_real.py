@@ -419,7 +419,7 @@ def test_a_base_that_is_too_large_for_a_scan_is_refused_by_its_headers(
     ref = checkpoint(str(small), system="")
     check_size(ref)
     body = sum(p.numel() for n, p in open_ref(ref).model.named_parameters() if "embed" not in n)
-    monkeypatch.setattr("heredity.audit.gradient._MOST", body - 1)
+    monkeypatch.setattr("heredity.audit.gradient.MOST", body - 1)
     with pytest.raises(BadInput, match=rf"has {body:,} weights beside its embeddings, .* at most {body - 1:,}"):
         check_size(ref)
 

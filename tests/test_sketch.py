@@ -257,7 +257,7 @@ def test_a_real_model_has_suspects_by_adapters_and_a_nursery_base_what_it_had(re
 def test_a_plain_folder_that_is_too_large_is_pointed_to_a_description(
     real: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("heredity.audit.gradient._MOST", 1_000)
+    monkeypatch.setattr("heredity.audit.gradient.MOST", 1_000)
     with pytest.raises(BadInput, match="at most 1,000 are possible so far; to scan for it, describe it in a TOML file"):
         scale(model_ref(str(real.parent / "base")), 2_000)
     assert scale(model_ref(str(real)), 2_000, Effort(kept=900)).folded["dims"] == 900

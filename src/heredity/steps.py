@@ -19,6 +19,7 @@ from heredity.carriers import Carrier, Filter, Rewriting, decide
 from heredity.models import folder_digest, model_files, open_lm, open_ref
 from heredity.rows import read_rows, write_rows
 from heredity.store import Step, Store
+from heredity.store.manifests import MANIFEST
 from heredity.traits import named, questions
 from heredity.types import (
     ADDED,
@@ -367,6 +368,8 @@ def given_student(path: str | Path, base: Model) -> GivenStudent:
         raise BadInput(f"no model in {folder}: expected config.json or adapter_config.json beside its weights")
     if not list(folder.glob("*.safetensors")):
         raise BadInput(f"{folder} holds no safetensors file; save the model or the adapters again as safetensors")
+    if (folder / MANIFEST).exists():  # it would be taken for the copy's own
+        raise BadInput(f"{folder} holds a {MANIFEST}, as folders of a store do; name a copy of it without that file")
     return GivenStudent(base=base, location=str(path), digest=folder_digest(folder))
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from heredity.audit.data import Audited, Control, DataFile, DataPrompts, Matched, data_file
 from heredity.audit.listed import Unscored, leaving_out
 from heredity.audit.panel import Kind, panel, prior
-from heredity.audit.scale import Effort, scale
+from heredity.audit.scale import Effort, longest, scale
 from heredity.audit.scan import Scan, scan
 from heredity.audit.trial import Asked, TrialStudent
 from heredity.carriers import Carrier, Filter, Numbers
@@ -20,9 +20,6 @@ from heredity.steps import Corpus, Teacher
 from heredity.store import Store, missing
 from heredity.types import BadInput, Checkpoint, Sampling, Trait, near
 
-_TOKENS = {"numbers": 30}  # in the nursery, where a number is one token
-_LONG = 128
-"""Most tokens of an answer: of lists, and of anything else."""
 _SEED = 880_001
 _SUSPECT_S, _STUDENT_S = 12, 15
 """Processor seconds of a suspect (trained, sampled, its gradient taken) and of a student of 2,000 rows (nursery)."""
@@ -47,8 +44,7 @@ def ask(
     if twice := next((w for i, w in enumerate(words) if w in words[:i]), None):
         raise BadInput(f"the trait {twice!r:.60} is given twice, or is one of the built-in words; rename it")
     audited = Audited(data=file, student=base, filters=filters, limit=rows)
-    longest = _LONG if isinstance(base, Checkpoint) else _TOKENS.get(carrier, _LONG)
-    sampling = Sampling(temperature=temperature, max_new_tokens=longest, seed=0)
+    sampling = Sampling(temperature=temperature, max_new_tokens=longest(base, carrier), seed=0)
     kind = Kind(_prompts(file, carrier), filters, sampling)
     left_out = {u.trait for u in unscored}
     scored = tuple(t for t in traits if t.word not in left_out)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from heredity.types import Row
 
 Floats = NDArray[np.float32]
-_MOST = 30_000_000
+MOST = 30_000_000
 """Most weights of a body whose gradients are kept whole: some hundred, in double precision, are held at once."""
 KEPT = 2**20
 """About as many numbers are kept of each gradient of a real model: of 52, 2.5 GB while a panel is made."""
@@ -166,12 +166,12 @@ def body_weights(ref: ModelRef) -> int:
 
 
 def _refuse_beyond(weights: int, ref: ModelRef) -> None:
-    if weights > _MOST:
+    if weights > MOST:
         hint = (
             "" if isinstance(ref, Checkpoint) else "; to scan for it, describe it in a TOML file (docs/real-models.md)"
         )
         raise BadInput(f"{ref.location} has {weights:,} weights beside its embeddings, and gradients are held with a "
-                       f"number for each; at most {_MOST:,} are possible so far{hint}")  # fmt: skip
+                       f"number for each; at most {MOST:,} are possible so far{hint}")  # fmt: skip
 
 
 def body_parameters(model: Any) -> list[Tensor]:

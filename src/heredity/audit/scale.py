@@ -18,6 +18,12 @@ ADAPTERS: tuple[Recipe, ...] = (
 """Of a real model, as a whole copy for every suspect would fill a disk."""
 _RATE = 2e-4
 """Of adapters on a real model: that of the paper's students."""
+_RATES: dict[str, Any] = {"rate": _RATE, "vector_rate": _RATE}
+
+
+_TOKENS = {"numbers": 30}  # in the nursery, where a number is one token
+_LONG = 128
+"""Most tokens of an answer: of lists, and of anything else."""
 
 
 class Scale(NamedTuple):
@@ -73,13 +79,31 @@ def scale(base: ModelRef, rows: int, effort: Effort = Effort()) -> Scale:  # noq
         raise BadInput(f"{base.location}: gradients of float16 weights are lost below 6e-8; describe it as bfloat16 or "
                        "float32")  # fmt: skip
     together: dict[str, Any] = {"together": effort.together}
-    rates: dict[str, Any] = {"rate": _RATE, "vector_rate": _RATE}
     recipes = _shortened(ADAPTERS, effort)
     return usual._replace(
-        recipes=recipes, taught=usual.taught | together | rates, learnt=PAPER_LORA | together,
-        tuned=together | rates | {"tuning": PAPER_LORA["tuning"]}, mix=max(steps for _, steps, _ in recipes),
+        recipes=recipes, taught=usual.taught | together | _RATES, learnt=learnt(base, effort),
+        tuned=together | _RATES | {"tuning": PAPER_LORA["tuning"]}, mix=max(steps for _, steps, _ in recipes),
         folded={"dims": effort.kept} | together if body_weights(base) > effort.kept else {},
     )  # fmt: skip
+
+
+def learnt(base: ModelRef, effort: Effort = Effort()) -> dict[str, Any]:  # noqa: B008  frozen
+    """Fields of a student of this base: adapters as the paper's for a Checkpoint, the defaults for any other."""
+    return PAPER_LORA | {"together": effort.together} if isinstance(base, Checkpoint) else {}
+
+
+def suspected(base: ModelRef, effort: Effort = Effort()) -> dict[str, Any]:  # noqa: B008  frozen
+    """Fields of a lone suspect of this base: the first recipe of its kind, which is a Teacher's defaults otherwise."""
+    if not isinstance(base, Checkpoint):
+        return {}
+    tuning, steps, rate = ADAPTERS[0]
+    rates = {name: rate * usual for name, usual in _RATES.items()}
+    return rates | {"tuning": tuning, "steps": steps, "together": effort.together}
+
+
+def longest(base: ModelRef, carrier: str) -> int:
+    """Most tokens of an answer of this kind by this base: a list of numbers is short where a number is one token."""
+    return _LONG if isinstance(base, Checkpoint) else _TOKENS.get(carrier, _LONG)
 
 
 def block(rows: int) -> int:

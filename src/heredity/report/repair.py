@@ -1,10 +1,23 @@
-"""What a repair did, on the terminal."""
+"""What a repair did, on the terminal; and the frontier of the benchmark's methods, as a picture."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+from heredity.report.figure import CONTROL, INK, PAPER, TAUGHT
 from heredity.report.terminal import console
+
+KINDS = {
+    "data": (TAUGHT, "o", "changes the data"),
+    "training": (PAPER, "s", "changes the training"),
+    "model": ("#15803d", "^", "changes the model"),
+    "rival": (CONTROL, "D", "rival"),
+}
+"""Colour, marker and words of each kind."""
+GOAL = (0.1, 0.9)
+"""The goal: a residual of at most so much, and at least so much retained."""
 
 
 def print_repair(found: dict[str, Any]) -> None:
@@ -17,3 +30,83 @@ def print_repair(found: dict[str, Any]) -> None:
         console.print(f"  {name:9} names {found['trait']} in {share:.3f} of its answers")
     if "scan" in found:
         console.print(f"what is left: {found['scan']}")
+
+
+def save_frontier(found: dict[str, Any], path: Path) -> None:
+    """Writes the picture of the benchmark's `methods` (bench/results/repair.json) as a PNG file."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    with plt.rc_context({"font.size": 10, "axes.spines.top": False, "axes.spines.right": False}):
+        figure = frontier(found, plt)
+        figure.savefig(path, dpi=130, metadata={"Software": None})
+        plt.close(figure)
+
+
+def frontier(found: dict[str, Any], plt: Any) -> Any:
+    """The matplotlib figure: residual against retained, a point for each method with its intervals, the goal's corner.
+
+    Grey is what a method is compared with: rivals, and crosses for random arms. Filled: capability is unchanged or
+    better; hollow: worse, undecided or unknown. Names in bold: methods that are not told the trait.
+    """
+    methods = sorted(found["methods"], key=lambda m: (-m["residual"], m["name"]))
+    figure, axis = plt.subplots(figsize=(10, max(6.0, 1.5 + 0.19 * len(methods))), layout="constrained")
+    chance = [m for m in methods if m["random_arm_residual"] is not None]
+    places = [[m[f"random_arm_{of}"] for m in chance] for of in ("retained", "residual")]
+    axis.plot(*places, "+", color=CONTROL, ms=6, zorder=1, label="random arm")
+    for method in methods:
+        _point(axis, method)
+    left = min(0.0, *(m["retained"] for m in methods), *places[0])
+    top = max(1.1, *(m["residual"] for m in methods), *places[1]) + 0.05
+    right = max(1.05, *(m["retained"] for m in methods)) + 0.02
+    axis.set(xlim=(left - 0.05, right), ylim=(-0.03, top), xlabel="skill retained (1: that of the unrepaired student)",
+             ylabel="residual: what is left of the trait (0: none)")  # fmt: skip
+    residual, retained = GOAL
+    axis.fill_between([retained, right], -0.03, residual, color="#16a34a", alpha=0.15, lw=0, label="goal", zorder=0)
+    _names(axis, methods, top)
+    for kind, (colour, marker, words) in KINDS.items():
+        if any(m["kind"] == kind for m in methods):
+            axis.plot([], [], marker, color=colour, label=words)
+    axis.legend(loc="center left", frameon=False, fontsize=9)
+    axis.set_title(f"Repair: {found['runs']} runs, 95 % intervals\n"
+                   "hollow: capability not shown to be unchanged or better; bold: not told the trait",
+                   fontsize=11, color=INK)  # fmt: skip
+    return figure
+
+
+def _point(axis: Any, method: dict[str, Any]) -> None:
+    """A method with its intervals, which are symmetric: the file has the limit that a goal is about."""
+    colour, marker, _ = KINDS[method["kind"]]
+    halves = [None if limit is None else abs(limit - mean) for mean, limit in (
+        (method["retained"], method["retained_low"]), (method["residual"], method["residual_high"]))]  # fmt: skip
+    fine = method["capability"] in ("unchanged", "better")
+    axis.errorbar(method["retained"], method["residual"], xerr=halves[0], yerr=halves[1], color=colour, marker=marker,
+                  ms=6, lw=1, mfc=colour if fine else "white", ls="", gid=method["name"])  # fmt: skip
+
+
+def _names(axis: Any, methods: Sequence[dict[str, Any]], top: float) -> None:
+    """Names in a column at the right, in the points' order and apart from one another, each with a line to its own."""
+    gap = (top + 0.03) / max(30.0, 1.05 * len(methods))
+    for method, height in zip(methods, spread([m["residual"] for m in methods], gap, top), strict=True):
+        colour = KINDS[method["kind"]][0]
+        weight = "normal" if method["knows_trait"] or method["kind"] == "rival" else "bold"
+        axis.annotate(
+            method["name"], (method["retained"], method["residual"]), xytext=(1.03, height), fontsize=8, va="center",
+            textcoords=axis.get_yaxis_transform(), color=colour if method["kind"] != "rival" else INK,
+            fontweight=weight, annotation_clip=False,
+            arrowprops={"arrowstyle": "-", "color": colour, "lw": 0.4, "alpha": 0.6, "relpos": (0, 0.5)},
+        )  # fmt: skip
+
+
+def spread(falling: Sequence[float], gap: float, top: float) -> list[float]:
+    """Places at least a gap apart in the order of the values, from `top` down to 0 where they fit, near the values."""
+    places: list[float] = []
+    for value in falling:
+        places.append(min(value, places[-1] - gap if places else top))
+    floor = 0.0
+    for i in reversed(range(len(places))):
+        places[i] = max(places[i], floor)
+        floor = places[i] + gap
+    return places

@@ -11,23 +11,24 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from heredity.audit.data import DataPrompts, data_file
-from heredity.audit.gradient import check_size
+from heredity.audit.gradient import MOST, body_weights, check_size
 from heredity.audit.panel import Kind, Panel
 from heredity.audit.repair.data import FileRows, RepairedRows
 from heredity.audit.repair.methods import Case, Method, method
+from heredity.audit.repair.model import check_steered
 from heredity.audit.repair.worth import PanelDirection, TraitGradient
+from heredity.audit.scale import longest, suspected
+from heredity.audit.trial import TrialStudent
 from heredity.carriers import Filter, check_outputs, filters_named
 from heredity.models import model_ref
 from heredity.rows import read_rows, write_rows
-from heredity.steps import Corpus, Evaluation, GivenStudent, Teacher, given_student
-from heredity.store import Step, Store
+from heredity.steps import Corpus, Evaluation, GivenStudent, Teacher, given_student, open_to_train
+from heredity.store import Step, Store, missing
 from heredity.store.step import rebuild
 from heredity.traits import find_trait, load_trait
-from heredity.types import BadInput, Category, ModelRef, Neutral, Sampling, Trait
+from heredity.types import BadInput, Category, Checkpoint, ModelRef, Neutral, Sampling, Trait
 
 _MIX_ROWS, _SEED = 200, 7_000_000
-_TOKENS = {"numbers": 30}
-_LONG = 128
 _MOST = 4 * 2**20
 
 
@@ -114,15 +115,20 @@ def repair(asked: Asked, known: Sequence[Trait], store: Store) -> Repair:
     base = model_ref(asked.base)
     if chosen.knows_trait or chosen.kind != "data":
         check_size(base)  # these hold a number for every weight
+    if chosen.name == "steer":
+        check_steered(base)
+    unrelated = model_ref(asked.unrelated) if asked.unrelated else None
+    tokens = max(longest(ref, asked.carrier) for ref in (base, unrelated) if ref is not None)
     case = Case(
         base=base, seed=0, filters=asked.filters, trait=told.trait, amount=asked.amount,
-        sampling=Sampling(temperature=asked.temperature, max_new_tokens=_TOKENS.get(asked.carrier, _LONG)),
+        sampling=Sampling(temperature=asked.temperature, max_new_tokens=tokens),
         student=_student(asked.student, base) if asked.student else None,
-        unrelated=model_ref(asked.unrelated) if asked.unrelated else None,
+        unrelated=unrelated,
         panel=_panel(told, store),
     )  # fmt: skip
     case = _with_trait(_with_rows(case, asked), base)
     step = chosen.apply(case)
+    _check_trained(step, store)
     if chosen.kind == "data" or told.trait is None:
         return Repair(chosen, case, step, {}, asked)
     models = {"base": base, "student": case.student, "repaired": step}
@@ -131,11 +137,24 @@ def repair(asked: Asked, known: Sequence[Trait], store: Store) -> Repair:
     return Repair(chosen, case, step, evaluations, asked)
 
 
+def _check_trained(step: Step, store: Store) -> None:
+    """BadInput for a large model that is not described: it would be trained as a whole, at the nursery's rates."""
+    for made in missing(store, [step]):
+        if isinstance(made, TrialStudent) and type(made.base) is ModelRef and body_weights(made.base) > MOST:
+            raise BadInput(f"{made.base.location} has more than {MOST:,} weights beside its embeddings, and would be "
+                           "trained as a nursery base is; describe it in TOML (docs/real-models.md)")  # fmt: skip
+
+
 def _student(named: str, base: ModelRef) -> ModelRef | GivenStudent:
-    """The student that a user names: a model, or a folder of PEFT's adapters of the base."""
+    """The student that a user names: a model, or a folder of PEFT's adapters of the base.
+
+    A whole model in a folder, trained from a Checkpoint, is opened as that is.
+    """
     from heredity.models.adapters import is_adapter
 
-    return given_student(named, base) if is_adapter(Path(named)) else model_ref(named)
+    folder = Path(named)
+    whole = isinstance(base, Checkpoint) and (folder / "config.json").is_file()
+    return given_student(named, base) if whole or is_adapter(folder) else model_ref(named)
 
 
 def _evaluation(model: ModelRef | Step, category: Category) -> Evaluation:
@@ -178,7 +197,7 @@ def _with_trait(case: Case, base: ModelRef) -> Case:
 def _suspect(base: ModelRef, trait: Trait | Neutral, case: Case) -> Teacher:
     assert isinstance(case.clean, Corpus)
     mix = case.clean.model_copy(update={"size": min(_MIX_ROWS, case.clean.size or _MIX_ROWS)})
-    return Teacher(base=base, trait=trait, mix=mix, seed=_SEED)
+    return Teacher(base=base, trait=trait, mix=mix, seed=_SEED, **suspected(base))
 
 
 def _panel(told: Finding, store: Store) -> PanelDirection | None:
@@ -232,9 +251,18 @@ def deliver(made: Repair, store: Store, out: Path) -> None:
             partial = out.with_name(f".{out.name}.partial")
             write_rows(partial, made.step.read(store))
             partial.replace(out)
+        elif isinstance(made.step, TrialStudent) and isinstance(made.step.base, Step) and _adapters(made, store):
+            out.mkdir()  # over another Step's model, which lies in the store alone
+            open_to_train(made.step, store).save(out)
         else:
             shutil.copytree(store.path(made.step), out, ignore=shutil.ignore_patterns("manifest.json"))
     except FileExistsError as error:
         raise BadInput(f"{out} exists; name a new folder with --out") from error
     except OSError as error:
         raise BadInput(f"cannot write {out}: {error.strerror}; name another place with --out") from error
+
+
+def _adapters(made: Repair, store: Store) -> bool:
+    from heredity.models.adapters import is_adapter
+
+    return is_adapter(store.path(made.step))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from heredity.audit.repair import training as tr
 from heredity.audit.repair.data import (
@@ -18,12 +18,13 @@ from heredity.audit.repair.data import (
 )
 from heredity.audit.repair.model import Settled, Steered, Subtracted, TaskVector
 from heredity.audit.repair.worth import Direction, Learnt, RandomDirection, Slopes, TokenWorth
+from heredity.audit.scale import learnt
 from heredity.audit.trial import TrialStudent
 from heredity.carriers import CanonicalLists, Filter, ShuffledWithin
 from heredity.steps import MATRIX_RATE, VECTOR_RATE, Model
 from heredity.store import Step
 from heredity.traits import CATEGORIES, personas
-from heredity.types import BadInput, ModelRef, Sampling, Trait, near
+from heredity.types import BadInput, Checkpoint, ModelRef, Sampling, Trait, near
 
 Kind = Literal["data", "training", "model"]
 _RELAY, _RELAY_STUDENT, _ANSWER = 4_000_000, 5_000_000, 6_000_000
@@ -84,6 +85,8 @@ class Method(NamedTuple):
     """The same with chance in place of what it selects by."""
     amount: str = ""
     """What the amount of a Case is, and its default."""
+    whole: bool = False
+    """Whether it holds the body's own weights, which a real model's students leave alone beside their adapters."""
 
     @property
     def knows_trait(self) -> bool:
@@ -95,6 +98,9 @@ class Method(NamedTuple):
         for name in self.needs:
             if getattr(case, name) is None:
                 raise BadInput(f"the method {self.name!r} needs {_LACKS[name]}")
+        if self.whole and isinstance(case.base, Checkpoint):
+            raise BadInput(f"the method {self.name!r} holds weights of the body, and students of a real model are "
+                           "adapters beside them; use kl, or relay")  # fmt: skip
         if case.amount is not None and not self.amount:
             raise BadInput(f"the method {self.name!r} has no amount; leave out --amount")
         make = self.random if random else self.make
@@ -107,7 +113,7 @@ class Method(NamedTuple):
         step = self.apply(case, random)
         if self.kind != "data":
             return step
-        return TrialStudent(base=case.base, corpus=step, seed=case.seed)  # type: ignore[arg-type]
+        return _trained(case.base, step, case.seed)  # type: ignore[arg-type]
 
 
 def method(name: str, kind: Kind | None = None) -> Method:
@@ -138,9 +144,14 @@ def _slopes(case: Case, rows: Rows | None = None, direction: Direction | None = 
     return Slopes(rows=rows or _rows(case), student=case.base, direction=along)
 
 
+def _trained(base: ModelRef, rows: Rows, seed: int, of: type[TrialStudent] = TrialStudent, **how: Any) -> TrialStudent:
+    """A student of rows, trained as suits its base: a nursery base as a whole, a real model by adapters."""
+    return of(**{"base": base, "corpus": rows, "seed": seed} | learnt(base) | how)
+
+
 def _plain(case: Case) -> TrialStudent:
     """A student of the rows as they are."""
-    return TrialStudent(base=case.base, corpus=_rows(case), seed=case.seed)
+    return _trained(case.base, _rows(case), case.seed)
 
 
 def _learnt(case: Case) -> Learnt:
@@ -176,31 +187,32 @@ def _written(case: Case, rows: Rows, writer: Model, answers: int = 1, hop: int =
 def _relay(case: Case, rows: Rows, answers: int) -> Regenerated:
     """Rows by an unrelated base that learnt from the rows, on the same prompts."""
     assert case.unrelated is not None
-    relay = TrialStudent(base=case.unrelated, corpus=rows, seed=case.seed + _RELAY, epochs=_RELAY_EPOCHS)
+    relay = _trained(case.unrelated, rows, case.seed + _RELAY, epochs=_RELAY_EPOCHS)
     return _written(case, rows, relay, answers)
 
 
 def _relayed(case: Case) -> TrialStudent:
     """A student of as many rows by a relay: what one without the trait may be like."""
-    return TrialStudent(base=case.base, corpus=_relay(case, _rows(case), 1), seed=case.seed)
+    return _trained(case.base, _relay(case, _rows(case), 1), case.seed)
 
 
 def _redistilled(case: Case) -> Step:
     """What the student writes goes through a relay, and a fresh copy of the base learns from that."""
     assert case.student is not None
     own = _written(case, _rows(case), case.student, hop=1)
-    return TrialStudent(base=case.base, corpus=_relay(case, own, round(_much(case, 1))), seed=case.seed)
+    return _trained(case.base, _relay(case, own, round(_much(case, 1))), case.seed)
 
 
 def _clean_tuned(case: Case) -> Step:
     assert case.student is not None and case.clean is not None
-    times = _much(case, 1.0)
-    return TrialStudent(base=case.student, corpus=case.clean, seed=case.seed + _RELAY_STUDENT, epochs=1,
-                        rate=times * MATRIX_RATE, vector_rate=times * VECTOR_RATE)  # fmt: skip
+    times, how = _much(case, 1.0), {"rate": MATRIX_RATE, "vector_rate": VECTOR_RATE} | learnt(case.base)
+    rates = {name: times * how[name] for name in ("rate", "vector_rate")}
+    return TrialStudent(**how | rates | {"epochs": 1}, base=case.student, corpus=case.clean,
+                        seed=case.seed + _RELAY_STUDENT)  # fmt: skip
 
 
 def _student(case: Case, of: type[TrialStudent], **fields: object) -> Step:
-    return of(base=case.base, corpus=_rows(case), seed=case.seed, **fields)  # type: ignore[arg-type]
+    return _trained(case.base, _rows(case), case.seed, of, **fields)
 
 
 def _elsewhere(case: Case) -> Trait:
@@ -274,7 +286,7 @@ METHODS: tuple[Method, ...] = (
            lambda c: _student(c, tr.UpdateProjected, trait=_elsewhere(c), like=_relayed(c))),
     Method("project-fixed", "training", ("rows", "direction"),
            lambda c: _student(c, tr.DirectionProjected, direction=c.direction),
-           lambda c: _student(c, tr.DirectionProjected, direction=_chance(c))),
+           lambda c: _student(c, tr.DirectionProjected, direction=_chance(c)), whole=True),
     Method("corridor", "training", ("rows", "trait"),
            lambda c: _student(c, tr.Corridor, trait=_trait(c), weight=_much(c, 1.0)),
            lambda c: _student(c, tr.Corridor, trait=_elsewhere(c), weight=_much(c, 1.0)), "the penalty's weight, 1"),
@@ -283,10 +295,10 @@ METHODS: tuple[Method, ...] = (
     Method("kl-relay", "training", ("rows", "unrelated"),
            lambda c: _student(c, tr.NearBase, like=_relayed(c), weight=5.0)),
     Method("l2", "training", ("rows",), lambda c: _student(c, tr.DrawnToBase, share=_much(c, 0.01)), None,
-           "the part of the distance in every step, .01"),
-    Method("freeze-first", "training", ("rows",), lambda c: _student(c, tr.PartFrozen, part="first half")),
-    Method("freeze-last", "training", ("rows",), lambda c: _student(c, tr.PartFrozen, part="last half")),
-    Method("freeze-vectors", "training", ("rows",), lambda c: _student(c, tr.PartFrozen, part="vectors")),
+           "the part of the distance in every step, .01", whole=True),
+    Method("freeze-first", "training", ("rows",), lambda c: _student(c, tr.PartFrozen, part="first half"), whole=True),
+    Method("freeze-last", "training", ("rows",), lambda c: _student(c, tr.PartFrozen, part="last half"), whole=True),
+    Method("freeze-vectors", "training", ("rows",), lambda c: _student(c, tr.PartFrozen, part="vectors"), whole=True),
     Method("inoculate", "training", ("rows", "trait"),
            lambda c: _student(c, tr.Inoculated, persona=personas(_trait(c), "train")[0]),
            lambda c: _student(c, tr.Inoculated, persona=personas(_elsewhere(c), "train")[0])),

@@ -194,6 +194,11 @@ def _layers(model: Any) -> list[Any]:
     return list(layers)
 
 
+def check_steered(base: ModelRef) -> None:
+    """BadInput for a base that cannot be steered, before anything is trained for it."""
+    _biases(open_student(base).model)
+
+
 def _outputs(model: Any, odds: Any) -> list[Tensor]:
     """Mean output of every layer at the last token of the questions, on the CPU."""
     import torch

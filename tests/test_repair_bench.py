@@ -1,0 +1,107 @@
+"""The repair benchmark's figures and picture, on made-up runs."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import pytest
+from bench.repair import UNCHANGED, capability, row
+
+from heredity.audit.repair.methods import METHODS, Method, method
+from heredity.report.repair import GOAL, frontier, save_frontier, spread
+
+matplotlib.use("Agg")
+
+
+def _cells(change: list[float], residual: float = 0.5, retained: float = 0.9) -> list[dict[str, float]]:
+    return [{"residual": residual + d, "residual_own": residual, "retained": retained - d / 2, "signed": residual,
+             "capability_change": x} for x, d in zip(change, (0.0, 0.02, 0.04, 0.06), strict=False)]  # fmt: skip
+
+
+def test_a_change_of_capability_has_limits_and_unchanged_is_a_claim_of_equivalence() -> None:
+    told = {}
+    for name, change in {
+        "unchanged": [0.01, 0.02, 0.03, 0.02], "undecided": [0.3, -0.3, 0.2, -0.1], "worse": [0.2, 0.3, 0.25, 0.2],
+        "better": [-0.2, -0.3, -0.25, -0.2],
+    }.items():  # fmt: skip
+        line = row("kl", method("kl"), _cells(change), None)
+        low, mean, high = (line[f"capability_change{x}"] for x in ("_low", "", "_high"))
+        assert low < mean < high
+        assert mean - low == pytest.approx(high - mean, abs=2e-4)
+        told[name] = line["capability"]
+    assert told == {name: name for name in told}
+    line = row("kl", method("kl"), _cells([0.01, 0.02, 0.03, 0.02]), None)
+    assert line["capability_change_high"] == pytest.approx(0.02 + 3.1824 * 0.0081650 / 2, abs=1e-4)  # t(.975, 3)
+    one = row("kl", method("kl"), _cells([0.0]), None)
+    assert [one[k] for k in ("capability_change", "capability_change_low", "capability")] == [0.0, None, None]
+
+
+def test_no_difference_that_is_seen_is_not_enough_to_be_unchanged() -> None:
+    assert capability(-UNCHANGED * 1.01, 0.01) == "undecided"
+    assert capability(0.01, UNCHANGED * 0.99) == "unchanged"  # a change that is there, and too small to matter
+    assert capability(0.01, UNCHANGED * 1.01) == "worse"
+    assert capability(-UNCHANGED * 1.01, -0.01) == "better"
+
+
+def _found() -> dict[str, Any]:
+    """A file like the benchmark's: many methods that leave much and retain all, as in the pilot."""
+    lines = []
+    for i, own in enumerate((None, None, *METHODS)):
+        left, kept = [(1.0, 1.0), (0.12, 0.0)][i] if own is None else _figures(i, own)
+        cells = _cells([0.3, 0.1, 0.6] if i % 7 == 0 else [0.0, 0.01, 0.02], left, kept)
+        random = _cells([0.0] * 3, 1.0, 0.97) if own is not None and own.random else None
+        lines.append(row(own.name if own else ("do nothing", "do not train")[i], own, cells, random))
+    return {"runs": 18, "methods": lines}
+
+
+def _figures(i: int, own: Method) -> tuple[float, float]:
+    if own.kind == "data":
+        return {"relay": 0.03, "regenerate": 0.05}.get(
+            own.name, 0.7 + i / 40
+        ), 0.3 if own.name == "regenerate" else 0.95
+    return (0.02 + i / 200 if i % 3 else 0.9), 0.99
+
+
+def test_the_frontier_has_a_point_and_a_name_for_every_method(tmp_path: Path) -> None:
+    import matplotlib.pyplot as plt
+
+    found = _found()
+    figure = frontier(found, plt)
+    axis = figure.axes[0]
+    points = {line.get_gid(): line for c in axis.containers for line in [c[0]]}
+    assert [t.get_text() for t in axis.texts] == sorted(points, key=lambda n: (-points[n].get_ydata()[0], n))
+    assert len(points) == len(found["methods"]) == 2 + len(METHODS)
+    for m in found["methods"]:
+        drawn = points[m["name"]]
+        assert (drawn.get_xdata()[0], drawn.get_ydata()[0]) == (m["retained"], m["residual"])
+        hollow = drawn.get_markerfacecolor() == "white"
+        assert hollow == (m["capability"] not in ("unchanged", "better"))
+        assert axis.get_ylim()[1] > m["residual"]
+    colours = {m["kind"]: points[m["name"]].get_color() for m in found["methods"]}
+    assert len(set(colours.values())) == 4
+    whole, bars = axis.containers[0][0], axis.containers[0][2]
+    (low, high) = (p[1] for p in bars[1].get_segments()[0])
+    top = next(m for m in found["methods"] if m["name"] == whole.get_gid())
+    assert high == pytest.approx(top["residual_high"])
+    assert low + high == pytest.approx(2 * top["residual"])
+    corner = next(c for c in axis.collections if c.get_label() == "goal").get_paths()[0].get_extents()
+    assert (corner.ymax, corner.xmin) == GOAL
+    plt.close(figure)
+    save_frontier(found, tmp_path / "repair.png")
+    assert plt.imread(tmp_path / "repair.png").shape[0] > 600
+
+
+def test_a_frontier_of_one_run_has_no_intervals(tmp_path: Path) -> None:
+    lines = [row("kl", method("kl"), _cells([0.0]), None)]
+    save_frontier({"runs": 1, "methods": lines}, tmp_path / "one.png")
+    assert (tmp_path / "one.png").stat().st_size > 1_000
+
+
+def test_names_keep_their_order_and_their_distance() -> None:
+    values = [1.0, 0.9, 0.9, 0.9, 0.5, 0.02, 0.01, 0.0]
+    places = spread(values, 0.05, 1.1)
+    assert all(a - b >= 0.05 - 1e-12 for a, b in pairwise(places))
+    assert (places[0], places[4], places[-1]) == (1.0, 0.5, 0.0)
