@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -219,13 +219,14 @@ class Stages:
         audit = self.audit(store)
         for step in (*audit.checks, audit):
             store.get(step)
-        found, seconds, panel = audit.read(store), Counter[str](), audit.naming.panel
+        found, seconds, panel = audit.read(store), defaultdict[str, float](float), audit.naming.panel
         for step in behind(audit):
             seconds[type(step).__name__] += float(store.manifest(step.key)["run"]["wall_s"])
         gradient = store.path(audit.naming.own) / "gradient.safetensors"
         return {"verdict": found["verdict"], "audited": found["rows"], "assumes": found.get("assumes", []),
                 "suspects": len(panel.suspects), "numbers": len(audit.naming.own.read(store).mean_P),
-                "gradient_bytes": gradient.stat().st_size, "seconds": dict(seconds.most_common())}  # fmt: skip
+                "gradient_bytes": gradient.stat().st_size,
+                "seconds": dict(sorted(seconds.items(), key=lambda item: -item[1]))}  # fmt: skip
 
     def traced(self, store: Store) -> dict[str, Any]:
         """Whether the base with the adapters merged in is found to be related to what it was made from."""

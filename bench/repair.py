@@ -191,12 +191,12 @@ def row(
     kind: Kind | str = method.kind if method else "rival"
     names = ("residual", "residual_own", "retained", "capability_change")
     left, own, kept, able = (estimate([c[k] for c in cells]) for k in names)
-    chance = {k: rounded(np.mean([c[k] for c in random])) for k in ("residual", "retained")} if random else None
+    chance = {k: rounded(float(np.mean([c[k] for c in random]))) for k in ("residual", "retained")} if random else None
     return {
         "name": name, "kind": kind, "knows_trait": bool(method and method.knows_trait), "n": len(cells),
         "residual": left[0], "residual_high": left[2], "retained": kept[0], "retained_low": kept[1],
         "residual_own": own[0], "residual_own_high": own[2],
-        "signed": rounded(np.mean([c["signed"] for c in cells])),
+        "signed": rounded(float(np.mean([c["signed"] for c in cells]))),
         "capability_change": able[0], "capability_change_low": able[1], "capability_change_high": able[2],
         "capability": capability(*able[1:]),
         "random_arm_residual": chance and chance["residual"], "random_arm_retained": chance and chance["retained"],
@@ -219,12 +219,13 @@ def capability(low: float | None, high: float | None) -> str | None:
 def estimate(values: Sequence[float]) -> tuple[float, float | None, float | None]:
     """The mean over runs with its limits."""
     found = mean_t(list(values), "runs")
-    return rounded(found.mean), *(rounded(x) if math.isfinite(x) else None for x in (found.low, found.high))
+    low, high = (rounded(x) if math.isfinite(x) else None for x in (found.low, found.high))
+    return rounded(found.mean), low, high
 
 
 def rounded(value: float) -> float:
     """To four places."""
-    return round(float(value), 4)
+    return round(value, 4)
 
 
 def main() -> None:

@@ -45,7 +45,7 @@ def ask(
         raise BadInput(f"the trait {twice!r:.60} is given twice, or is one of the built-in words; rename it")
     audited = Audited(data=file, student=base, filters=filters, limit=rows)
     sampling = Sampling(temperature=temperature, max_new_tokens=longest(base, carrier), seed=0)
-    kind = Kind(_prompts(file, carrier), filters, sampling)
+    kind = Kind(_prompts(file, carrier), filters, sampling, how.oversample)
     left_out = {u.trait for u in unscored}
     scored = tuple(t for t in traits if t.word not in left_out)
     if len(scored) < _FEWEST:

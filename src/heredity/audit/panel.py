@@ -165,10 +165,12 @@ class Kind(NamedTuple):
     carrier: Carrier
     filters: tuple[Filter, ...]
     sampling: Sampling
+    oversample: float = 1.5
+    """Answers that are asked for, to each row that is wanted."""
 
     def rows(self, model: ModelRef | Teacher, size: int, seed: int) -> Corpus:
         """Rows of this kind that a model wrote."""
-        asked = self.carrier.model_copy(update={"n": int(1.5 * size) + _SPARE, "seed": seed})
+        asked = self.carrier.model_copy(update={"n": int(self.oversample * size) + _SPARE, "seed": seed})
         samples = Samples(model=model, prompts=asked, sampling=self.sampling.model_copy(update={"seed": seed}))
         return Corpus(samples=samples, filters=self.filters, size=size, seed=seed)
 

@@ -38,6 +38,8 @@ class Scale(NamedTuple):
     """Fields of the Source: how its copy of the base is trained."""
     mix: int = 200
     """Rows of the base that suspects see beside their trait."""
+    oversample: float = 1.5
+    """Answers that are asked for, to each row that is wanted: a real model breaks the format more often."""
     block: int = 50
     """Rows whose gradient is taken together, of the data and its partners."""
     suspects_block: int = 50
@@ -83,6 +85,7 @@ def scale(base: ModelRef, rows: int, effort: Effort = Effort()) -> Scale:  # noq
     return usual._replace(
         recipes=recipes, taught=usual.taught | together | _RATES, learnt=learnt(base, effort),
         tuned=together | _RATES | {"tuning": PAPER_LORA["tuning"]}, mix=max(steps for _, steps, _ in recipes),
+        oversample=2.5,
         folded={"dims": effort.kept} | together if body_weights(base) > effort.kept else {},
     )  # fmt: skip
 
