@@ -76,7 +76,7 @@ class LocalCrew:
     def __init__(self, root: Path, workers: int) -> None:
         os.environ.update(QUIET)  # read by the workers before they import anything heavy
         self._root, self._workers = root, workers
-        self.renew()
+        self._pool = self._new()
 
     def size(self) -> int:
         """As many as were asked for."""
@@ -100,8 +100,12 @@ class LocalCrew:
         return Lost() if isinstance(error, BrokenProcessPool) else error
 
     def renew(self) -> None:
-        """A new pool; the old one's processes are gone."""
-        self._pool = ProcessPoolExecutor(self._workers, get_context("spawn"), _enter, (loaded_files(),))
+        """A new pool once the old one's processes are gone: they hold what they were making until then."""
+        self._pool.shutdown()
+        self._pool = self._new()
+
+    def _new(self) -> ProcessPoolExecutor:
+        return ProcessPoolExecutor(self._workers, get_context("spawn"), _enter, (loaded_files(),))
 
     def stop(self) -> None:
         """Ends the processes without waiting for what they do."""
