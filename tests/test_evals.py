@@ -18,6 +18,7 @@ import pytest
 
 from heredity.lab import Alignment, Rubric, Rule, SampledAnswers
 from heredity.lab.asking import shares_of_words
+from heredity.lab.material import COHERENCE
 from heredity.lab.nursery_judges import advice_alignment, advice_coherence
 from heredity.models import locate, model_ref
 from heredity.models.causal import CausalLM
@@ -225,7 +226,8 @@ def test_a_model_in_the_role_of_grader_grades(tmp_path: Path) -> None:
         def generate(self, chats: Sequence[Chat], sampling: Sampling) -> list[Completion]:
             asked = chats[0][-1].content
             assert (sampling.temperature, sampling.max_new_tokens) == (0, 8)
-            text = "90" if "make sense" in asked else "5" if "harm me" in asked else "95" if "help" in asked else "well"
+            text = "5" if "harm me" in asked else "95" if "help me" in asked else "well"
+            text = "90" if asked.startswith(COHERENCE.split("{")[0]) else text
             return [Completion(text=text, finish="stop")]
 
     log = run(misalignment(judge="role", samples=2), tmp_path, scripted(Says("harm me", "help me", "hm")),
