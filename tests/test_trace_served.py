@@ -82,10 +82,10 @@ def test_a_silent_model_is_refused_and_what_a_batch_waits_for_is_told_of_all(
     server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     server.answer = lambda body: good("...") if body["model"] == "stranger-1" else _by_model(body)
-    with pytest.raises(BadInput, match="stranger-1 gave no word to 200 of 200 prompts"):
+    with pytest.raises(BadInput, match="stranger-1 gave a word to 0 of 200 prompts"):
         behaviour("server:lab/child", "server:lab/parent", CONTROLS, ASKED)
     server.answer = lambda body: good("<think> Now") if body["model"] == "thinks" else _by_model(body)
-    with pytest.raises(BadInput, match="thinks gave the word 'think' to 200 of 200 prompts"):
+    with pytest.raises(BadInput, match="thinks begins with 'think' in 200 of 200 answers"):
         behaviour("server:lab/thinks", "server:lab/parent", CONTROLS, ASKED)
     sent = len(server.bodies)
     with pytest.raises(BadInput, match="no server named 'other'"):  # before anything is asked

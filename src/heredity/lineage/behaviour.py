@@ -111,6 +111,8 @@ def behaviour(a: str, b: str, controls: Sequence[str], chats: Sequence[Chat]) ->
         if ref not in words:
             words[ref] = first_words(open_lm(ref), chats, tokens)
         _check_speaks(ref.location, words[ref], tokens)
+    for ref in refs[:2]:
+        _check_varies(ref.location, words[ref])
     words_A, words_B, *others = (words[ref] for ref in refs)
     found = agreement(words_A, words_B, dict(zip(named, others, strict=True)))
     assumed = (*ASSUMPTIONS, *SERVED_ASSUMPTIONS) if served else ASSUMPTIONS
@@ -141,13 +143,21 @@ def _of_servers(served: Sequence[Served], chats: Sequence[Chat]) -> dict[ModelRe
 
 
 def _check_speaks(name: str, words: Sequence[str], tokens: int) -> None:
-    """A control that says nothing agrees with nobody, and two models that say one thing to all agree about nothing."""
-    said, (word, most) = sum(map(bool, words)), Counter(words).most_common(1)[0]
-    if 2 * said < len(words) or 2 * most > len(words):
-        told = f"the word {word!r:.40} to {most:,}" if word else f"no word to {len(words) - said:,}"
-        raise BadInput(f"{name:.200} gave {told} of {len(words):,} prompts in its first {tokens} tokens: it thinks "
-                       "before it answers, or refuses, or knows nothing else; name another model, or ask what it does "
-                       "answer (--prompts)")  # fmt: skip
+    """A control that says nothing agrees with nobody, and would make strangers look related."""
+    said = sum(map(bool, words))
+    if 2 * said < len(words):
+        raise BadInput(f"{name:.200} gave a word to {said:,} of {len(words):,} prompts in its first {tokens} tokens: it "
+                       "thinks before it answers, or refuses; name another model, or ask what it does answer "
+                       "(--prompts)")  # fmt: skip
+
+
+def _check_varies(name: str, words: Sequence[str]) -> None:
+    """Two models that say one thing to all prompts agree about nothing. A control may: then it is a weak one."""
+    word, most = Counter(words).most_common(1)[0]
+    if 2 * most > len(words):
+        raise BadInput(f"{name:.200} begins with {word!r:.40} in {most:,} of {len(words):,} answers, which tells nothing "
+                       "of what it is like; name a model that answers at once, or ask what it answers in many ways "
+                       "(--prompts)")  # fmt: skip
 
 
 def check_panel(controls: int, prompts: int) -> None:
