@@ -86,7 +86,7 @@ def test_a_silent_model_is_refused_and_what_a_batch_waits_for_is_told_of_all(
         behaviour("server:lab/child", "server:lab/parent", CONTROLS, ASKED)
     server.answer = lambda body: good("<think> Now") if body["model"] == "thinks" else _by_model(body)
     with pytest.raises(BadInput, match="thinks begins with 'think' in 200 of 200 answers"):
-        behaviour("server:lab/thinks", "server:lab/parent", CONTROLS, ASKED)
+        behaviour("server:lab/thinks", "server:lab/parent", [f"{c}9" for c in CONTROLS], ASKED)
     sent = len(server.bodies)
     with pytest.raises(BadInput, match="no server named 'other'"):  # before anything is asked
         behaviour("server:lab/new", "server:other/m", CONTROLS, ASKED)

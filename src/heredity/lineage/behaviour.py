@@ -146,8 +146,8 @@ def _check_speaks(name: str, words: Sequence[str], tokens: int) -> None:
     """A control that says nothing agrees with nobody, and would make strangers look related."""
     said = sum(map(bool, words))
     if 2 * said < len(words):
-        raise BadInput(f"{name:.200} gave a word to {said:,} of {len(words):,} prompts in its first {tokens} tokens: it "
-                       "thinks before it answers, or refuses; name another model, or ask what it does answer "
+        raise BadInput(f"{name:.200} gave a word to {said:,} of {len(words):,} prompts in its first {tokens} tokens: "
+                       "it thinks before it answers, or refuses; name another model, or ask what it does answer "
                        "(--prompts)")  # fmt: skip
 
 
@@ -155,8 +155,8 @@ def _check_varies(name: str, words: Sequence[str]) -> None:
     """Two models that say one thing to all prompts agree about nothing. A control may: then it is a weak one."""
     word, most = Counter(words).most_common(1)[0]
     if 2 * most > len(words):
-        raise BadInput(f"{name:.200} begins with {word!r:.40} in {most:,} of {len(words):,} answers, which tells nothing "
-                       "of what it is like; name a model that answers at once, or ask what it answers in many ways "
+        raise BadInput(f"{name:.200} begins with {word!r:.40} in {most:,} of {len(words):,} answers, which tells "
+                       "nothing of what it is like; name a model that answers at once, or ask otherwise "
                        "(--prompts)")  # fmt: skip
 
 
