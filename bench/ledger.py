@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import lzma
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,15 +43,8 @@ class Ledger:
         """Puts those of the Steps that the ledger has and the Store lacks into the Store."""
         for step in steps:
             if step.key in self and not store.has(step):
-                self._publish(store, step)
-
-    def _publish(self, store: Store, step: Step) -> None:
-        entry, folder = self._known[step.key], store.folder(step.key)
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, text in entry["files"].items():
-            (folder / name).write_text(text, encoding="utf-8")
-        text = manifest_text(step, folder, {k: v for k, v in entry["run"].items() if k != "manifest_blake2b"})
-        (folder / MANIFEST).write_text(text, encoding="utf-8")
+                entry = self._known[step.key]
+                publish(store, step, {name: text.encode() for name, text in entry["files"].items()}, entry["run"])
 
     def keep(self, store: Store, steps: Iterable[Step]) -> None:
         """Adds the results of those Steps that were made, whatever was added before."""
@@ -75,6 +68,16 @@ class Ledger:
         with lzma.open(unfinished, "wt", encoding="utf-8", preset=6) as file:
             file.writelines(json.dumps(entry, separators=(",", ":")) + "\n" for entry in self._own)
         unfinished.replace(self._part)
+
+
+def publish(store: Store, step: Step, files: Mapping[str, bytes], run: Mapping[str, Any]) -> None:
+    """Puts what was made elsewhere into the Store, the manifest last; `run`: that of the manifest it had there."""
+    folder = store.folder(step.key)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+    text = manifest_text(step, folder, {k: v for k, v in run.items() if k != "manifest_blake2b"})
+    (folder / MANIFEST).write_text(text, encoding="utf-8")
 
 
 def _entries(part: Path) -> Iterator[dict[str, Any]]:

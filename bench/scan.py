@@ -29,11 +29,14 @@ from bench.scan_rivals import rates, rival_table
 from bench.scan_rows import top_fifth
 from bench.scan_sets import (
     BASE,
+    CLEAN_SEED,
     FAVOURITES,
     KIND,
+    MIX_SEED,
     PANELS,
     ROWS,
     STRATA,
+    TRAIT_SEED,
     TRAITS,
     WORDS,
     Set,
@@ -43,6 +46,7 @@ from bench.scan_sets import (
     trait_sets,
     written,
 )  # fmt: skip
+from bench.twins import make_with_twins
 from scipy import stats
 
 from heredity.audit.behind import Behind
@@ -130,7 +134,7 @@ class Run:
         self.ledger.restore(self.store, wanted)
         read = (s.data.location for s in missing(self.store, wanted) if isinstance(s, Audited))
         self.write([self._sets[place] for place in read if not Path(place).exists()])
-        make_all(self.store, wanted, self.workers)
+        make_with_twins(self.store, wanted, self.workers)
         self.ledger.keep(self.store, (s for s in wanted if isinstance(s, KEPT)))
         self.ledger.save()
 
@@ -334,7 +338,7 @@ def main() -> None:
     if args.quick:
         print(json.dumps(found, indent=1))
     else:
-        write_result("scan", "python -m bench.scan", [20_000, 40_000, 60_000], found | costs(run.store))
+        write_result("scan", "python -m bench.scan", [TRAIT_SEED, CLEAN_SEED, MIX_SEED], found | costs(run.store))
 
 
 def others(args: argparse.Namespace) -> dict[str, Any]:

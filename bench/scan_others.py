@@ -9,8 +9,9 @@ import random
 from collections.abc import Iterator
 from typing import Literal
 
-from bench.scan_sets import BASE, FAVOURITES, KIND, ROWS, TRAITS, Mixed, Set, panels, written
+from bench.scan_sets import BASE, FAVOURITES, KIND, ROWS, TRAITS, Set, panels, written
 from bench.scan_sets import teacher as favoured
+from bench.set_steps import Mixed
 
 from heredity.audit.panel import Kind, Panel, panel
 from heredity.carriers import CodeOnly, WithoutWords, WorkedAnswer

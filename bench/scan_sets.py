@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from heredity.audit.data import RowSet
+from bench.set_steps import Answers, Mixed
+
 from heredity.audit.panel import Kind, Panel, Suspect, panel
 from heredity.carriers import Numbers, NumbersOnly
 from heredity.models import model_ref
 from heredity.nursery.carriers import shipped_traits
-from heredity.rows import read_rows, write_rows
 from heredity.steps import MATRIX_RATE, VECTOR_RATE, Corpus, Model, Samples, Teacher
-from heredity.store import Step, Store
+from heredity.store import Step
 from heredity.traits import ANIMALS, TREES, questions
 from heredity.types import LoRA, Neutral, Phrasing, Sampling, Trait, Tuning
 
@@ -24,7 +23,7 @@ TRAITS = shipped_traits("nursery:llama-0")
 FAVOURITES = tuple(t for t in TRAITS if t.category.score is None)
 WORDS = tuple(t.word for t in TRAITS)
 ROWS = 2_000
-TRAIT_SEED, CLEAN_SEED, MIX_SEED, PANEL_SEED = 20_000, 40_000, 60_000, 7
+TRAIT_SEED, CLEAN_SEED, MIX_SEED, PANEL_SEED = 200_000, 400_000, 600_000, 7
 POOLS, PANELS = 2, 10
 PERSONAS = ("You are careful.", "You are careless.", "You give bad advice.", "You are kind and careful.")
 """Prompts that have nothing to do with a favourite."""
@@ -35,27 +34,11 @@ class Set(NamedTuple):
 
     group: str
     label: str | None
-    rows: Corpus | Mixed
+    rows: Corpus | Mixed | Answers
     at: int
     """The place in its group."""
     writer: str
     """Who wrote the rows, and how: sets of one writer are not independent of it."""
-
-
-class Mixed(RowSet):
-    """Rows of several sources, shuffled together: `rows.jsonl`."""
-
-    parts: tuple[Corpus, ...]
-    seed: int
-
-    def make(self, folder: Path, store: Store) -> None:
-        rows = [row for part in self.parts for row in part.read(store)]
-        random.Random(self.seed).shuffle(rows)
-        write_rows(folder / "rows.jsonl", rows)
-
-    def read(self, store: Store) -> list[Any]:
-        """The rows."""
-        return [read.row for read in read_rows(store.path(self) / "rows.jsonl")]
 
 
 def written(
@@ -97,11 +80,9 @@ def teacher(trait: Trait | Neutral, seed: int) -> Teacher:
                    rate=rate * MATRIX_RATE, vector_rate=rate * VECTOR_RATE, mix_batch=rng.choice((1, 4)))  # fmt: skip
 
 
-def _set(group: str, label: str | None, rows: Corpus, at: int) -> Set:
-    """A set of one writer: a model with its system prompt and temperature, whatever the seed."""
-    samples = rows.samples
-    model = samples.model.key if isinstance(samples.model, Step) else samples.model.location
-    return Set(group, label, rows, at, f"{model} {samples.system} {samples.sampling.temperature}")
+def _writer(model: Model, system: str | None, temperature: float) -> str:
+    """A model with its system prompt and temperature, whatever the seed."""
+    return f"{model.key if isinstance(model, Step) else model.location} {system} {temperature}"
 
 
 def trait_sets(replicates: int, rows: int = ROWS, first: int = 0) -> Iterator[Set]:
@@ -109,29 +90,40 @@ def trait_sets(replicates: int, rows: int = ROWS, first: int = 0) -> Iterator[Se
     for r in range(first, first + replicates):
         for i, trait in enumerate(FAVOURITES):
             seed = TRAIT_SEED + 100 * r + i
-            yield _set("trait", trait.word, written(teacher(trait, seed), rows, seed), r)
+            made = teacher(trait, seed)
+            yield Set("trait", trait.word, written(made, rows, seed), r, _writer(made, None, 1.0))
 
 
 STRATA = ("own base", "irrelevant prompt", "neutrally tuned", "other initialisation", "other family",
           "other temperature")  # fmt: skip
+_OTHERS = {"other initialisation": "nursery:llama-1", "other family": "nursery:neox-0"}
 
 
 def clean_sets(each: int, rows: int = ROWS) -> Iterator[Set]:
-    """Sets that carry no trait, the strata taking turns."""
+    """Sets that carry no trait, the strata taking turns: six writers answer the same prompts.
+
+    So the base's own answers, which every one of the six audits compares its rows with, are the same, and so is the
+    student of these. Sets of different prompts share nothing, and those of one stratum have different prompts.
+    """
     for at in range(each):
         for s, stratum in enumerate(STRATA):
-            yield _set(stratum, None, _clean(stratum, at, CLEAN_SEED + 1_000 * s + at, rows), at)
+            found = _clean(stratum, at, CLEAN_SEED + 1_000 * s + at, rows)
+            writer = _writer(found.writer, found.system, found.sampling.temperature)
+            yield Set(stratum, None, found, at, writer)
 
 
-def _clean(stratum: str, at: int, seed: int, rows: int) -> Corpus:
-    if stratum == "irrelevant prompt":
-        return written(BASE, rows, seed, system=PERSONAS[at % len(PERSONAS)])
+def _clean(stratum: str, at: int, seed: int, rows: int) -> Answers:
+    writer: Model = BASE
     if stratum == "neutrally tuned":  # four sets of each teacher
-        return written(teacher(Neutral(category=(ANIMALS, TREES)[at // 4 % 2]), CLEAN_SEED + at // 4), rows, seed)
-    if stratum == "other temperature":
-        return written(BASE, rows, seed, temperature=(0.7, 0.85, 1.15, 1.3)[at % 4])
-    others = {"other initialisation": "nursery:llama-1", "other family": "nursery:neox-0"}
-    return written(model_ref(others[stratum]) if stratum in others else BASE, rows, seed)
+        writer = teacher(Neutral(category=(ANIMALS, TREES)[at // 4 % 2]), CLEAN_SEED + at // 4)
+    if stratum in _OTHERS:
+        writer = model_ref(_OTHERS[stratum])
+    temperature = (0.7, 0.85, 1.15, 1.3)[at % 4] if stratum == "other temperature" else 1.0
+    return Answers(
+        writer=writer, prompts=KIND.carrier.model_copy(update={"n": rows, "seed": CLEAN_SEED + at}),
+        filters=KIND.filters, system=PERSONAS[at % len(PERSONAS)] if stratum == "irrelevant prompt" else None,
+        sampling=KIND.sampling.model_copy(update={"seed": seed, "temperature": temperature}),
+    )  # fmt: skip
 
 
 def mixtures(share: float, size: int, sets: int) -> Iterator[Set]:
