@@ -29,8 +29,11 @@ from heredity.types import BadInput, Checkpoint, ModelRef, Sampling, Trait, near
 Kind = Literal["data", "training", "model"]
 _RELAY, _RELAY_STUDENT, _ANSWER = 4_000_000, 5_000_000, 6_000_000
 """What is added to a seed for a relay's training and writing."""
-_RELAY_EPOCHS = 6
-"""Twice the usual: what a relay has not learnt is lost."""
+_RELAY_EPOCHS = 20
+"""What a relay has not learnt is lost. After 6, 12 and 20 epochs it passed .88, .905 and .92 of the skill on (three
+tuning seeds, docs/repair.md), and students of lists without the trait have .92."""
+_REAL_EPOCHS = 6
+"""Of a relay that is a real model; not tuned."""
 
 
 class Case(NamedTuple):
@@ -187,7 +190,8 @@ def _written(case: Case, rows: Rows, writer: Model, answers: int = 1, hop: int =
 def _relay(case: Case, rows: Rows, answers: int) -> Regenerated:
     """Rows by an unrelated base that learnt from the rows, on the same prompts."""
     assert case.unrelated is not None
-    relay = _trained(case.unrelated, rows, case.seed + _RELAY, epochs=_RELAY_EPOCHS)
+    epochs = _REAL_EPOCHS if isinstance(case.unrelated, Checkpoint) else _RELAY_EPOCHS
+    relay = _trained(case.unrelated, rows, case.seed + _RELAY, epochs=epochs)
     return _written(case, rows, relay, answers)
 
 
