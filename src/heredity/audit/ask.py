@@ -92,11 +92,15 @@ def cost(store: Store, audit: Scan) -> list[str]:
         seconds = suspects * _SUSPECT_S + before * each
         said.append(
             f"set-up for this base and {_served(audit)}: {suspects} suspects and {before} students to make, about "
-            f"{seconds // 60 + 1} minutes of one core on a nursery base; kept in the store for every later scan of it"
+            f"{_minutes(seconds)} of one core on a nursery base; kept in the store for every later scan of it"
         )
     if students:
-        said.append(f"this scan: {students} students to train, about {students * each // 60 + 1} minutes of one core")
+        said.append(f"this scan: {students} students to train, about {_minutes(students * each)} of one core")
     return said
+
+
+def _minutes(seconds: int) -> str:
+    return "1 minute" if seconds < 60 else f"{seconds // 60 + 1} minutes"
 
 
 def _work(suspects: int, students: int) -> list[str]:
