@@ -9,8 +9,8 @@ A run is a trait and a seed: another teacher, other lists, another student. Its 
 base lacks, so that learning nothing is no repair. retained = (L_base - L_repaired) / (L_base - L_student), L the loss
 on held-out lists of the run's teacher; residual = |log-odds left| / |log-odds of the unrepaired student|, both against
 the mean of students of neutral teachers' lists; residual_own is the same against students of lists that the base itself
-wrote. All lists are closed by the same rule. Capability is called unchanged where all of the interval of
-`capability_change` lies within `UNCHANGED` of 0. A run of everything also draws docs/repair.png.
+wrote, residual_base against the untouched base. All lists are closed by the same rule. Capability is called unchanged where
+all of the interval of `capability_change` lies within `UNCHANGED` of 0. A run of everything also draws docs/repair.png.
 """
 
 from __future__ import annotations
@@ -160,6 +160,7 @@ def figures(run: Run, arm: Arm, store: Store) -> dict[str, float]:
     return {
         "shift": shift, "residual": abs(left / shift), "signed": left / shift,
         "residual_own": abs((now["trait"] - own) / (student["trait"] - own)),
+        "residual_base": abs((now["trait"] - base["trait"]) / (student["trait"] - base["trait"])),
         "retained": (base["skill"] - now["skill"]) / (base["skill"] - student["skill"]),
         "capability_change": now["ordinary"] - student["ordinary"],
     }  # fmt: skip
@@ -189,13 +190,14 @@ def row(
 ) -> dict[str, Any]:
     """One line of the table; limits are those of 95 % intervals over runs, and null where there is one run."""
     kind: Kind | str = method.kind if method else "rival"
-    names = ("residual", "residual_own", "retained", "capability_change")
-    left, own, kept, able = (estimate([c[k] for c in cells]) for k in names)
+    names = ("residual", "residual_own", "residual_base", "retained", "capability_change")
+    left, own, plain, kept, able = (estimate([c[k] for c in cells]) for k in names)
     chance = {k: rounded(float(np.mean([c[k] for c in random]))) for k in ("residual", "retained")} if random else None
     return {
         "name": name, "kind": kind, "knows_trait": bool(method and method.knows_trait), "n": len(cells),
         "residual": left[0], "residual_high": left[2], "retained": kept[0], "retained_low": kept[1],
         "residual_own": own[0], "residual_own_high": own[2],
+        "residual_base": plain[0], "residual_base_high": plain[2],
         "signed": rounded(float(np.mean([c["signed"] for c in cells]))),
         "capability_change": able[0], "capability_change_low": able[1], "capability_change_high": able[2],
         "capability": capability(*able[1:]),
