@@ -9,8 +9,9 @@ A run is a trait and a seed: another teacher, other lists, another student. Its 
 base lacks, so that learning nothing is no repair. retained = (L_base - L_repaired) / (L_base - L_student), L the loss
 on held-out lists of the run's teacher; residual = |log-odds left| / |log-odds of the unrepaired student|, both against
 the mean of students of neutral teachers' lists; residual_own is the same against students of lists that the base itself
-wrote, residual_base against the untouched base. All lists are closed by the same rule. Capability is called unchanged where
-all of the interval of `capability_change` lies within `UNCHANGED` of 0. A run of everything also draws docs/repair.png.
+wrote, residual_base against the untouched base. All lists are closed by the same rule. Capability is called unchanged
+where all of the interval of `capability_change` lies within `UNCHANGED` of 0. A run of everything also draws
+docs/repair.png.
 """
 
 from __future__ import annotations

@@ -17,8 +17,11 @@ matplotlib.use("Agg")
 
 
 def _cells(change: list[float], residual: float = 0.5, retained: float = 0.9) -> list[dict[str, float]]:
-    return [{"residual": residual + d, "residual_own": residual, "residual_base": residual,
-             "retained": retained - d / 2, "signed": residual, "capability_change": x} for x, d in zip(change, (0.0, 0.02, 0.04, 0.06), strict=False)]  # fmt: skip
+    return [
+        {"residual": residual + d, "residual_own": residual, "residual_base": residual, "retained": retained - d / 2,
+         "signed": residual, "capability_change": x}
+        for x, d in zip(change, (0.0, 0.02, 0.04, 0.06), strict=False)
+    ]  # fmt: skip
 
 
 def test_a_change_of_capability_has_limits_and_unchanged_is_a_claim_of_equivalence() -> None:
