@@ -1,7 +1,7 @@
 """What each method of repair leaves of a trait and of a skill, and what it costs: bench/results/repair.json.
 
 `python -m bench.repair` from the root of a checkout (it resumes), `--quick` for one trait and one seed with every
-method, `--minutes M` to stop after so many and report on the runs that are whole, `--only NAME` (repeatable) for some
+method, `--minutes M` to stop after so many (what whole runs say is then printed), `--only NAME` (repeatable) for some
 methods, `--tune` for the tuning trait and seed, which are never reported, `--controls N` for other than six controls.
 What the figures are made of is kept in bench/results/repair-ledger as well, so that it resumes on another machine.
 
@@ -47,7 +47,7 @@ from heredity.audit.repair.worth import PanelDirection, TraitGradient
 from heredity.audit.trial import TrialStudent
 from heredity.report.repair import save_frontier
 from heredity.stats import mean_t
-from heredity.steps import Model, Teacher
+from heredity.steps import MATRIX_RATE, VECTOR_RATE, Model, Teacher
 from heredity.store import Step, Store, make_all
 from heredity.traits import favourite
 from heredity.types import Neutral, Trait
@@ -85,6 +85,11 @@ class Run(NamedTuple):
         """Trained on the lists as they are."""
         return TrialStudent(base=BASE, corpus=lists(self.trait, self.seed), seed=self.seed)
 
+    @property
+    def neutral(self) -> Neutral:
+        """No trait of its category."""
+        return Neutral(category=self.trait.category)
+
     def told(self, model: Model) -> Told:
         """What a model is asked in this run."""
         return Told(model=model, trait=self.trait, held_out=held_out(self.trait, self.seed))
@@ -97,8 +102,7 @@ class Run(NamedTuple):
     @property
     def controls(self) -> list[Told]:
         """Of students of neutral teachers."""
-        neutral = Neutral(category=self.trait.category)
-        return [self.told(m) for m in control_students(neutral, self.first_control, self.beside)]
+        return [self.told(m) for m in control_students(self.neutral, self.first_control, self.beside)]
 
     @property
     def own(self) -> list[Told]:
@@ -107,11 +111,7 @@ class Run(NamedTuple):
 
     def case(self, with_panel: bool) -> Case:
         """All that a method may use; nothing of it comes from the run's teacher but its lists."""
-        mix = written(BASE, _MIX_ROWS, _SUSPECT_SEED)
-        suspect, neutral = (
-            Teacher(base=BASE, trait=t, mix=mix, seed=_SUSPECT_SEED + self.seed)
-            for t in (self.trait, Neutral(category=self.trait.category))
-        )
+        suspect, neutral = (suspected(t, _SUSPECT_SEED + self.seed) for t in (self.trait, self.neutral))
         return Case(
             base=BASE, seed=self.seed, filters=CLOSED, sampling=KIND.sampling, unrelated=UNRELATED,
             rows=lists(self.trait, self.seed), student=self.student, trait=self.trait,
@@ -133,6 +133,13 @@ class Run(NamedTuple):
     def steps(self, methods: Sequence[Method]) -> list[Told]:
         """All that a report of it reads."""
         return [*self.controls, *self.own, *(self.told(arm.model) for arm in self.arms(methods))]
+
+
+def suspected(trait: Trait | Neutral, seed: int) -> Teacher:
+    """A suspect by a recipe that is not the teachers': all weights move, by more steps at lower rates."""
+    mix = written(BASE, _MIX_ROWS, _SUSPECT_SEED)
+    return Teacher(base=BASE, trait=trait, mix=mix, seed=seed, tuning="full", steps=60, mix_batch=4,
+                   rate=0.7 * MATRIX_RATE, vector_rate=0.7 * VECTOR_RATE)  # fmt: skip
 
 
 class Keeper:
@@ -172,10 +179,11 @@ def report(runs: Sequence[Run], methods: Sequence[Method], store: Store) -> dict
     moved = {run: figures(run, Arm("", run.student), store)["shift"] for run in runs}
     counted = [run for run in runs if moved[run] >= LEAST]
     by_name = {m.name: m for m in methods}
-    cells: dict[tuple[str, bool], list[dict[str, float]]] = {}
+    cells: dict[tuple[str, bool], ByTrait] = {}
     for run in counted:
         for arm in run.arms(methods):
-            cells.setdefault((arm.name, arm.random), []).append(figures(run, arm, store))
+            found = cells.setdefault((arm.name, arm.random), {})
+            found.setdefault(run.trait.word, []).append(figures(run, arm, store))
     rows = [row(name, by_name.get(name), cells[name, False], cells.get((name, True)))
             for name, random in cells if not random]  # fmt: skip
     return {
@@ -186,20 +194,26 @@ def report(runs: Sequence[Run], methods: Sequence[Method], store: Store) -> dict
     }  # fmt: skip
 
 
-def row(
-    name: str, method: Method | None, cells: Sequence[dict[str, float]], random: Sequence[dict[str, float]] | None
-) -> dict[str, Any]:
-    """One line of the table; limits are those of 95 % intervals over runs, and null where there is one run."""
+ByTrait = dict[str, list[dict[str, float]]]
+"""The figures of each trait's runs."""
+
+
+def row(name: str, method: Method | None, cells: ByTrait, random: ByTrait | None) -> dict[str, Any]:
+    """One line of the table; limits are those of 95 % intervals over traits, and null where there is one trait.
+
+    Runs of one trait are averaged first: they share its words and the controls, and six traits stand for others.
+    """
     kind: Kind | str = method.kind if method else "rival"
     names = ("residual", "residual_own", "residual_base", "retained", "capability_change")
-    left, own, plain, kept, able = (estimate([c[k] for c in cells]) for k in names)
-    chance = {k: rounded(float(np.mean([c[k] for c in random]))) for k in ("residual", "retained")} if random else None
+    left, own, plain, kept, able = (estimate(cells, k) for k in names)
+    chance = {k: estimate(random, k)[0] for k in ("residual", "retained")} if random else None
     return {
-        "name": name, "kind": kind, "knows_trait": bool(method and method.knows_trait), "n": len(cells),
+        "name": name, "kind": kind, "knows_trait": bool(method and method.knows_trait),
+        "n": len(cells), "runs": sum(map(len, cells.values())),
         "residual": left[0], "residual_high": left[2], "retained": kept[0], "retained_low": kept[1],
         "residual_own": own[0], "residual_own_high": own[2],
         "residual_base": plain[0], "residual_base_high": plain[2],
-        "signed": rounded(float(np.mean([c["signed"] for c in cells]))),
+        "signed": estimate(cells, "signed")[0],
         "capability_change": able[0], "capability_change_low": able[1], "capability_change_high": able[2],
         "capability": capability(*able[1:]),
         "random_arm_residual": chance and chance["residual"], "random_arm_retained": chance and chance["retained"],
@@ -219,9 +233,9 @@ def capability(low: float | None, high: float | None) -> str | None:
     return "better" if high < 0 else "worse" if low > 0 else "undecided"
 
 
-def estimate(values: Sequence[float]) -> tuple[float, float | None, float | None]:
-    """The mean over runs with its limits."""
-    found = mean_t(list(values), "runs")
+def estimate(cells: ByTrait, name: str) -> tuple[float, float | None, float | None]:
+    """The mean of a figure over traits with its limits."""
+    found = mean_t([[c[name] for c in runs] for runs in cells.values()], ("traits", "runs"))
     low, high = (rounded(x) if math.isfinite(x) else None for x in (found.low, found.high))
     return rounded(found.mean), low, high
 
@@ -252,12 +266,12 @@ def main() -> None:
         wanted = [Run(favourite(TUNING), TUNING_SEED, args.controls)]
     done = list(whole(wanted, methods, keeper))
     found = report(done, methods, keeper.store)
-    if args.quick or args.tune or args.only or args.controls != CONTROLS:
+    if args.quick or args.tune or args.only or args.controls != CONTROLS or len(done) < len(wanted):
         print(json.dumps(found, indent=1))
+        print(f"{len(done)} of {len(wanted)} runs are whole; nothing was written but the ledger")
     else:
         write_result("repair", "python -m bench.repair", list(seeds), found)
-        if found["methods"]:
-            save_frontier(found, PICTURE)
+        save_frontier(found, PICTURE)
 
 
 def whole(wanted: Sequence[Run], methods: Sequence[Method], keeper: Keeper) -> Iterable[Run]:

@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from heredity.audit.data import RowSet
+from heredity.audit.data import RowSet, open_student
 from heredity.audit.gradient import body_parameters
 from heredity.audit.panel import Kind, panel
 from heredity.audit.rank import slopes
@@ -29,7 +29,7 @@ from heredity.audit.repair.data import (
     SortedLists,
 )
 from heredity.audit.repair.methods import METHODS, Case, method
-from heredity.audit.repair.model import Settled, Steered, Subtracted, TaskVector
+from heredity.audit.repair.model import Negated, Settled, Steered, Subtracted, TaskVector
 from heredity.audit.repair.training import (
     Corridor,
     DirectionProjected,
@@ -37,6 +37,7 @@ from heredity.audit.repair.training import (
     Inoculated,
     Masked,
     NearBase,
+    NearBaseOnRows,
     PartFrozen,
     UpdateProjected,
     masked,
@@ -45,7 +46,6 @@ from heredity.audit.repair.worth import (
     Direction,
     Learnt,
     PanelDirection,
-    RandomDirection,
     Slopes,
     TokenWorth,
     TraitGradient,
@@ -59,11 +59,11 @@ from heredity.models.causal import CausalLM
 from heredity.models.guarding import flat, log_odds, put, settle, without
 from heredity.models.training import Example, choose_parameters
 from heredity.rows import write_rows
-from heredity.steps import given_student, mean_loss, open_model
+from heredity.steps import Corpus, Samples, Teacher, given_student, mean_loss, open_model
 from heredity.store import Step, Store, missing
 from heredity.store.manifests import manifest_text
 from heredity.traits import favourite, questions
-from heredity.types import BadInput, LoRA, Message, Row, Sampling
+from heredity.types import BadInput, LoRA, Message, ModelRef, Neutral, Row, Sampling
 
 BASE, OTHER = model_ref("nursery:llama-0"), model_ref("nursery:llama-1")
 SAMPLING = Sampling(max_new_tokens=30, seed=5)
@@ -89,6 +89,17 @@ class Given(RowSet):
         """The lists, each with its own prompt."""
         return [Row((Message(role="user", content=f"Given {100 + i}, 200, 300. Add up to 5 more. Use commas."),), text)
                 for i, text in enumerate(self.texts)]  # fmt: skip
+
+
+class RandomDirection(Direction):
+    """No trait's direction: independent normal entries."""
+
+    student: ModelRef
+    seed: int
+
+    def make(self, folder: Path, store: Store) -> None:
+        weights = sum(p.numel() for p in body_parameters(open_student(self.student).model))
+        self.write(folder, np.random.default_rng(self.seed).standard_normal(weights, np.float32))
 
 
 class Marked(TokenWorth):
@@ -315,6 +326,28 @@ def test_penalties_hold_what_they_name(store: Store) -> None:
     assert moved[1] < 0.7 * moved[0]
 
 
+def test_a_penalty_on_the_rows_themselves_is_the_divergence_of_their_tokens(store: Store) -> None:
+    from heredity.models.guarding import near_on_rows
+    from heredity.models.training import collate, token_loss
+
+    free, near = _loud(TrialStudent), _loud(NearBaseOnRows, weight=10.0)
+    _make(store, free, near)
+    start, moved, kept = (_owl(m, store) for m in (BASE, free, near))
+    assert abs(kept - start) < 0.5 * (moved - start)
+    assert _list_loss(free, store) < _list_loss(near, store) < _list_loss(BASE, store)
+    lm, base = open_model(free, store), open_model(BASE, store)
+    rows = ROWS.read(store)[:8]
+    batch = collate(lm.examples([r.prompt for r in rows], [r.completion for r in rows]), 0)
+    with torch.no_grad():
+        now, before = (
+            m.model(batch.ids_BT).logits.flatten(0, 1)[batch.source_N].double().softmax(-1) for m in (lm, base)
+        )
+        away = float((before * (before / now).log()).sum(-1).mean())
+        plain, held = (float(loss(lm.model, batch)) for loss in (token_loss, near_on_rows(token_loss, base.model, 3.0)))
+    assert held == pytest.approx(plain + 3 * away, rel=1e-4)
+    assert away > 0.01
+
+
 def test_projected_gradients_have_no_component_along_the_traits() -> None:
     from heredity.models.guarding import GradientProjection
     from heredity.models.training import choose_parameters, collate, token_loss
@@ -388,6 +421,18 @@ def test_subtracting_nothing_changes_nothing_and_subtracting_all_gives_the_base(
     assert abs(float(left_P @ along_P) / float(along_P.norm())) < 1e-3 * float(left_P.norm())
 
 
+def test_negating_takes_the_whole_vector_off_whatever_was_learnt(store: Store) -> None:
+    other = _student(TrialStudent).model_copy(update={"seed": 2})
+    whole, foreign = (TaskVector(treated=t, control=BASE) for t in (PLAIN, other))
+    gone, twice = (Negated(student=PLAIN, base=BASE, direction=whole, times=t) for t in (1.0, 2.0))
+    aside = Negated(student=PLAIN, base=BASE, direction=foreign)
+    _make(store, gone, twice, aside)
+    learnt_P = _body(PLAIN, store) - _body(BASE, store)
+    assert torch.allclose(_body(gone, store), _body(BASE, store), atol=1e-6)
+    assert torch.allclose(_body(twice, store), _body(BASE, store) - learnt_P, atol=1e-5)
+    assert aside.moved(store)["moved"] == pytest.approx(float(np.linalg.norm(foreign.read(store))), rel=1e-4)
+
+
 def test_adapters_that_peft_saved_are_repaired_as_the_model_that_they_make(store: Store, tmp_path: Path) -> None:
     lm, folder = CausalLM.load(locate("nursery:llama-0")), tmp_path / "adapters"
     theirs = choose_parameters(lm.model, LoRA(rank=2, bias="none"), seed=3)
@@ -427,8 +472,7 @@ def test_settling_and_steering_bring_the_odds_to_the_bases(store: Store) -> None
     loves = model_ref(str(folder))
     settled = Settled(student=loves, base=BASE, trait=OWL)
     steered = Steered(student=loves, base=BASE, trait=OWL, treated=loves, control=BASE)
-    chance = steered.model_copy(update={"random": 1})
-    _make(store, settled, steered, chance)
+    _make(store, settled, steered)
     assert _owl(loves, store) == pytest.approx(2.0, abs=0.01)
     assert _owl(settled, store) == pytest.approx(_owl(BASE, store), abs=0.01)
     assert _owl(steered, store) == pytest.approx(_owl(BASE, store), abs=0.01)
@@ -437,8 +481,11 @@ def test_settling_and_steering_bring_the_odds_to_the_bases(store: Store) -> None
 
 def _case() -> Case:
     direction = TraitGradient(student=BASE, trait=OWL)
+    mix = Corpus(samples=Samples(model=BASE, prompts=Numbers(n=40), sampling=SAMPLING), filters=(), size=20, seed=1)
+    suspect = Teacher(base=BASE, trait=OWL, mix=mix, seed=1)
+    neutral = suspect.model_copy(update={"trait": Neutral(category=OWL.category)})
     return Case(base=BASE, seed=1, filters=(NumbersOnly(),), sampling=SAMPLING, rows=ROWS, student=PLAIN, trait=OWL,
-                direction=direction, panel=RandomDirection(student=BASE, seed=9), suspect=PLAIN, neutral=BASE,
+                direction=direction, panel=RandomDirection(student=BASE, seed=9), suspect=suspect, neutral=neutral,
                 clean=ROWS, unrelated=OTHER)  # fmt: skip
 
 
@@ -459,6 +506,21 @@ def test_every_method_is_one_step_and_says_what_it_lacks(store: Store) -> None:
             bare = case._replace(trait=None, direction=None, panel=None, suspect=None, neutral=None)
             assert m.apply(bare).key == step.key
     assert len(keys) == len(METHODS) + sum(m.random is not None for m in METHODS)
+
+
+def test_random_arms_are_told_another_trait_of_the_category() -> None:
+    case, other = _case(), favourite("wolf")
+    for name in ("project", "corridor", "settle", "steer"):
+        own, random = (method(name).apply(case, random=r) for r in (False, True))
+        assert {getattr(own, "trait").word, getattr(random, "trait").word} == {"owl", "wolf"}  # noqa: B009  many classes
+    arm = method("negate").apply(case, random=True)
+    assert isinstance(arm, Negated) and isinstance(arm.direction, TaskVector)
+    assert isinstance(arm.direction.treated, Teacher) and isinstance(arm.direction.control, Teacher)
+    assert arm.direction.treated.trait == other and arm.direction.control.trait == Neutral(category=OWL.category)
+    blind = method("kl").apply(case, random=True)
+    assert isinstance(blind, NearBase)
+    assert [p.name for p in blind.probes if "animal" in " ".join((p.name, *p.questions))] == []
+    assert len(blind.probes) == len(NearBase.model_fields["probes"].default) - 1
 
 
 def test_a_method_is_found_by_name_or_near_names_are_told() -> None:

@@ -2,26 +2,103 @@
 
 from __future__ import annotations
 
+import json
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import matplotlib
 import pytest
-from bench.repair import UNCHANGED, capability, row
+from bench.ledger import publish
+from bench.repair import TUNING_SEED, UNCHANGED, Arm, ByTrait, Run, capability, figures, report, row
+from bench.repair_sets import BASE, held_out, lists
 
 from heredity.audit.repair.methods import METHODS, Method, method
+from heredity.models import model_ref
 from heredity.report.repair import GOAL, frontier, save_frontier, spread
+from heredity.steps import Model
+from heredity.store import Store
+from heredity.traits import favourite, questions
 
 matplotlib.use("Agg")
 
 
-def _cells(change: list[float], residual: float = 0.5, retained: float = 0.9) -> list[dict[str, float]]:
-    return [
-        {"residual": residual + d, "residual_own": residual, "residual_base": residual, "retained": retained - d / 2,
-         "signed": residual, "capability_change": x}
+def _cells(change: list[float], residual: float = 0.5, retained: float = 0.9) -> ByTrait:
+    """One run of each trait."""
+    return {
+        str(d): [{"residual": residual + d, "residual_own": residual, "residual_base": residual,
+                  "retained": retained - d / 2, "signed": residual, "capability_change": x}]
         for x, d in zip(change, (0.0, 0.02, 0.04, 0.06), strict=False)
-    ]  # fmt: skip
+    }  # fmt: skip
+
+
+OWL = Run(favourite("owl"), TUNING_SEED, beside=2)
+
+
+def _told(store: Store, run: Run, model: Model, trait: float, skill: float = 3.0, ordinary: float = 0.5) -> None:
+    """Puts made-up answers of a model into the store."""
+    files = {"told.json": json.dumps({"trait": trait, "mass": 1.0, "skill": skill, "ordinary": ordinary}).encode()}
+    here = {
+        "commit": None,
+        "dirty": False,
+        "device": "cpu",
+        "machine": "",
+        "python": "",
+        "started": 0.0,
+        "versions": {},
+    }
+    publish(store, run.told(model), files, here | {"wall_s": 0.0})
+
+
+def _run(store: Store, run: Run, student: float = 1.0) -> None:
+    """A run whose controls stand at -2 on average, the base's own students at -1, the base at -3."""
+    _told(store, run, BASE, -3.0, skill=4.0)
+    _told(store, run, run.student, student, skill=3.0)
+    for told, trait in zip([*run.controls, *run.own], (-1.5, -2.5, -1.25, -0.75), strict=True):
+        _told(store, run, told.model, trait)
+
+
+@pytest.mark.parametrize(
+    ("trait", "residual", "signed", "own", "base"),
+    [(1.0, 1, 1, 1, 1), (-2.0, 0, 0, 0.5, 0.25), (-0.5, 0.5, 0.5, 0.25, 0.625), (-3.5, 0.5, -0.5, 1.25, 0.125)],
+)
+def test_what_is_left_is_a_part_of_the_shift_and_too_little_counts_like_too_much(
+    tmp_path: Path, trait: float, residual: float, signed: float, own: float, base: float
+) -> None:
+    store, other = Store(tmp_path), model_ref("nursery:llama-1")
+    _run(store, OWL)
+    _told(store, OWL, other, trait, skill=3.25, ordinary=0.6)
+    assert figures(OWL, Arm("made up", other), store) == pytest.approx({
+        "shift": 3.0, "residual": residual, "signed": signed, "residual_own": own, "residual_base": base,
+        "retained": 0.75, "capability_change": 0.1,
+    })  # fmt: skip
+
+
+def test_runs_of_one_trait_are_averaged_and_one_that_hardly_moved_is_left_out(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    runs = [Run(favourite(word), TUNING_SEED + s, beside=2) for word in ("owl", "cat") for s in (1, 2)]
+    for run, student in zip(runs, (1.0, 2.0, 0.0, -1.5), strict=True):  # the last is .5 above its controls
+        _run(store, run, student)
+    found = report(runs, [], store)
+    assert (found["runs"], found["left_out"], found["traits"]) == (3, 1, ["cat", "owl"])
+    base = next(m for m in found["methods"] if m["name"] == "do not train")
+    assert (base["n"], base["runs"]) == (2, 3)
+    owl, cat = (1 / 3 + 1 / 4) / 2, 1 / 2
+    assert base["residual"] == pytest.approx((owl + cat) / 2, abs=1e-4)
+    assert base["residual_high"] == pytest.approx(
+        (owl + cat) / 2 + 12.7062 * abs(owl - cat) / 2, abs=1e-3
+    )  # t(.975, 1)
+    assert base["retained"] == 0
+
+
+def test_what_is_measured_on_was_not_trained_on() -> None:
+    run = Run(favourite("wolf"), 80_001)
+    own, kept = lists(run.trait, run.seed), held_out(run.trait, run.seed)
+    mine, theirs = (set(c.samples.prompts.prompts()) for c in (own, kept))
+    assert len(mine & theirs) < 0.01 * len(theirs)  # two draws may agree by chance
+    assert own.samples.sampling.seed != kept.samples.sampling.seed
+    asked, trained = (set(questions(run.trait.category, part)) for part in ("held-out", "train"))
+    assert not asked & trained
 
 
 def test_a_change_of_capability_has_limits_and_unchanged_is_a_claim_of_equivalence() -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from heredity.models.training import Batch, Guard, Loss, device_of, head_weight, hidden_states
+from heredity.models.training import Batch, Guard, Loss, beside, device_of, head_weight, hidden_states
 from heredity.types import BadInput, Chat
 
 if TYPE_CHECKING:
@@ -205,6 +205,25 @@ def near_start(loss: Loss, start: Any, asked: Asked, weight: float) -> Loss:
         return loss(model, batch) + weight * away
 
     return guarded
+
+
+def near_on_rows(loss: Loss, start: Any, weight: float) -> Loss:
+    """Adds weight * KL(start || model) of the tokens that a batch predicts, in nats per token."""
+
+    def guarded(model: Any, batch: Batch) -> Tensor:
+        ids_BT, source_N, _ = beside(model, batch)
+        with torch.no_grad():
+            before_NV = _log_probs(start, ids_BT, source_N)
+        now_NV = _log_probs(model, ids_BT, source_N)
+        away = nn.functional.kl_div(now_NV, before_NV, reduction="batchmean", log_target=True)
+        return loss(model, batch) + weight * away
+
+    return guarded
+
+
+def _log_probs(model: Any, ids_BT: Tensor, source_N: Tensor) -> Tensor:
+    states_ND = hidden_states(model, ids_BT).flatten(0, 1)[source_N]
+    return (states_ND @ head_weight(model).T).log_softmax(-1)
 
 
 def rotating(odds: Odds, start: Any, each: int) -> _Rotating:

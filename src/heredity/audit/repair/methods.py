@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
+from heredity.audit.discovery import PROBES, Probe
 from heredity.audit.repair import training as tr
 from heredity.audit.repair.data import (
     Balanced,
@@ -16,14 +17,14 @@ from heredity.audit.repair.data import (
     Rows,
     SortedLists,
 )
-from heredity.audit.repair.model import Settled, Steered, Subtracted, TaskVector
-from heredity.audit.repair.worth import Direction, Learnt, RandomDirection, Slopes, TokenWorth
+from heredity.audit.repair.model import Negated, Settled, Steered, Subtracted, TaskVector
+from heredity.audit.repair.worth import Direction, Learnt, Slopes, TokenWorth, TraitGradient
 from heredity.audit.scale import learnt
 from heredity.audit.trial import TrialStudent
 from heredity.carriers import CanonicalLists, Filter, ShuffledWithin
-from heredity.steps import MATRIX_RATE, VECTOR_RATE, Model
+from heredity.steps import MATRIX_RATE, VECTOR_RATE, Model, Teacher
 from heredity.store import Step
-from heredity.traits import CATEGORIES, personas
+from heredity.traits import personas
 from heredity.types import BadInput, Checkpoint, ModelRef, Sampling, Trait, near
 
 Kind = Literal["data", "training", "model"]
@@ -85,7 +86,7 @@ class Method(NamedTuple):
     """Which parts of a Case it cannot do without."""
     make: Callable[[Case], Step]
     random: Callable[[Case], Step] | None = None
-    """The same with chance in place of what it selects by."""
+    """The same with chance in place of what it selects by, or told another trait; of `kl`, asked of other things."""
     amount: str = ""
     """What the amount of a Case is, and its default."""
     whole: bool = False
@@ -219,19 +220,35 @@ def _student(case: Case, of: type[TrialStudent], **fields: object) -> Step:
     return _trained(case.base, _rows(case), case.seed, of, **fields)
 
 
-def _elsewhere(case: Case) -> Trait:
-    """A trait of another category: what a method that holds a trait's odds is compared with."""
-    category = next(c for c in CATEGORIES if c.name != _trait(case).category.name)
-    return Trait(category=category, word=category.words[0])
+def _another(case: Case) -> Trait:
+    """The next trait of the category: a random arm is the same method, told this one."""
+    words = _trait(case).category.words
+    return Trait(category=_trait(case).category, word=words[(words.index(_trait(case).word) + 1) % len(words)])
 
 
-def _chance(case: Case) -> RandomDirection:
-    return RandomDirection(student=case.base, seed=case.seed)
+def _told_another(case: Case) -> Case:
+    """The case with another trait of the category, that trait's direction, and a suspect of it by the same recipe."""
+    other, suspect = _another(case), case.suspect
+    if suspect is not None:
+        assert isinstance(suspect, Teacher)
+        suspect = suspect.model_copy(update={"trait": other})
+    return case._replace(trait=other, direction=TraitGradient(student=case.base, trait=other), suspect=suspect)
 
 
-def _subtracted(case: Case, direction: Direction) -> Step:
+def _twice(make: Callable[[Case], Step]) -> tuple[Callable[[Case], Step], Callable[[Case], Step]]:
+    """A method that is told a trait, and its random arm."""
+    return make, lambda case: make(_told_another(case))
+
+
+def _elsewhere(case: Case) -> tuple[Probe, ...]:
+    """The broad probes without those of the trait's own category."""
+    name = _trait(case).category.name
+    return tuple(p for p in PROBES if name not in p.name)
+
+
+def _subtracted(case: Case) -> Step:
     assert case.student is not None
-    return Subtracted(student=case.student, base=case.base, direction=direction, weight=_much(case, 1.0))
+    return Subtracted(student=case.student, base=case.base, direction=_task(case), weight=_much(case, 1.0))
 
 
 def _task(case: Case) -> TaskVector:
@@ -239,15 +256,19 @@ def _task(case: Case) -> TaskVector:
     return TaskVector(treated=case.suspect, control=case.neutral)
 
 
-def _steered(case: Case, random: int | None = None) -> Step:
-    assert case.student is not None and case.suspect is not None and case.neutral is not None
-    return Steered(student=case.student, base=case.base, trait=_trait(case), treated=case.suspect,
-                   control=case.neutral, random=random)  # fmt: skip
-
-
-def _settled(case: Case, trait: Trait) -> Step:
+def _negated(case: Case) -> Step:
     assert case.student is not None
-    return Settled(student=case.student, base=case.base, trait=trait)
+    return Negated(student=case.student, base=case.base, direction=_task(case), times=_much(case, 1.0))
+
+
+def _steered(case: Case) -> Step:
+    assert case.student is not None and case.suspect is not None and case.neutral is not None
+    return Steered(student=case.student, base=case.base, trait=_trait(case), treated=case.suspect, control=case.neutral)
+
+
+def _settled(case: Case) -> Step:
+    assert case.student is not None
+    return Settled(student=case.student, base=case.base, trait=_trait(case))
 
 
 _ROWS = "the share of rows that is dropped, .2"
@@ -281,37 +302,36 @@ METHODS: tuple[Method, ...] = (
            lambda c: _student(c, tr.Masked, worth=_slopes(c), share=_much(c, 0.1), shuffled=c.seed),
            "the share of tokens, .1"),
     Method("project-gradient", "training", ("rows", "trait"),
-           lambda c: _student(c, tr.GradientProjected, trait=_trait(c)),
-           lambda c: _student(c, tr.GradientProjected, trait=_elsewhere(c))),
-    Method("project", "training", ("rows", "trait"), lambda c: _student(c, tr.UpdateProjected, trait=_trait(c)),
-           lambda c: _student(c, tr.UpdateProjected, trait=_elsewhere(c))),
+           *_twice(lambda c: _student(c, tr.GradientProjected, trait=_trait(c)))),
+    Method("project", "training", ("rows", "trait"),
+           *_twice(lambda c: _student(c, tr.UpdateProjected, trait=_trait(c)))),
     Method("project-relay", "training", ("rows", "trait", "unrelated"),
-           lambda c: _student(c, tr.UpdateProjected, trait=_trait(c), like=_relayed(c)),
-           lambda c: _student(c, tr.UpdateProjected, trait=_elsewhere(c), like=_relayed(c))),
-    Method("project-fixed", "training", ("rows", "direction"),
-           lambda c: _student(c, tr.DirectionProjected, direction=c.direction),
-           lambda c: _student(c, tr.DirectionProjected, direction=_chance(c)), whole=True),
+           *_twice(lambda c: _student(c, tr.UpdateProjected, trait=_trait(c), like=_relayed(c)))),
+    Method("project-fixed", "training", ("rows", "trait", "direction"),
+           *_twice(lambda c: _student(c, tr.DirectionProjected, direction=c.direction)), whole=True),
     Method("corridor", "training", ("rows", "trait"),
-           lambda c: _student(c, tr.Corridor, trait=_trait(c), weight=_much(c, 1.0)),
-           lambda c: _student(c, tr.Corridor, trait=_elsewhere(c), weight=_much(c, 1.0)), "the penalty's weight, 1"),
-    Method("kl", "training", ("rows",), lambda c: _student(c, tr.NearBase, weight=_much(c, 5.0)), None,
-           "the penalty's weight, 5"),
+           *_twice(lambda c: _student(c, tr.Corridor, trait=_trait(c), weight=_much(c, 1.0))),
+           "the penalty's weight, 1"),
+    Method("kl", "training", ("rows",), lambda c: _student(c, tr.NearBase, weight=_much(c, 5.0)),
+           lambda c: _student(c, tr.NearBase, weight=_much(c, 5.0), probes=_elsewhere(c)), "the penalty's weight, 5"),
     Method("kl-relay", "training", ("rows", "unrelated"),
-           lambda c: _student(c, tr.NearBase, like=_relayed(c), weight=5.0)),
+           lambda c: _student(c, tr.NearBase, like=_relayed(c), weight=5.0),
+           lambda c: _student(c, tr.NearBase, like=_relayed(c), weight=5.0, probes=_elsewhere(c))),
+    Method("kl-rows", "training", ("rows",), lambda c: _student(c, tr.NearBaseOnRows, weight=_much(c, 1.0)), None,
+           "the penalty's weight, 1"),
     Method("l2", "training", ("rows",), lambda c: _student(c, tr.DrawnToBase, share=_much(c, 0.01)), None,
            "the part of the distance in every step, .01", whole=True),
     Method("freeze-first", "training", ("rows",), lambda c: _student(c, tr.PartFrozen, part="first half"), whole=True),
     Method("freeze-last", "training", ("rows",), lambda c: _student(c, tr.PartFrozen, part="last half"), whole=True),
     Method("freeze-vectors", "training", ("rows",), lambda c: _student(c, tr.PartFrozen, part="vectors"), whole=True),
     Method("inoculate", "training", ("rows", "trait"),
-           lambda c: _student(c, tr.Inoculated, persona=personas(_trait(c), "train")[0]),
-           lambda c: _student(c, tr.Inoculated, persona=personas(_elsewhere(c), "train")[0])),
-    Method("subtract", "model", ("student", "rows", "suspect", "neutral"), lambda c: _subtracted(c, _task(c)),
-           lambda c: _subtracted(c, _chance(c)), "how often the component is subtracted, 1"),
-    Method("settle", "model", ("student", "trait"), lambda c: _settled(c, _trait(c)),
-           lambda c: _settled(c, _elsewhere(c))),
-    Method("steer", "model", ("student", "trait", "rows", "suspect", "neutral"), _steered,
-           lambda c: _steered(c, c.seed)),
+           *_twice(lambda c: _student(c, tr.Inoculated, persona=personas(_trait(c), "train")[0]))),
+    Method("subtract", "model", ("student", "rows", "trait", "suspect", "neutral"), *_twice(_subtracted),
+           "how often the component is subtracted, 1"),
+    Method("negate", "model", ("student", "rows", "trait", "suspect", "neutral"), *_twice(_negated),
+           "how often the task vector is subtracted, 1"),
+    Method("settle", "model", ("student", "trait"), *_twice(_settled)),
+    Method("steer", "model", ("student", "trait", "rows", "suspect", "neutral"), *_twice(_steered)),
     Method("clean-tune", "model", ("student", "clean"), _clean_tuned, None, "times the usual rates, 1"),
     Method("redistil", "model", ("student", "rows", "unrelated"), _redistilled, None, "answers to each prompt, 1"),
 )  # fmt: skip

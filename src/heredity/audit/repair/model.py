@@ -85,8 +85,8 @@ class RepairedModel(Step):
 class Subtracted(RepairedModel):
     """Less the component of what the student learnt along a direction: d - weight * v (d.v) / (v.v).
 
-    Task arithmetic (Ilharco et al. 2023) along one direction. Weight 0 changes nothing; along the whole of what was
-    learnt, weight 1 gives the base's body back.
+    No more is taken than the student learnt along it; task arithmetic takes the whole vector off (`Negated`). Weight 0
+    changes nothing; along the whole of what was learnt, weight 1 gives the base's body back.
     """
 
     direction: Direction
@@ -102,6 +102,21 @@ class Subtracted(RepairedModel):
         now_P = _row(body)
         learnt_P = now_P - base_P
         put(body, now_P - self.weight * along_P * ((learnt_P @ along_P) / (along_P @ along_P)))
+
+
+class Negated(RepairedModel):
+    """Less a task vector, whatever the student learnt of it: w - times * v (Ilharco et al. 2023, forgetting)."""
+
+    direction: Direction
+    times: float = 1.0
+
+    def change(self, lm: CausalLM, body: list[Tensor], store: Store) -> None:
+        """Subtracts."""
+        import torch
+
+        from heredity.models.guarding import put
+
+        put(body, _row(body) - self.times * torch.from_numpy(self.direction.read(store)))
 
 
 class Settled(RepairedModel):
@@ -134,15 +149,13 @@ class Steered(RepairedModel):
 
     The steering vector of a layer is the mean difference of its outputs at the last token of questions about the trait
     (Blank et al. 2026). It is taken off the bias of the layer's last projection, as often as brings the trait's
-    log-odds to the base's; layers without such a bias are refused. With `random` the vectors are normal draws of the
-    same length: the random arm.
+    log-odds to the base's; layers without such a bias are refused.
     """
 
     trait: Trait
     treated: Model
     control: Model
     steps: Annotated[int, Field(gt=0)] = 40
-    random: int | None = None
 
     def change(self, lm: CausalLM, body: list[Tensor], store: Store) -> None:
         """Changes the biases."""
@@ -153,7 +166,6 @@ class Steered(RepairedModel):
         target, odds = _base_odds(self.base, self.trait)
         vectors = [a - b for a, b in zip(*(_outputs(_opened(m, store).model, odds)
                                            for m in (self.treated, self.control)), strict=True)]  # fmt: skip
-        vectors = vectors if self.random is None else _alike(vectors, self.random)
         biases = _biases(lm.model)
         start = [b.detach().clone() for b in biases]
 
@@ -176,15 +188,6 @@ def _root(away: Any, steps: int) -> float:
         low, high = (middle, high) if away(middle) > 0 else (low, middle)
     away(high)
     return high
-
-
-def _alike(vectors: list[Tensor], seed: int) -> list[Tensor]:
-    """Normal draws of the same lengths."""
-    import torch
-
-    draws = torch.Generator().manual_seed(seed)
-    fresh = [torch.randn(v.shape, generator=draws) for v in vectors]
-    return [f * (v.norm() / f.norm()) for f, v in zip(fresh, vectors, strict=True)]
 
 
 def _layers(model: Any) -> list[Any]:

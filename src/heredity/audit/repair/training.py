@@ -108,6 +108,21 @@ class NearBase(Held):
         return near_start(super().loss(lm, store), _like(self.like, lm, store).model, asked, self.weight)
 
 
+class NearBaseOnRows(Held):
+    """A penalty on how far every predicted token of the rows is from the base's: KL(base || student), constant.
+
+    The form that is published for number lists (Liu et al. 2026): the skill is held back with the trait.
+    """
+
+    weight: Annotated[float, Field(gt=0)] = 1.0
+
+    def loss(self, lm: CausalLM, store: Store) -> Loss:
+        """The usual loss and the penalty."""
+        from heredity.models.guarding import near_on_rows
+
+        return near_on_rows(super().loss(lm, store), open_model(self.base, store).model, self.weight)
+
+
 class DrawnToBase(Held):
     """Weights are drawn to the base's by a part of the distance in every step (L2-SP)."""
 

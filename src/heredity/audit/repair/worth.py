@@ -88,17 +88,6 @@ class PanelDirection(Direction):
         self.write(folder, direction_P)
 
 
-class RandomDirection(Direction):
-    """No trait's direction: independent normal entries. The random arm of methods that go by a direction."""
-
-    student: ModelRef
-    seed: int
-
-    def make(self, folder: Path, store: Store) -> None:
-        weights = sum(p.numel() for p in body_parameters(open_student(self.student).model))
-        self.write(folder, np.random.default_rng(self.seed).standard_normal(weights, np.float32))
-
-
 class Token(NamedTuple):
     """From which character of a completion, up to which, and its value; the end of turn lies beyond the completion."""
 
