@@ -90,11 +90,18 @@ class Method(NamedTuple):
     """What the amount of a Case is, and its default."""
     whole: bool = False
     """Whether it holds the body's own weights, which a real model's students leave alone beside their adapters."""
+    in_a_row: bool = False
+    """Whether it holds the body's weights in one row, beside the directions that it needs."""
 
     @property
     def knows_trait(self) -> bool:
         """Whether it must be told the trait."""
         return not {"trait", "direction", "panel", "suspect"}.isdisjoint(self.needs)
+
+    @property
+    def every_weight(self) -> bool:
+        """Whether it holds a number for every weight of the body: a direction among them, or what was learnt."""
+        return self.in_a_row or not {"direction", "panel"}.isdisjoint(self.needs)
 
     def apply(self, case: Case, random: bool = False) -> Step:
         """The repair; BadInput where the case lacks what it needs."""
@@ -307,11 +314,11 @@ METHODS: tuple[Method, ...] = (
            lambda c: _student(c, tr.Inoculated, persona=personas(_trait(c), "train")[0]),
            lambda c: _student(c, tr.Inoculated, persona=personas(_elsewhere(c), "train")[0])),
     Method("subtract", "model", ("student", "rows", "suspect", "neutral"), lambda c: _subtracted(c, _task(c)),
-           lambda c: _subtracted(c, _chance(c)), "how often the component is subtracted, 1"),
+           lambda c: _subtracted(c, _chance(c)), "how often the component is subtracted, 1", in_a_row=True),
     Method("settle", "model", ("student", "trait"), lambda c: _settled(c, _trait(c)),
-           lambda c: _settled(c, _elsewhere(c))),
+           lambda c: _settled(c, _elsewhere(c)), in_a_row=True),
     Method("steer", "model", ("student", "trait", "rows", "suspect", "neutral"), _steered,
-           lambda c: _steered(c, c.seed)),
+           lambda c: _steered(c, c.seed), in_a_row=True),
     Method("clean-tune", "model", ("student", "clean"), _clean_tuned, None, "times the usual rates, 1"),
     Method("redistil", "model", ("student", "rows", "unrelated"), _redistilled, None, "answers to each prompt, 1"),
 )  # fmt: skip
