@@ -152,6 +152,8 @@ def test_relays_are_of_another_initialisation_whatever_the_base(store: Store, fi
         assert case.unrelated == model_ref(f"nursery:{other}")
         assert check_unrelated(case.unrelated, case.base)["verdict"] == "unrelated", base
     assert repair(Asked("nursery:llama-0", "sort", ("data",), None, file), (), store).case.unrelated is None
+    same = Asked("nursery:llama-0", "sort", ("data",), None, file, None, "nursery:llama-0")
+    assert repair(same, (), store).case.unrelated == model_ref("nursery:llama-0")  # sort makes no use of it
 
 
 def test_what_cannot_be_compared_is_a_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -233,7 +235,7 @@ def test_suspects_see_rows_of_their_own_small_number(store: Store, file: Path) -
     case = repair(Asked("nursery:llama-0", "subtract", ("model",), "owl", file, "nursery:llama-0b"), (OWL,), store).case
     assert isinstance(case.suspect, Teacher)
     assert isinstance(case.suspect.mix, Corpus)
-    assert (case.suspect.mix.size, case.suspect.mix.samples.prompts.n) == (200, 320)  # type: ignore[attr-defined]
+    assert (case.suspect.mix.size, case.suspect.mix.samples.prompts.n) == (200, 320)
     assert isinstance(case.clean, Corpus)
     assert case.clean.size == 256
 
@@ -269,3 +271,17 @@ def test_results_are_refused_before_a_model_is_made(store: Store, file: Path, tm
     for json_file in (tmp_path / "new", tmp_path, tmp_path / "absent" / "x.json"):
         with pytest.raises(BadInput, match="with --json"):
             check(made, asked, tmp_path / "new", json_file)
+
+
+def test_what_is_left_of_a_large_model_goes_through_a_relay(
+    store: Store, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, scan = tmp_path / "real.toml", tmp_path / "scan.json"
+    real.write_text('location = "nursery:llama-0"\n')
+    scan.write_text(json.dumps({"verdict": "named", "named": ["owl", "oak"], "panel": None}))
+    made = repair(Asked(str(real), "project", ("training",), str(scan), file), (OWL,), store)
+    assert next_commands(made, Path("out"))[0].startswith("heredity repair model out --base")
+    monkeypatch.setattr("heredity.audit.repair.ask.MOST", 1_000)
+    command = shlex.split(next_commands(made, Path("out"))[0])
+    assert command[:4] == ["heredity", "repair", "data", str(file)]
+    assert command[4:] == ["--student", str(real), "--method", "relay", "--out", "out-relay.jsonl"]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from heredity.report.figure import CONTROL, INK, PAPER, TAUGHT
-from heredity.report.terminal import console
+from heredity.report.terminal import console, safe
 
 KINDS = {
     "data": (TAUGHT, "o", "changes the data"),
@@ -39,9 +39,9 @@ def print_repair(found: dict[str, Any]) -> None:
         console.print(f"what is left: {found['scan']}", soft_wrap=True)
     if found["left_named"]:
         left = "left as they are" if found["knows_trait"] else "not asked about"
-        console.print(f"the scan named others too, {left}: {', '.join(found['left_named'])}; next:")
+        console.print(safe(f"the scan named others too, {left}: {', '.join(found['left_named'])}; next:"))
     for command in found["next"]:
-        console.print(f"  {command}", soft_wrap=True)
+        console.print(safe(f"  {command}"), soft_wrap=True)
 
 
 def save_frontier(found: dict[str, Any], path: Path) -> None:

@@ -126,7 +126,7 @@ def repair(asked: Asked, known: Sequence[Trait], store: Store) -> Repair:
         check_size(base)
     if chosen.name == "steer":
         check_steered(base)
-    unrelated = _unrelated(asked.unrelated, base) if "unrelated" in chosen.needs or asked.unrelated else None
+    unrelated = _unrelated(asked.unrelated, base, "unrelated" in chosen.needs)
     tokens = max(longest(ref, asked.carrier) for ref in (base, unrelated) if ref is not None)
     case = Case(
         base=base, seed=0, filters=asked.filters, trait=told.trait, amount=asked.amount,
@@ -146,12 +146,12 @@ def repair(asked: Asked, known: Sequence[Trait], store: Store) -> Repair:
     return Repair(chosen, case, step, evaluations, asked, told.left)
 
 
-def _unrelated(named: str | None, base: ModelRef) -> ModelRef:
+def _unrelated(named: str | None, base: ModelRef, needed: bool) -> ModelRef | None:
     """The base that relays are made of: the one that is named, or a shipped one; BadInput where it is the student's."""
     if named is None:
-        return another(base)
+        return another(base) if needed else None
     found = model_ref(named)
-    if _same(found, base):
+    if needed and _same(found, base):
         raise BadInput(f"--unrelated {named} is the student's own base, through which a trait passes; expected one of "
                        f"another initialisation: --unrelated {another(base).location}")  # fmt: skip
     return found
@@ -291,7 +291,7 @@ def next_commands(made: Repair, out: Path) -> list[str]:
     """
     commands, last = [], out
     if made.left and made.method.knows_trait and made.method.kind == "training" and body_weights(made.case.base) > MOST:
-        relay = made.asked_for._replace(method="relay", finding=None, amount=None)  # no model method takes such a base
+        relay = made.asked_for._replace(method="relay", finding=None, amount=None)  # too large to settle
         return [repair_command(relay, out.with_name(f"{out.name}-relay.jsonl"))]
     for word in made.left:
         to = _beside(out, word)
