@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import json
+import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
-from heredity.audit.repair.ask import Asked, finding, repair, scan_command
+from heredity.audit.repair.ask import Asked, check, finding, next_commands, repair, scan_command
+from heredity.audit.repair.methods import METHODS, method
 from heredity.cli import main
+from heredity.cli.kin import check_unrelated
+from heredity.models import BASES, model_ref
 from heredity.rows import read_rows, write_rows
+from heredity.steps import Corpus, Teacher
 from heredity.store import Store
 from heredity.traits import load_trait
 from heredity.types import BadInput
@@ -31,13 +39,21 @@ def _run(*args: str, folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_verb_writes_rows_and_says_how_to_scan_them(file: Path, tmp_path: Path) -> None:
-    done = _run("data", str(file), "--student", "nursery:llama-0", "--finding", "owl", "--method", "drop", "--amount",
-                "0.25", "--out", "clean.jsonl", "--json", "out.json", "--workers", "1", folder=tmp_path)  # fmt: skip
+    (tmp_path / "scan.json").write_text(json.dumps({"verdict": "named", "named": ["owl", "oak"], "panel": None}))
+    done = _run("data", str(file), "--student", "nursery:llama-0", "--finding", "scan.json", "--method", "drop",
+                "--amount", "0.25", "--store", "kept", "--out", "clean.jsonl", "--json", "out.json", "--workers", "1",
+                folder=tmp_path)  # fmt: skip
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "out.json").read_text())
     assert (found["rows"], found["left"], found["same"], found["knows_trait"]) == (256, 192, 192, True)
-    assert found["scan"] == "heredity scan clean.jsonl --student nursery:llama-0"
+    assert found["scan"] == "heredity scan clean.jsonl --student nursery:llama-0 --store kept"
     assert found["scan"] in done.stdout
+    assert found["left_named"] == ["oak"]
+    assert found["next"] == [
+        "heredity repair data clean.jsonl --student nursery:llama-0 --finding oak --method drop --amount 0.25 "
+        "--store kept --out clean-oak.jsonl"
+    ]
+    assert f"the scan named others too, left as they are: oak; next:\n  {found['next'][0]}\n" in done.stdout
     written = [r.row for r in read_rows(tmp_path / "clean.jsonl")]
     assert len(written) == 192
     assert set(written) <= {r.row for r in read_rows(file)}
@@ -49,6 +65,7 @@ def test_bad_input_is_one_message(
     base = ("--student", "nursery:llama-0", "--out", "clean.jsonl")
     (tmp_path / "empty.jsonl").touch()
     (tmp_path / "folder").mkdir()
+    shutil.copytree(BASES / "llama-0", tmp_path / "copied")
     cases = [
         (("data", str(file), *base, "--method", "drp"), "unknown method 'drp'"),
         (("data", str(file), *base, "--method", "drop"), "the method 'drop' needs the name of a trait"),
@@ -60,7 +77,19 @@ def test_bad_input_is_one_message(
         (("data", str(file), "--student", "nursery:llama-0", "--out", "folder", "--method", "kl"), "folder exists"),
         (("model", "absent", "--base", "nursery:llama-0", "--out", "new", "--finding", "owl"), "no model at 'absent'"),
         (("model", "nursery:llama-0", "--base", "nursery:llama-0", "--out", "new", "--finding", "owl", "--method",
-          "subtract"), "needs rows"),
+          "subtract", "--temperature", "0.5"), "needs rows"),
+        (("data", str(file), *base, "--unrelated", "nursery:llama-0"), "is the student's own base"),
+        (("data", str(file), *base, "--unrelated", "copied"), "is the student's own base"),
+        (("data", str(file), *base, "--unrelated", "nursery:llama-0b"),
+         "shares its initialisation with nursery:llama-0"),
+        (("data", str(file), "--student", "nursery:llama-1", "--unrelated", "nursery:llama-1", "--out", "x.jsonl"),
+         "--unrelated nursery:llama-0"),
+        (("data", str(file), "--student", "nursery:llama-0", "--out", "new", "--method", "kl-relay", "--unrelated",
+          "nursery:llama-0b"), "a trait passes through it"),
+        (("data", str(file), "--student", "nursery:llama-0", "--out", "new", "--method", "kl", "--json",
+          "absent/x.json"), "there is no folder absent; name another file with --json"),
+        (("model", "nursery:llama-0b", "--base", "nursery:llama-0", "--out", "new", "--finding", "owl", "--json",
+          "new"), "it is also --out"),
     ]  # fmt: skip
     monkeypatch.chdir(tmp_path)
     for args, message in cases:
@@ -71,14 +100,17 @@ def test_bad_input_is_one_message(
         assert stop.value.code == 2, args
         assert said.count("\n") == 1, said
         assert message in said
+    assert not list(tmp_path.glob("heredity-store/*/*"))  # nothing was made
 
 
 def test_a_finding_is_a_scans_json_or_a_name(tmp_path: Path) -> None:
     scan = tmp_path / "scan.json"
     scan.write_text(json.dumps({"verdict": "named", "named": ["owl"], "panel": "Panel-1"}))
-    assert finding(str(scan), ()) == (OWL, "Panel-1")
-    assert finding("owl", ()) == (OWL, None)
-    assert finding(None, ()) == (None, None)
+    assert finding(str(scan), ()) == (OWL, "Panel-1", ())
+    assert finding("owl", ()) == (OWL, None, ())
+    assert finding(None, ()) == (None, None, ())
+    scan.write_text(json.dumps({"verdict": "named", "named": ["owl", "oak", "owl", "pine"], "panel": None}))
+    assert finding(str(scan), ()) == (OWL, None, ("oak", "pine"))
     wrong = {
         "none": (json.dumps({"verdict": "none", "named": []}), "the scan named no trait .it says 'none'.; leave out"),
         "other": (json.dumps({"rows": 3}), "has no `verdict` and `named`"),
@@ -110,3 +142,146 @@ def test_a_scan_may_have_named_a_trait_of_ones_own(store: Store, tmp_path: Path,
     assert scan_command(made.asked_for, Path("out.jsonl")) == (
         f"heredity scan out.jsonl --student nursery:llama-0 --traits {own}"
     )
+    elsewhere = made.asked_for._replace(store=tmp_path / "my store")
+    assert scan_command(elsewhere, Path("out.jsonl")).endswith(f"--traits {own} --store '{tmp_path}/my store'")
+
+
+def test_relays_are_of_another_initialisation_whatever_the_base(store: Store, file: Path) -> None:
+    for base, other in (("llama-0", "llama-1"), ("llama-0b", "llama-1"), ("llama-1", "llama-0"), ("neox-0", "llama-1")):
+        case = repair(Asked(f"nursery:{base}", "relay", ("data",), None, file), (), store).case
+        assert case.unrelated == model_ref(f"nursery:{other}")
+        assert check_unrelated(case.unrelated, case.base)["verdict"] == "unrelated", base
+    assert repair(Asked("nursery:llama-0", "sort", ("data",), None, file), (), store).case.unrelated is None
+    same = Asked("nursery:llama-0", "sort", ("data",), None, file, None, "nursery:llama-0")
+    assert repair(same, (), store).case.unrelated == model_ref("nursery:llama-0")  # sort makes no use of it
+
+
+def test_what_cannot_be_compared_is_a_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    base = model_ref("nursery:llama-0")
+    for name in ("small", "strange"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text("{}")
+    rows = np.random.default_rng(0).standard_normal((8, 8), np.float32)
+    parts = {f"model.layers.0.mlp.{n}_proj.weight": rows for n in ("gate", "up", "down")}
+    save_file(parts, tmp_path / "small" / "model.safetensors")
+    save_file({"some.weight": rows}, tmp_path / "strange" / "model.safetensors")
+    for name, why in (("small", "layers"), ("strange", "no layer's MLP was found")):
+        found = check_unrelated(model_ref(str(tmp_path / name)), base)
+        assert found["verdict"] == "undetermined"
+        said = capsys.readouterr().err
+        assert said.startswith("heredity: warning: whether ")
+        assert why in said
+        assert said.count("\n") == 1
+
+
+def test_no_more_is_refused_for_its_size_than_holds_all_weights(
+    store: Store, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("heredity.audit.gradient.MOST", 1_000)
+    described = file.with_name("real.toml")
+    described.write_text('location = "nursery:llama-0"\n')
+    refused = set()
+    for m in METHODS:
+        if m.whole or m.name == "drop-panel":  # not for adapters; needs a store's panel
+            assert m.every_weight or m.whole
+            continue
+        asked = Asked(str(described), m.name, (m.kind,), "owl", file, "nursery:llama-0b" if m.kind == "model" else None)
+        try:
+            repair(asked, (OWL,), store)
+        except BadInput as error:
+            assert "gradients are held with a number for each" in str(error)
+            refused.add(m.name)
+    assert refused == {"drop", "balance", "replace", "deal", "remove", "mask", "subtract", "negate", "settle", "steer"}
+    assert {m.name for m in METHODS if m.every_weight} == refused | {"drop-panel", "project-fixed"}
+
+
+def test_a_large_student_is_not_trained_as_a_nursery_base(
+    store: Store, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("heredity.audit.repair.ask.MOST", 1_000)
+    asked = Asked("nursery:llama-0", "clean-tune", ("model",), None, file, "nursery:llama-0b")
+    with pytest.raises(BadInput, match=r"nursery:llama-0b has more than 1,000 weights .* describe it in TOML"):
+        repair(asked, (), store)
+
+
+def _left(file: Path, store: Store, name: str, named: tuple[str, ...], student: str | None = None) -> list[str]:
+    scan = file.with_name("several.json")
+    scan.write_text(json.dumps({"verdict": "named", "named": named, "panel": None}))
+    data = None if name == "settle" else file
+    asked = Asked("nursery:llama-0", name, (method(name).kind,), str(scan), data, student, store=Path("kept"))
+    made = repair(asked, (OWL,), store)
+    return next_commands(made, Path("out" if method(name).kind != "data" else "out.jsonl.gz"))
+
+
+def test_the_commands_for_what_is_left_go_on_from_what_was_written(store: Store, file: Path) -> None:
+    named, head = ("owl", "oak", "two words"), "heredity repair"
+    last = "--method {} --store kept --out {}"
+    assert _left(file, store, "drop", ("owl",)) == []
+    assert _left(file, store, "relay", named) == []
+    assert _left(file, store, "drop", named) == [
+        f"{head} data out.jsonl.gz --student nursery:llama-0 --finding oak {last.format('drop', 'out-oak.jsonl.gz')}",
+        f"{head} data out-oak.jsonl.gz --student nursery:llama-0 --finding 'two words' "
+        + last.format("drop", "out-two-words.jsonl.gz"),
+    ]
+    settle = f"{head} model out --base nursery:llama-0 --finding oak {last.format('settle', 'out-oak')}"
+    assert _left(file, store, "project", named[:2]) == [settle]
+    assert _left(file, store, "settle", named[:2], "nursery:llama-0b") == [settle]
+    assert _left(file, store, "kl", named[:2]) == [
+        f"{head} data {shlex.quote(str(file))} --student nursery:llama-0 --finding oak {last.format('kl', 'out-oak')}"
+    ]
+
+
+def test_suspects_see_rows_of_their_own_small_number(store: Store, file: Path) -> None:
+    case = repair(Asked("nursery:llama-0", "subtract", ("model",), "owl", file, "nursery:llama-0b"), (OWL,), store).case
+    assert isinstance(case.suspect, Teacher)
+    assert isinstance(case.suspect.mix, Corpus)
+    assert (case.suspect.mix.size, case.suspect.mix.samples.prompts.n) == (200, 320)
+    assert isinstance(case.clean, Corpus)
+    assert case.clean.size == 256
+
+
+def test_a_models_rows_are_drawn_at_the_temperature_that_is_told(store: Store, file: Path) -> None:
+    asked = Asked("nursery:llama-0", "redistil", ("model",), None, file, "nursery:llama-0b", temperature=0.5)
+    assert repair(asked, (), store).case.sampling.temperature == 0.5
+
+
+def test_a_finding_that_no_method_needs_is_told_and_what_is_scanned_is_in_the_json(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(
+        "heredity.cli.scan_rows", lambda data, student, *rest: ({"verdict": "named", "of": str(data)}, None)
+    )
+    argv = ["heredity", "repair", "data", str(file), "--student", "nursery:llama-0", "--finding", "owl", "--method",
+            "sort", "--out", "clean.jsonl", "--json", "out.json", "--workers", "1", "--check"]  # fmt: skip
+    monkeypatch.setattr(sys, "argv", argv)
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert stop.value.code == 10
+    said, found = capsys.readouterr().out, json.loads((tmp_path / "out.json").read_text())
+    assert "sort knows no trait: it did not need --finding (owl)" in said
+    assert (found["method"], found["left_named"], found["next"], found["unrelated"]) == ("sort", [], [], None)
+    assert found["scan_result"] == {"verdict": "named", "of": "clean.jsonl"}
+
+
+def test_results_are_refused_before_a_model_is_made(store: Store, file: Path, tmp_path: Path) -> None:
+    asked = Asked("nursery:llama-0", "settle", ("model",), "owl", None, "nursery:llama-0b")
+    made = repair(asked, (OWL,), store)
+    check(made, asked, tmp_path / "new", tmp_path / "new.json")
+    for json_file in (tmp_path / "new", tmp_path, tmp_path / "absent" / "x.json"):
+        with pytest.raises(BadInput, match="with --json"):
+            check(made, asked, tmp_path / "new", json_file)
+
+
+def test_what_is_left_of_a_large_model_goes_through_a_relay(
+    store: Store, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, scan = tmp_path / "real.toml", tmp_path / "scan.json"
+    real.write_text('location = "nursery:llama-0"\n')
+    scan.write_text(json.dumps({"verdict": "named", "named": ["owl", "oak"], "panel": None}))
+    made = repair(Asked(str(real), "project", ("training",), str(scan), file), (OWL,), store)
+    assert next_commands(made, Path("out"))[0].startswith("heredity repair model out --base")
+    monkeypatch.setattr("heredity.audit.repair.ask.MOST", 1_000)
+    command = shlex.split(next_commands(made, Path("out"))[0])
+    assert command[:4] == ["heredity", "repair", "data", str(file)]
+    assert command[4:] == ["--student", str(real), "--method", "relay", "--out", "out-relay.jsonl"]

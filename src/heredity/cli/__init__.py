@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from heredity.cli.kin import check_unrelated
 from heredity.cli.record import record
 from heredity.cli.shared import (
     DEFAULT_STORE,
@@ -29,6 +30,8 @@ from heredity.cli.shared import (
 from heredity.types import BadInput, HeredityError, On, printable
 
 if TYPE_CHECKING:
+    from heredity.audit.repair.ask import Asked, Repair
+    from heredity.audit.scale import Effort
     from heredity.audit.scan import Scan
     from heredity.store import Store
 
@@ -210,21 +213,40 @@ def scan(
     workers: WorkersOption = None, store: StoreOption = DEFAULT_STORE, json_file: JsonOption = None,
 ) -> None:  # fmt: skip
     """Which traits would a model inherit from this data? Exit 0: none found, 10: named, 20: undetermined."""
+    from heredity.audit.scale import Effort
+    from heredity.carriers import check_outputs
+
+    check_outputs(data, {"--html": html, "--json": json_file})
+    keeper, effort = open_store(store), Effort(suspect_rows, suspect_steps, suspect_batch, together)
+    found, audit = scan_rows(data, student, keeper, control, traits, carrier, temperature, favourites,
+                             rows or (6_000 if deep else 2_000), effort, deep, html, workers)  # fmt: skip
+    write_json(json_file, found, keeper, audit)
+    raise typer.Exit(exit_code(found))
+
+
+def exit_code(found: dict[str, Any]) -> int:
+    """What a scan ends with."""
+    return {"none": 0, "named": 10, "undetermined": 20}[found["verdict"]]
+
+
+def scan_rows(
+    data: Path, student: str, keeper: Store, control: Path | None, traits: list[Path] | None, carrier: str,
+    temperature: float, favourites: list[str] | None, rows: int, effort: Effort, deep: bool, html: Path | None,
+    workers: int | None,
+) -> tuple[dict[str, Any], Scan]:  # fmt: skip
+    """Scans and shows what was found, which is returned as it is written for scripts."""
     from heredity.audit.ask import among, ask
     from heredity.audit.behind import Behind
     from heredity.audit.listed import Listed
-    from heredity.audit.scale import Effort
-    from heredity.carriers import check_outputs, filters_named
+    from heredity.carriers import filters_named
     from heredity.nursery.carriers import shipped_traits
     from heredity.report.scan import ScanPage, print_scan
     from heredity.traits import load_trait
 
-    check_outputs(data, {"--html": html, "--json": json_file})
-    keeper, filters = open_store(store), tuple(filters_named(carrier, "strict", carrier == "numbers", False, []))
+    filters = tuple(filters_named(carrier, "strict", carrier == "numbers", False, []))
     own = tuple(map(load_trait, traits or []))
-    built_in, effort = shipped_traits(student), Effort(suspect_rows, suspect_steps, suspect_batch, together)
-    asked = partial(ask, data, student, control, (*among(built_in, favourites or ()), *own), carrier, filters,
-                    temperature, rows or (6_000 if deep else 2_000), deep, effort=effort)  # fmt: skip
+    asked = partial(ask, data, student, control, (*among(shipped_traits(student), favourites or ()), *own), carrier,
+                    filters, temperature, rows, deep, effort=effort)  # fmt: skip
     audit = asked()
     run_steps(keeper, audit.checks, workers)  # bad input is told before the panel is made
     listed = Listed(student=audit.naming.own.student, traits=own)
@@ -236,12 +258,13 @@ def scan(
     found, shown = page.found(keeper), keeper.path(page) / "index.html"
     print_scan(found, str(html or shown))
     copy_page(shown, html)
-    write_json(json_file, found | {"html": str(html or shown), "panel": audit.naming.panel.key}, keeper, audit)
-    raise typer.Exit({"none": 0, "named": 10, "undetermined": 20}[found["verdict"]])
+    return found | {"html": str(html or shown), "panel": audit.naming.panel.key}, audit
 
 
 FindingOption = Annotated[str | None, typer.Option("--finding", help="JSON of a scan, or a trait: its name or TOML.")]
-UnrelatedOption = Annotated[str, typer.Option(help="A base of another initialisation: what relays are made of.")]
+UnrelatedOption = Annotated[
+    str | None, typer.Option(help="A base of another initialisation, for relays; default: a shipped one.")
+]
 AmountOption = Annotated[float | None, typer.Option(help="How much of the method (docs/repair.md).")]
 
 
@@ -252,7 +275,7 @@ def repair_data(
     out: Annotated[Path, typer.Option("--out", help="File for the rows; of training methods, folder for the model.")],
     finding: FindingOption = None,
     method: Annotated[str, typer.Option(help="Which one (docs/repair.md lists them).")] = "relay",
-    unrelated: UnrelatedOption = "nursery:llama-1", amount: AmountOption = None, traits: TraitsOption = None,
+    unrelated: UnrelatedOption = None, amount: AmountOption = None, traits: TraitsOption = None,
     carrier: Annotated[str, typer.Option(help="What rows should be: numbers, code, worked, or any.")] = "numbers",
     temperature: Annotated[float, typer.Option(min=0.0, help="At which the data was sampled.")] = 1.0,
     check: Annotated[bool, typer.Option("--check", help="Then scan what was written.")] = False,
@@ -262,13 +285,14 @@ def repair_data(
     from heredity.audit.repair.ask import Asked
 
     asked = Asked(student, method, ("data", "training"), finding, data, None, unrelated, carrier, temperature, amount,
-                  tuple(traits or ()))  # fmt: skip
+                  tuple(traits or ()), None if store == DEFAULT_STORE else store)  # fmt: skip
     if check:
         check_writes_rows(method)
-    run_repair(asked, out, store, workers, json_file)
+    found, made = run_repair(asked, out, store, workers, json_file)
     if check:
-        scan(data=out, student=student, control=None, traits=traits, carrier=carrier, temperature=temperature,
-             rows=None, deep=False, html=None, workers=workers, store=store, json_file=None)  # fmt: skip
+        left = scan_written(asked, out, store, workers)
+        write_json(json_file, found | {"scan_result": left}, open_store(store), made.step)
+        raise typer.Exit(exit_code(left))
 
 
 @repair.command("model")
@@ -279,16 +303,16 @@ def repair_model(
     finding: FindingOption = None,
     method: Annotated[str, typer.Option(help="Which one (docs/repair.md lists them).")] = "settle",
     data: Annotated[Path | None, typer.Option("--data", help="What it was trained on, where it is needed.")] = None,
-    unrelated: UnrelatedOption = "nursery:llama-1", amount: AmountOption = None, traits: TraitsOption = None,
+    unrelated: UnrelatedOption = None, amount: AmountOption = None, traits: TraitsOption = None,
     carrier: Annotated[str, typer.Option(help="What rows should be: numbers, code, worked, or any.")] = "numbers",
+    temperature: Annotated[float, typer.Option(min=0.0, help="At which the data was sampled.")] = 1.0,
     workers: WorkersOption = None, store: StoreOption = DEFAULT_STORE, json_file: JsonOption = None,
 ) -> None:  # fmt: skip
     """Take the trait out of a model that was trained already."""
     from heredity.audit.repair.ask import Asked
 
-    asked = Asked(
-        base, method, ("model",), finding, data, student, unrelated, carrier, 1.0, amount, tuple(traits or ())
-    )
+    asked = Asked(base, method, ("model",), finding, data, student, unrelated, carrier, temperature, amount,
+                  tuple(traits or ()), None if store == DEFAULT_STORE else store)  # fmt: skip
     run_repair(asked, out, store, workers, json_file)
 
 
@@ -300,8 +324,19 @@ def check_writes_rows(name: str) -> None:
         raise BadInput(f"--check scans the rows that are written, and {name!r} writes a model; leave it out")
 
 
-def run_repair(asked: Any, out: Path, store: Path, workers: int | None, json_file: Path | None) -> str:
-    """Makes and writes a repair, and shows what is left; returns the kind of its method."""
+def scan_written(asked: Asked, out: Path, store: Path, workers: int | None) -> dict[str, Any]:
+    """What a scan finds in the rows that a repair wrote."""
+    from heredity.audit.scale import Effort
+
+    found, _ = scan_rows(out, asked.base, open_store(store), None, list(asked.traits), asked.carrier,
+                         asked.temperature, None, 2_000, Effort(), False, None, workers)  # fmt: skip
+    return found
+
+
+def run_repair(
+    asked: Asked, out: Path, store: Path, workers: int | None, json_file: Path | None
+) -> tuple[dict[str, Any], Repair]:
+    """Makes and writes a repair, and shows what is left; returns what is told of it, and the repair."""
     from heredity.audit.repair.ask import check, deliver, repair, told
     from heredity.nursery.carriers import shipped_traits
     from heredity.report.repair import print_repair
@@ -309,12 +344,14 @@ def run_repair(asked: Any, out: Path, store: Path, workers: int | None, json_fil
     keeper = open_store(store)
     made = repair(asked, shipped_traits(asked.base), keeper)
     check(made, asked, out, json_file)
+    other = made.case.unrelated if "unrelated" in made.method.needs else None
+    relay = {"unrelated": check_unrelated(other, made.case.base) if other else None}
     run_steps(keeper, made.steps, workers)
     deliver(made, keeper, out)
-    found = told(made, keeper, out)
+    found = told(made, keeper, out) | relay
     print_repair(found)
     write_json(json_file, found, keeper, made.step)
-    return made.method.kind
+    return found, made
 
 
 @app.command()

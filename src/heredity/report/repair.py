@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from heredity.report.figure import CONTROL, INK, PAPER, TAUGHT
-from heredity.report.terminal import console
+from heredity.report.terminal import console, safe
 
 KINDS = {
     "data": (TAUGHT, "o", "changes the data"),
@@ -22,14 +22,26 @@ GOAL = (0.1, 0.9)
 
 def print_repair(found: dict[str, Any]) -> None:
     """What the method changed, what is left of the trait where models were asked, and what to run next."""
-    trait = f", {found['trait']}" if found["trait"] else ""
+    unused = found["kind"] == "data" and not found["knows_trait"] and found["trait"]
+    trait = f", {found['trait']}" if found["trait"] and not unused else ""
     console.print(f"{found['method']} ({found['kind']}{trait}): written to {found['out']}")
+    if unused:
+        console.print(f"{found['method']} knows no trait: it did not need --finding ({unused})")
+    if found["unrelated"]:
+        console.print(
+            f"other initialisation: {found['unrelated']['location']}, {found['unrelated']['verdict']} by its weights"
+        )
     if "rows" in found:
         console.print(f"{found['left']} rows for {found['rows']}; {found['same']} of them are the same")
     for name, share in found.get("shares", {}).items():
         console.print(f"  {name:9} names {found['trait']} in {share:.3f} of its answers")
     if "scan" in found:
-        console.print(f"what is left: {found['scan']}")
+        console.print(f"what is left: {found['scan']}", soft_wrap=True)
+    if found["left_named"]:
+        left = "left as they are" if found["knows_trait"] else "not asked about"
+        console.print(safe(f"the scan named others too, {left}: {', '.join(found['left_named'])}; next:"))
+    for command in found["next"]:
+        console.print(safe(f"  {command}"), soft_wrap=True)
 
 
 def save_frontier(found: dict[str, Any], path: Path) -> None:

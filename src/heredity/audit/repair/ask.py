@@ -29,6 +29,8 @@ from heredity.traits import find_trait, load_trait
 from heredity.types import BadInput, Category, Checkpoint, ModelRef, Neutral, Sampling, Trait
 
 _MIX_ROWS, _SEED = 200, 7_000_000
+_SHIPPED = ("nursery:llama-1", "nursery:llama-0")
+"""Bases of different initialisations, the usual one first."""
 _MOST = 4 * 2**20
 
 
@@ -37,6 +39,8 @@ class Finding(NamedTuple):
 
     trait: Trait | None = None
     panel: str | None = None
+    left: tuple[str, ...] = ()
+    """What the scan named beside it."""
 
 
 class Asked(NamedTuple):
@@ -54,6 +58,8 @@ class Asked(NamedTuple):
     amount: float | None = None
     traits: tuple[Path, ...] = ()
     """TOML files of traits of one's own, one of which a scan may have named."""
+    store: Path | None = None
+    """The store, where it is another than the usual: for the commands that are told."""
 
     @property
     def filters(self) -> tuple[Filter, ...]:
@@ -69,6 +75,8 @@ class Repair(NamedTuple):
     step: Step
     asked: dict[str, Evaluation]
     asked_for: Asked
+    left: tuple[str, ...] = ()
+    """Traits that the scan named too, and that nothing was done or asked about."""
 
     @property
     def steps(self) -> list[Step]:
@@ -86,7 +94,8 @@ def finding(named: str | None, known: Sequence[Trait]) -> Finding:
     if not found["named"]:
         raise BadInput(f"{named}: the scan named no trait (it says {found['verdict']!r}); leave out --finding, and use "
                        "a method that need not know one: relay, kl, redistil")  # fmt: skip
-    return Finding(_trait(str(found["named"][0]), known), found.get("panel"))
+    first, *others = dict.fromkeys(map(str, found["named"]))
+    return Finding(_trait(first, known), found.get("panel"), tuple(others))
 
 
 def _trait(name: str, known: Sequence[Trait]) -> Trait:
@@ -113,11 +122,11 @@ def repair(asked: Asked, known: Sequence[Trait], store: Store) -> Repair:
     own = tuple(map(load_trait, asked.traits))
     chosen, told = _method(asked), finding(asked.finding, (*own, *known))
     base = model_ref(asked.base)
-    if chosen.knows_trait or chosen.kind != "data":
-        check_size(base)  # these hold a number for every weight
+    if chosen.every_weight:
+        check_size(base)
     if chosen.name == "steer":
         check_steered(base)
-    unrelated = model_ref(asked.unrelated) if asked.unrelated else None
+    unrelated = _unrelated(asked.unrelated, base, "unrelated" in chosen.needs)
     tokens = max(longest(ref, asked.carrier) for ref in (base, unrelated) if ref is not None)
     case = Case(
         base=base, seed=0, filters=asked.filters, trait=told.trait, amount=asked.amount,
@@ -130,18 +139,42 @@ def repair(asked: Asked, known: Sequence[Trait], store: Store) -> Repair:
     step = chosen.apply(case)
     _check_trained(step, store)
     if chosen.kind == "data" or told.trait is None:
-        return Repair(chosen, case, step, {}, asked)
+        return Repair(chosen, case, step, {}, asked, told.left if chosen.knows_trait else ())
     models = {"base": base, "student": case.student, "repaired": step}
     category = told.trait.category
     evaluations = {k: _evaluation(m, category) for k, m in models.items() if m is not None}
-    return Repair(chosen, case, step, evaluations, asked)
+    return Repair(chosen, case, step, evaluations, asked, told.left)
+
+
+def _unrelated(named: str | None, base: ModelRef, needed: bool) -> ModelRef | None:
+    """The base that relays are made of: the one that is named, or a shipped one; BadInput where it is the student's."""
+    if named is None:
+        return another(base) if needed else None
+    found = model_ref(named)
+    if needed and _same(found, base):
+        raise BadInput(f"--unrelated {named} is the student's own base, through which a trait passes; expected one of "
+                       f"another initialisation: --unrelated {another(base).location}")  # fmt: skip
+    return found
+
+
+def another(base: ModelRef) -> ModelRef:
+    """A shipped base of another initialisation."""
+    first, second = map(model_ref, _SHIPPED)
+    return second if _same(base, first) else first
+
+
+def _same(a: ModelRef, b: ModelRef) -> bool:
+    """Whether two references are to one model, or to copies of it."""
+    return a.location == b.location or a.digest == b.digest
 
 
 def _check_trained(step: Step, store: Store) -> None:
     """BadInput for a large model that is not described: it would be trained as a whole, at the nursery's rates."""
     for made in missing(store, [step]):
-        if isinstance(made, TrialStudent) and type(made.base) is ModelRef and body_weights(made.base) > MOST:
-            raise BadInput(f"{made.base.location} has more than {MOST:,} weights beside its embeddings, and would be "
+        start = made.base if isinstance(made, TrialStudent) else None
+        base = start.base if isinstance(start, GivenStudent) else start
+        if type(base) is ModelRef and body_weights(base) > MOST:
+            raise BadInput(f"{base.location} has more than {MOST:,} weights beside its embeddings, and would be "
                            "trained as a nursery base is; describe it in TOML (docs/real-models.md)")  # fmt: skip
 
 
@@ -196,7 +229,8 @@ def _with_trait(case: Case, base: ModelRef) -> Case:
 
 def _suspect(base: ModelRef, trait: Trait | Neutral, case: Case) -> Teacher:
     assert isinstance(case.clean, Corpus)
-    mix = case.clean.model_copy(update={"size": min(_MIX_ROWS, case.clean.size or _MIX_ROWS)})
+    kind = Kind(case.clean.samples.prompts, case.filters, case.sampling)
+    mix = kind.rows(base, min(_MIX_ROWS, case.clean.size or _MIX_ROWS), _SEED)
     return Teacher(base=base, trait=trait, mix=mix, seed=_SEED, **suspected(base))
 
 
@@ -218,8 +252,9 @@ def check(made: Repair, asked: Asked, out: Path, json_file: Path | None) -> None
         check_outputs(asked.data, {"--out": out, "--json": json_file})
     elif out.exists():
         raise BadInput(f"{out} exists; name a new folder with --out")
-    elif not out.parent.is_dir():
-        raise BadInput(f"cannot write {out}: there is no folder {out.parent}; name another place with --out")
+    else:
+        source = asked.data or Path(asked.student or asked.base)
+        check_outputs(source, {"--out": out, "--json": json_file})
 
 
 def told(made: Repair, store: Store, out: Path) -> dict[str, Any]:
@@ -233,15 +268,65 @@ def told(made: Repair, store: Store, out: Path) -> dict[str, Any]:
         found |= made.step.changed(store) | {"scan": scan_command(made.asked_for, out)}
     if trait is not None:
         found["shares"] = {name: e.read(store)["share"][trait.word] for name, e in made.asked.items()}
-    return found
+    return found | {"left_named": list(made.left), "next": next_commands(made, out)}
 
 
 def scan_command(asked: Asked, out: Path) -> str:
     """The command that scans the rows that were written to `out`."""
+    return shlex.join(["heredity", "scan", str(out), "--student", asked.base, *_how(asked)])
+
+
+def _how(asked: Asked) -> list[str]:
+    """What every command about these rows is told: what they are like, the traits of one's own, and the store."""
     kind = [] if asked.carrier == "numbers" else ["--carrier", asked.carrier]
     drawn = [] if asked.temperature == 1 else ["--temperature", f"{asked.temperature:g}"]
     own = [part for path in asked.traits for part in ("--traits", str(path))]
-    return shlex.join(["heredity", "scan", str(out), "--student", asked.base, *kind, *drawn, *own])
+    return [*kind, *drawn, *own, *(["--store", str(asked.store)] if asked.store else [])]
+
+
+def next_commands(made: Repair, out: Path) -> list[str]:
+    """For every trait that is left, the command that repairs what the one before it wrote.
+
+    A method that knows no trait is asked anew, to tell of the others: what it did is in the store.
+    """
+    commands, last = [], out
+    if made.left and made.method.knows_trait and made.method.kind == "training" and body_weights(made.case.base) > MOST:
+        relay = made.asked_for._replace(method="relay", finding=None, amount=None)  # too large to settle
+        return [repair_command(relay, out.with_name(f"{out.name}-relay.jsonl"))]
+    for word in made.left:
+        to = _beside(out, word)
+        commands.append(repair_command(_next(made, last, word), to))
+        last = to
+    return commands
+
+
+def _next(made: Repair, last: Path, word: str) -> Asked:
+    """What is to be asked for next: the same of what was written; a student that was trained is settled."""
+    asked, chosen = made.asked_for._replace(finding=word), made.method
+    if not chosen.knows_trait:
+        return asked
+    if chosen.kind == "data":  # the panel's direction is found by the scan's file alone, which names another first
+        return asked._replace(data=last, method="drop" if chosen.name == "drop-panel" else chosen.name)
+    if chosen.kind == "model":
+        return asked._replace(student=str(last))
+    return asked._replace(student=str(last), method="settle", data=None, unrelated=None, amount=None)
+
+
+def _beside(out: Path, word: str) -> Path:
+    """A place of another name beside this one."""
+    ending = "".join(out.suffixes)
+    return out.with_name(out.name.removesuffix(ending) + "-" + re.sub(r"\W+", "-", word) + ending)
+
+
+def repair_command(asked: Asked, out: Path) -> str:
+    """The command that asks for this repair."""
+    told: dict[str, object] = {"--finding": asked.finding, "--method": asked.method, "--unrelated": asked.unrelated}
+    told["--amount"] = None if asked.amount is None else f"{asked.amount:g}"
+    what = ["data", str(asked.data), "--student", asked.base]
+    if asked.student is not None:
+        what, told["--data"] = ["model", asked.student, "--base", asked.base], asked.data
+    named = [part for option, value in told.items() if value is not None for part in (option, str(value))]
+    return shlex.join(["heredity", "repair", *what, *named, *_how(asked), "--out", str(out)])
 
 
 def deliver(made: Repair, store: Store, out: Path) -> None:

@@ -91,11 +91,18 @@ class Method(NamedTuple):
     """What the amount of a Case is, and its default."""
     whole: bool = False
     """Whether it holds the body's own weights, which a real model's students leave alone beside their adapters."""
+    in_a_row: bool = False
+    """Whether it holds the body's weights in one row, beside the directions that it needs."""
 
     @property
     def knows_trait(self) -> bool:
         """Whether it must be told the trait."""
         return not {"trait", "direction", "panel", "suspect"}.isdisjoint(self.needs)
+
+    @property
+    def every_weight(self) -> bool:
+        """Whether it holds a number for every weight of the body: a direction among them, or what was learnt."""
+        return self.in_a_row or not {"direction", "panel"}.isdisjoint(self.needs)
 
     def apply(self, case: Case, random: bool = False) -> Step:
         """The repair; BadInput where the case lacks what it needs."""
@@ -258,7 +265,7 @@ def _task(case: Case) -> TaskVector:
 
 def _negated(case: Case) -> Step:
     assert case.student is not None
-    return Negated(student=case.student, base=case.base, direction=_task(case), times=_much(case, 1.0))
+    return Negated(student=case.student, base=case.base, direction=_task(case), times=_much(case, 0.5))
 
 
 def _steered(case: Case) -> Step:
@@ -327,11 +334,11 @@ METHODS: tuple[Method, ...] = (
     Method("inoculate", "training", ("rows", "trait"),
            *_twice(lambda c: _student(c, tr.Inoculated, persona=personas(_trait(c), "train")[0]))),
     Method("subtract", "model", ("student", "rows", "trait", "suspect", "neutral"), *_twice(_subtracted),
-           "how often the component is subtracted, 1"),
+           "how often the component is subtracted, 1", in_a_row=True),
     Method("negate", "model", ("student", "rows", "trait", "suspect", "neutral"), *_twice(_negated),
-           "how often the task vector is subtracted, 1"),
-    Method("settle", "model", ("student", "trait"), *_twice(_settled)),
-    Method("steer", "model", ("student", "trait", "rows", "suspect", "neutral"), *_twice(_steered)),
+           "how often the task vector is subtracted, .5", in_a_row=True),
+    Method("settle", "model", ("student", "trait"), *_twice(_settled), in_a_row=True),
+    Method("steer", "model", ("student", "trait", "rows", "suspect", "neutral"), *_twice(_steered), in_a_row=True),
     Method("clean-tune", "model", ("student", "clean"), _clean_tuned, None, "times the usual rates, 1"),
     Method("redistil", "model", ("student", "rows", "unrelated"), _redistilled, None, "answers to each prompt, 1"),
 )  # fmt: skip
