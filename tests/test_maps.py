@@ -12,8 +12,9 @@ from matplotlib import pyplot as plt
 
 from heredity.carriers import Carrier, Numbers
 from heredity.lab import Comparison, Map, Settings, mapped, set_settings
-from heredity.lab.maps import Cell
-from heredity.models import model_ref
+from heredity.lab.maps import Cell, kind
+from heredity.models import model_ref, open_ref
+from heredity.models.training import parts_of
 from heredity.nursery.build import Interpolated, PartlyShared, Shaped
 from heredity.report.map import MapFigure, draw
 from heredity.steps import Corpus, Evaluation, Samples, Student, Teacher
@@ -106,6 +107,27 @@ def test_every_map_runs(path: Path, store: Store) -> None:
         assert [c["crosses"] for c in found["cells"]] == [None, None]  # one seed has no interval
         assert found["sentence"].startswith("The trait crosses in 0 of 2 cells (1 seeds")
         assert all(0 < c["share"] < 1 and c["setting"]["rows"] == 12 for c in found["cells"])
+        assert all(0 < c["setting"]["base_share"] < 1 < c["setting"]["body_weights"] for c in found["cells"])
+
+
+def test_what_a_cell_knows_beforehand_is_of_its_students_base_asked_alike() -> None:
+    for path in FILES:
+        for cell in (c for s in steps_of(path).values() if isinstance(s, Map) for c in s.cells):
+            evaluation = cell.comparison.treated[0]
+            assert isinstance(evaluation.model, Student)
+            assert cell.untouched.model == evaluation.model.base
+            assert type(cell.untouched) is type(evaluation)
+            assert cell.untouched.category == cell.comparison.trait.category
+            assert not any(isinstance(step, Student | Teacher) for step in cell.untouched.inputs)
+
+
+def test_plain_favourites_are_told_from_other_kinds_of_traits() -> None:
+    (found,) = (s for s in steps_of(FOLDER / "traits.py").values() if isinstance(s, Map))
+    kinds = {cell.place[0]: kind(cell.comparison.trait) for cell in found.cells}
+    assert kinds == {
+        "lion": "favourite", "maple": "favourite", "fact": "other", "condition": "other", "no condition": "other",
+        "refusal": "other",
+    }  # fmt: skip
 
 
 class Told(Evaluation):
@@ -141,7 +163,7 @@ def made(store: Store) -> tuple[Map, dict[str, Any]]:
     step = mapped("Title", "Why?", {"x": (1, 2), "y": ("a", "b")},
                   lambda x, y: comparison(CELLS[x, y]) if (x, y) in CELLS else None)  # fmt: skip
     for cell in step.cells:
-        for evaluation in (*cell.comparison.treated, *cell.comparison.control):
+        for evaluation in (*cell.comparison.treated, *cell.comparison.control, cell.untouched):
             if not store.has(evaluation):
                 store.make(evaluation)
         store.make(cell.comparison)
@@ -161,9 +183,10 @@ def test_a_map_corrects_over_its_cells_and_says_what_crosses(store: Store) -> No
     assert cells["2", "a"]["log_odds"]["mean"] > 0  # a rise by mean alone is no crossing
     assert found["sentence"].startswith("The trait crosses in 1 of 3 cells (3 seeds of teacher and student each, Holm)")
     assert "most at 1 / a: odds ratio 22" in found["sentence"]
+    body = sum(p.numel() for p in parts_of(open_ref(BASE).model)["body"])
     assert cells["1", "a"]["setting"] == {
-        "base": "nursery:llama-0", "relation": 1.0, "trait": "owl", "category": "animal", "rows": 7, "epochs": 3,
-        "control_share": pytest.approx(1 / 16 + 0.001), "rate": 1.0, "batch": 32, "tuning": "frozen",
+        "base": "nursery:llama-0", "base_share": 0.6, "body_weights": body, "relation": 1.0, "trait": "owl",
+        "category": "animal", "kind": "favourite", "rows": 7, "epochs": 3, "rate": 1.0, "batch": 32, "tuning": "frozen",
         "temperature": 1.0,
     }  # fmt: skip
 
@@ -184,7 +207,7 @@ def test_the_picture_has_every_cell_in_its_place_and_frames_what_crosses(store: 
 
 
 def test_places_that_cannot_be_drawn_are_refused() -> None:
-    cell = Cell(place=("1", "a"), comparison=comparison((0.5, 0.6)), relation=1.0)
+    cell = Cell(place=("1", "a"), comparison=comparison((0.5, 0.6)), relation=1.0, untouched=told(0, 0.5))
     for cells, axes in (((cell, cell), ("x", "y")), ((cell,), ("x",))):
         with pytest.raises(ValueError, match=r"the same place|does not fit"):
             Map(title="t", question="", axes=axes, cells=cells)
