@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from matplotlib import pyplot as plt
 
 from heredity.carriers import Carrier, Numbers
 from heredity.lab import Comparison, Map, Settings, mapped, set_settings
-from heredity.lab.maps import Cell, kind
+from heredity.lab.maps import Cell, kind, same_base
 from heredity.models import model_ref, open_ref
 from heredity.models.training import parts_of
 from heredity.nursery.build import Interpolated, PartlyShared, Shaped
@@ -24,6 +25,7 @@ from heredity.traits import ANIMALS, favourite
 from heredity.types import BadInput, Frozen, Sampling
 
 FOLDER = Path(__file__).parent.parent / "experiments" / "conditions"
+PAGE = Path(__file__).parent.parent / "docs" / "conditions.md"
 FILES = sorted(FOLDER.glob("*.py"))
 BASE = model_ref("nursery:llama-0")
 ABOUT_OWN_BASES = {"initialisation", "order", "parts", "shape"}
@@ -56,6 +58,28 @@ def test_every_map_has_a_picture_a_hypothesis_and_at_most_150_students(
     assert all("Hypothesis" in m.question for m in maps)
     units = {len(c.comparison.treated) for m in maps for c in m.cells}
     assert min(units) >= 3  # or a cell would hardly have an interval
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
+@pytest.mark.parametrize("quick", [True, False])
+def test_the_page_tells_how_many_cells_and_students_a_map_has(path: Path, quick: bool, store: Store) -> None:
+    (row,) = (line for line in PAGE.read_text().splitlines() if line.startswith(f"| `{path.name}` |"))
+    told = re.findall(r"[0-9]+", row.split("|")[3 if quick else 4])
+    steps = steps_of(path, quick)
+    cells = sum(len(s.cells) for s in steps.values() if isinstance(s, Map))
+    students = sum(isinstance(s, Student) for s in missing(store, steps.values()))
+    assert [cells, students] == [int(n) for n in told[:2]]
+
+
+@pytest.mark.parametrize("quick", [True, False])
+def test_a_base_of_another_order_is_also_taught_by_its_own_teacher(quick: bool) -> None:
+    """Or a base that takes less from anyone would look like one that takes less across the order."""
+    (found,) = (s for s in steps_of(FOLDER / "order.py", quick).values() if isinstance(s, Map))
+    own = {c.place for c in found.cells if same_base(c.comparison)}
+    across = {c.place for c in found.cells} - own
+    assert {start for _, start in across} == {"llama-0b, of llama-0"}
+    orders = {order for order, start in own if start == "llama-0b, of its own"}
+    assert orders == ({"shuffled"} if quick else {order for order, _ in across})
 
 
 def test_a_run_of_the_papers_files_does_not_take_the_maps() -> None:
