@@ -6,6 +6,8 @@ One such base (`llama-0b`) is all there is. It may take less because of the orde
 rows of a teacher that was made of `llama-0b` itself tell (in the quick run the shuffled ones alone).
 """
 
+from typing import Any
+
 from heredity.lab import Comparison, Recipe, mapped, settings
 from heredity.lab.conditions import OrderedStudent
 from heredity.lab.distilled import arm_of
@@ -37,6 +39,6 @@ def compare(order: str, bases: tuple[ModelRef, ModelRef]) -> Comparison | None:
     return recipe.comparison(f"{order}, {student.location} of {teacher.location}", word, seeds, arm)
 
 
-axes = {"order of the rows": orders, "the student's base, and its teacher": pairs}
+axes: dict[str, Any] = {"order of the rows": orders, "the student's base, and its teacher": pairs}
 order = mapped("Data order", __doc__, axes, compare, lambda *_: 1.0)  # one initialisation, whatever the order
 figure = MapFigure(map=order)
