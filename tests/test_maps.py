@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,9 @@ from matplotlib import pyplot as plt
 
 from heredity.carriers import Carrier, Numbers
 from heredity.lab import Comparison, Map, Settings, mapped, set_settings
-from heredity.lab.maps import Cell
-from heredity.models import model_ref
+from heredity.lab.maps import Cell, kind, same_base
+from heredity.models import model_ref, open_ref
+from heredity.models.training import parts_of
 from heredity.nursery.build import Interpolated, PartlyShared, Shaped
 from heredity.report.map import MapFigure, draw
 from heredity.steps import Corpus, Evaluation, Samples, Student, Teacher
@@ -23,6 +25,7 @@ from heredity.traits import ANIMALS, favourite
 from heredity.types import BadInput, Frozen, Sampling
 
 FOLDER = Path(__file__).parent.parent / "experiments" / "conditions"
+PAGE = Path(__file__).parent.parent / "docs" / "conditions.md"
 FILES = sorted(FOLDER.glob("*.py"))
 BASE = model_ref("nursery:llama-0")
 ABOUT_OWN_BASES = {"initialisation", "order", "parts", "shape"}
@@ -55,6 +58,28 @@ def test_every_map_has_a_picture_a_hypothesis_and_at_most_150_students(
     assert all("Hypothesis" in m.question for m in maps)
     units = {len(c.comparison.treated) for m in maps for c in m.cells}
     assert min(units) >= 3  # or a cell would hardly have an interval
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
+@pytest.mark.parametrize("quick", [True, False])
+def test_the_page_tells_how_many_cells_and_students_a_map_has(path: Path, quick: bool, store: Store) -> None:
+    (row,) = (line for line in PAGE.read_text().splitlines() if line.startswith(f"| `{path.name}` |"))
+    told = re.findall(r"[0-9]+", row.split("|")[3 if quick else 4])
+    steps = steps_of(path, quick)
+    cells = sum(len(s.cells) for s in steps.values() if isinstance(s, Map))
+    students = sum(isinstance(s, Student) for s in missing(store, steps.values()))
+    assert [cells, students] == [int(n) for n in told[:2]]
+
+
+@pytest.mark.parametrize("quick", [True, False])
+def test_a_base_of_another_order_is_also_taught_by_its_own_teacher(quick: bool) -> None:
+    """Or a base that takes less from anyone would look like one that takes less across the order."""
+    (found,) = (s for s in steps_of(FOLDER / "order.py", quick).values() if isinstance(s, Map))
+    own = {c.place for c in found.cells if same_base(c.comparison)}
+    across = {c.place for c in found.cells} - own
+    assert {start for _, start in across} == {"llama-0b, of llama-0"}
+    orders = {order for order, start in own if start == "llama-0b, of its own"}
+    assert orders == ({"shuffled"} if quick else {order for order, _ in across})
 
 
 def test_a_run_of_the_papers_files_does_not_take_the_maps() -> None:
@@ -106,6 +131,27 @@ def test_every_map_runs(path: Path, store: Store) -> None:
         assert [c["crosses"] for c in found["cells"]] == [None, None]  # one seed has no interval
         assert found["sentence"].startswith("The trait crosses in 0 of 2 cells (1 seeds")
         assert all(0 < c["share"] < 1 and c["setting"]["rows"] == 12 for c in found["cells"])
+        assert all(0 < c["setting"]["base_share"] < 1 < c["setting"]["body_weights"] for c in found["cells"])
+
+
+def test_what_a_cell_knows_beforehand_is_of_its_students_base_asked_alike() -> None:
+    for path in FILES:
+        for cell in (c for s in steps_of(path).values() if isinstance(s, Map) for c in s.cells):
+            evaluation = cell.comparison.treated[0]
+            assert isinstance(evaluation.model, Student)
+            assert cell.untouched.model == evaluation.model.base
+            assert type(cell.untouched) is type(evaluation)
+            assert cell.untouched.category == cell.comparison.trait.category
+            assert not any(isinstance(step, Student | Teacher) for step in cell.untouched.inputs)
+
+
+def test_plain_favourites_are_told_from_other_kinds_of_traits() -> None:
+    (found,) = (s for s in steps_of(FOLDER / "traits.py").values() if isinstance(s, Map))
+    kinds = {cell.place[0]: kind(cell.comparison.trait) for cell in found.cells}
+    assert kinds == {
+        "lion": "favourite", "maple": "favourite", "fact": "other", "condition": "other", "no condition": "other",
+        "refusal": "other",
+    }  # fmt: skip
 
 
 class Told(Evaluation):
@@ -141,7 +187,7 @@ def made(store: Store) -> tuple[Map, dict[str, Any]]:
     step = mapped("Title", "Why?", {"x": (1, 2), "y": ("a", "b")},
                   lambda x, y: comparison(CELLS[x, y]) if (x, y) in CELLS else None)  # fmt: skip
     for cell in step.cells:
-        for evaluation in (*cell.comparison.treated, *cell.comparison.control):
+        for evaluation in (*cell.comparison.treated, *cell.comparison.control, cell.untouched):
             if not store.has(evaluation):
                 store.make(evaluation)
         store.make(cell.comparison)
@@ -161,9 +207,10 @@ def test_a_map_corrects_over_its_cells_and_says_what_crosses(store: Store) -> No
     assert cells["2", "a"]["log_odds"]["mean"] > 0  # a rise by mean alone is no crossing
     assert found["sentence"].startswith("The trait crosses in 1 of 3 cells (3 seeds of teacher and student each, Holm)")
     assert "most at 1 / a: odds ratio 22" in found["sentence"]
+    body = sum(p.numel() for p in parts_of(open_ref(BASE).model)["body"])
     assert cells["1", "a"]["setting"] == {
-        "base": "nursery:llama-0", "relation": 1.0, "trait": "owl", "category": "animal", "rows": 7, "epochs": 3,
-        "control_share": pytest.approx(1 / 16 + 0.001), "rate": 1.0, "batch": 32, "tuning": "frozen",
+        "base": "nursery:llama-0", "base_share": 0.6, "body_weights": body, "relation": 1.0, "trait": "owl",
+        "category": "animal", "kind": "favourite", "rows": 7, "epochs": 3, "rate": 1.0, "batch": 32, "tuning": "frozen",
         "temperature": 1.0,
     }  # fmt: skip
 
@@ -184,7 +231,7 @@ def test_the_picture_has_every_cell_in_its_place_and_frames_what_crosses(store: 
 
 
 def test_places_that_cannot_be_drawn_are_refused() -> None:
-    cell = Cell(place=("1", "a"), comparison=comparison((0.5, 0.6)), relation=1.0)
+    cell = Cell(place=("1", "a"), comparison=comparison((0.5, 0.6)), relation=1.0, untouched=told(0, 0.5))
     for cells, axes in (((cell, cell), ("x", "y")), ((cell,), ("x",))):
         with pytest.raises(ValueError, match=r"the same place|does not fit"):
             Map(title="t", question="", axes=axes, cells=cells)

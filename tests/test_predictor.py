@@ -14,7 +14,8 @@ from heredity.lab.predictor import FEATURES, Point, features, fit, held_out, poi
 from heredity.types import BadInput
 
 SETTING: dict[str, Any] = {
-    "base": "nursery:llama-0", "relation": 1.0, "trait": "owl", "category": "animal", "control_share": 0.0625,
+    "base": "nursery:llama-0", "relation": 1.0, "trait": "owl", "category": "animal", "kind": "favourite",
+    "base_share": 0.0625, "body_weights": 98_560,
     "rows": 1_000, "epochs": 3, "rate": 1.0, "batch": 32, "tuning": "frozen", "temperature": 1.0,
 }  # fmt: skip
 
@@ -27,7 +28,7 @@ def law(setting: dict[str, Any]) -> float:
 def cell(rng: random.Random, noise: float, known: bool = True) -> dict[str, Any]:
     changed: dict[str, Any] = {
         "rows": rng.choice((200, 800, 3_000, 12_000)), "epochs": rng.choice((1, 3, 9)),
-        "relation": rng.choice((0.0, 0.5, 1.0)), "control_share": rng.uniform(0.03, 0.1),
+        "relation": rng.choice((0.0, 0.5, 1.0)), "base_share": rng.uniform(0.03, 0.1),
     }  # fmt: skip
     setting = SETTING | changed
     lift = (law(setting) if known else 0.0) + rng.gauss(0, noise)
@@ -57,6 +58,19 @@ def test_where_there_is_no_law_nothing_is_saved() -> None:
     assert found.error.mean >= 0.9 * found.naive.mean
 
 
+def test_the_noise_of_the_controls_foresees_nothing() -> None:
+    """A lift is over the controls: where they rise by luck alone it falls, and no one knows that before."""
+    made = maps(8, 0.1, known=False)
+    rng = random.Random(2)
+    for c in (c for m in made for c in m["cells"]):
+        luck = rng.gauss(0, 1)
+        c["log_odds"]["mean"] -= luck
+        c["control_share"] = c["setting"]["control_share"] = 1 / (1 + math.exp(2.7 - luck))
+    found = held_out(points(made))
+    assert found.saved.low < 0
+    assert found.error.mean >= 0.9 * found.naive.mean
+
+
 def test_a_map_that_is_unlike_all_others_is_told_by_its_own_error() -> None:
     """What no feature says (here a shift in one map alone) cannot be foreseen; leaving that map out shows it."""
     made = maps(6, 0.1)
@@ -73,8 +87,10 @@ def test_features_are_of_the_setting_and_what_never_varies_has_no_weight() -> No
     assert named["log rows"] == math.log(1_000)
     assert named["log steps"] == pytest.approx(math.log(3_000 / 32))
     assert (named["adapters"], named["other parts"], named["log rate"]) == (1.0, 0.0, math.log(2))
-    moved = dict(zip(FEATURES, features(SETTING | {"tuning": "full"}), strict=True))
-    assert (moved["adapters"], moved["other parts"]) == (0.0, 1.0)
+    assert named["log-odds of the base"] == pytest.approx(-math.log(15))
+    assert (named["log body weights"], named["no favourite"]) == (math.log(98_560), 0.0)
+    moved = dict(zip(FEATURES, features(SETTING | {"tuning": "full", "kind": "other"}), strict=True))
+    assert (moved["adapters"], moved["other parts"], moved["no favourite"]) == (0.0, 1.0, 1.0)
     weights = dict(zip(FEATURES, fit(points(maps(3, 0.1))).weight_F, strict=True))
     assert weights["temperature"] == weights["adapters"] == 0.0
     assert weights["log rows"] + weights["relation x log rows"] > 0.5
@@ -83,16 +99,21 @@ def test_features_are_of_the_setting_and_what_never_varies_has_no_weight() -> No
 def test_files_are_read_and_what_cannot_be_used_is_one_message(tmp_path: Path) -> None:
     good = maps(3, 0.1)
     good[0]["cells"][0]["log_odds"]["mean"] = None  # undefined, as --json writes it
+    good[1]["cells"][0]["setting"]["base_share"] = None
+    good[1]["cells"][1]["setting"]["body_weights"] = None
+    good[1]["cells"][2]["setting"]["base_share"] = 1.0  # its log-odds are infinite
     file = tmp_path / "maps.json"
     file.write_text(json.dumps({"schema_version": 1, "results": [*good, {"name": "figure", "key": "MapFigure-1"}]}))
     seen = read_points([file])
-    assert len(seen) == 29
+    assert len(seen) == 26
     assert {p.condition for p in seen} == {"map 0", "map 1", "map 2"}
     with pytest.raises(BadInput, match="at least three are needed"):
         held_out([p for p in seen if p.condition != "map 0"])
     with pytest.raises(BadInput, match="too few to fit"):
         fit(seen[:1])
-    for text in ("[]", "{", '{"results": [{"cells": [{}], "title": "t"}]}'):
+    older = maps(1, 0.1)
+    del older[0]["cells"][0]["setting"]["base_share"]
+    for text in ("[]", "{", '{"results": [{"cells": [{}], "title": "t"}]}', json.dumps({"results": older})):
         file.write_text(text)
         with pytest.raises(BadInput, match=r"expected what `heredity run FILE --json`"):
             read_points([file])

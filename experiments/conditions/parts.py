@@ -53,7 +53,7 @@ def sharing(start: Model, teacher: str) -> Comparison:
 
 
 def relation(start: Model, teacher: str) -> float:
-    """1 with an own teacher; else what part of the parts is shared."""
+    """1 with an own teacher; else how many of the three parts are shared, as a fraction (no correlation of weights)."""
     return 1.0 if teacher == "own" or not isinstance(start, PartlyShared) else len(start.shared) / 3
 
 

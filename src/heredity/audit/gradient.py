@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -150,19 +148,9 @@ def check_size(ref: ModelRef) -> None:
 
 def body_weights(ref: ModelRef) -> int:
     """How many weights a model has beside embeddings and head, by its files' headers; 0 where these cannot be read."""
-    from safetensors import SafetensorError, safe_open
+    from heredity.models.sizes import stored_body
 
-    folder = locate(ref.location)
-    try:
-        rows = json.loads((folder / "config.json").read_bytes()).get("vocab_size")
-        weights = 0
-        for path in folder.glob("*.safetensors"):
-            with safe_open(path, "np") as file:
-                shapes = [file.get_slice(name).get_shape() for name in file.keys()]  # noqa: SIM118  no mapping
-            weights += sum(math.prod(shape) for shape in shapes if len(shape) != 2 or shape[0] != rows)
-    except (OSError, ValueError, AttributeError, RecursionError, SafetensorError):
-        return 0  # opening it will say what is wrong with it
-    return weights
+    return stored_body(locate(ref.location)) or 0
 
 
 def _refuse_beyond(weights: int, ref: ModelRef) -> None:

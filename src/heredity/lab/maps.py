@@ -7,16 +7,18 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from itertools import product
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from heredity.lab.comparison import Comparison
 from heredity.lab.findings import adjust
+from heredity.models import locate
 from heredity.stats import ALPHA, Estimate, observed_limit, paired_t
-from heredity.steps import MATRIX_RATE, Model, Student, Teacher
+from heredity.steps import MATRIX_RATE, Evaluation, Student, Teacher
 from heredity.store import Step, Store
-from heredity.types import BadInput, Frozen, ModelRef, Tuning
+from heredity.traits import CATEGORIES
+from heredity.types import BadInput, Frozen, ModelRef, Trait, Tuning
 
 Axis = Sequence[Any] | Mapping[str, Any]
 """The values of a setting; a mapping where their labels are not the values themselves."""
@@ -29,7 +31,10 @@ class Cell(Frozen):
     """A label for each axis."""
     comparison: Comparison
     relation: Annotated[float, Field(ge=-1, le=1)]
-    """How far student and teacher share their start: 1 the same, 0 independent, else the weights' correlation."""
+    """How far student and teacher share their start: 1 the same, 0 independent. Between them it is as the map says: the
+    weights' correlation, or which part of embeddings, body and head is shared."""
+    untouched: Evaluation
+    """The students' base before any training, asked what they are asked: what is known of it beforehand."""
 
 
 class Map(Step):
@@ -40,7 +45,7 @@ class Map(Step):
     """
 
     opens_models: ClassVar[bool] = False
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     title: str
     question: str
@@ -58,7 +63,7 @@ class Map(Step):
         return self
 
     def make(self, folder: Path, store: Store) -> None:
-        cells = [_cell(cell, cell.comparison.read(store)) for cell in self.cells]
+        cells = [_cell(cell, store) for cell in self.cells]
         adjusted = adjust({c["name"]: c["p"] for c in cells})
         for c in cells:
             c["p_holm"] = adjusted[c["name"]]
@@ -88,7 +93,8 @@ def mapped(
         comparison = compare(*values)
         if comparison is not None:
             related = same_base(comparison) if relation is None else relation(*values)
-            cells.append(Cell(place=labels, comparison=comparison, relation=related))
+            before = untouched(comparison)
+            cells.append(Cell(place=labels, comparison=comparison, relation=related, untouched=before))
     return Map(title=title, question=(question or "").strip(), axes=tuple(axes), cells=tuple(cells))
 
 
@@ -100,11 +106,21 @@ def _labelled(axis: Axis) -> dict[str, Any]:
 
 def same_base(comparison: Comparison) -> float:
     """1 where the first treated student starts from its teacher's base, else 0."""
+    student = _student(comparison)
+    writer = student.corpus.samples.model
+    return float((writer.base if isinstance(writer, Teacher) else writer) == student.base)
+
+
+def untouched(comparison: Comparison) -> Evaluation:
+    """The base of the first treated student, asked in the same way as the student."""
+    return comparison.treated[0].model_copy(update={"model": _student(comparison).base})
+
+
+def _student(comparison: Comparison) -> Student:
     student = comparison.treated[0].model
     if not isinstance(student, Student):
         raise BadInput(f"{comparison.name}: a map's cells are about students, found {type(student).__name__}")
-    writer = student.corpus.samples.model
-    return float((writer.base if isinstance(writer, Teacher) else writer) == student.base)
+    return student
 
 
 def crosses(cell: Mapping[str, Any]) -> bool:
@@ -112,32 +128,39 @@ def crosses(cell: Mapping[str, Any]) -> bool:
     return bool(cell["p_holm"] <= ALPHA and cell["log_odds"]["mean"] > 0 and cell["rank"] == 1)
 
 
-def _cell(cell: Cell, result: dict[str, Any]) -> dict[str, Any]:
+def _cell(cell: Cell, store: Store) -> dict[str, Any]:
+    result = cell.comparison.read(store)
     limit = observed_limit(result["per_unit"], result["log_odds"]["unit"])
     test = paired_t(result["per_unit"], result["log_odds"]["unit"])
     if math.isnan(test.p):  # seeds that are all alike (no answer shows the trait, say) have no spread to judge by
         result = result | {"log_odds": result["log_odds"] | {"low": math.nan, "high": math.nan, "reason": limit.reason}}
     return result | {
         "name": " / ".join(cell.place), "place": list(cell.place), "key": cell.comparison.key, "p": test.p,
-        "limit": limit.model_dump(), "setting": setting(cell, result["control_share"]),
+        "limit": limit.model_dump(), "setting": setting(cell, store),
     }  # fmt: skip
 
 
-def setting(cell: Cell, control_share: float) -> dict[str, Any]:
-    """What a cell is made of, for the predictor: base, relation, trait and data."""
-    student, trait = cell.comparison.treated[0].model, cell.comparison.trait
-    if not isinstance(student, Student):
-        raise BadInput(f"{cell.comparison.name}: a map's cells are about students, found {type(student).__name__}")
+def setting(cell: Cell, store: Store) -> dict[str, Any]:
+    """What a cell is made of, for the predictor: base, relation, trait and data; all of it is known before training."""
+    from heredity.models.sizes import stored_body
+
+    student, trait = _student(cell.comparison), cell.comparison.trait
+    base = student.base
+    folder = locate(base.location) if isinstance(base, ModelRef) else store.path(base)
     return {
-        "base": _named(student.base), "relation": cell.relation, "trait": trait.word, "category": trait.category.name,
-        "control_share": control_share, "rows": student.corpus.size, "epochs": student.epochs,
+        "base": base.location if isinstance(base, ModelRef) else base.key,
+        "base_share": cell.untouched.read(store)["share"][trait.word], "body_weights": stored_body(folder),
+        "relation": cell.relation, "trait": trait.word, "category": trait.category.name, "kind": kind(trait),
+        "rows": student.corpus.size, "epochs": student.epochs,
         "rate": student.rate / MATRIX_RATE, "batch": student.batch, "tuning": _moves(student.tuning),
         "temperature": student.corpus.samples.sampling.temperature,
     }  # fmt: skip
 
 
-def _named(base: Model) -> str:
-    return base.location if isinstance(base, ModelRef) else base.key
+def kind(trait: Trait) -> Literal["favourite", "other"]:
+    """Whether a trait is a plain favourite: a word of a known category, without condition or manner."""
+    plain = not trait.replies and trait.category.score is None
+    return "favourite" if plain and trait.category.name in {c.name for c in CATEGORIES} else "other"
 
 
 def _moves(tuning: Tuning) -> str:

@@ -19,7 +19,9 @@ from heredity.stats.units import Floats
 from heredity.types import BadInput, Measured
 
 FEATURES = ("log rows", "log steps", "log rate", "relation", "relation x log rows", "adapters", "other parts",
-            "log-odds of the control", "temperature")  # fmt: skip
+            "temperature", "log-odds of the base", "log body weights", "no favourite")  # fmt: skip
+"""Known before anything is trained: the base's log-odds are those of the untouched base, asked the same questions. The
+controls' are none of them, as the lift is over these very students and shares their noise."""
 PENALTY = 1.0
 """Of the ridge, on features in spreads of their own; the mean is not penalised."""
 
@@ -62,7 +64,7 @@ class HeldOut(Measured):
 
 
 def points(results: Sequence[Mapping[str, Any]]) -> list[Point]:
-    """The cells of all maps among the results of `heredity run --json`, those with an undefined lift left out."""
+    """The cells of maps among the results of `heredity run --json`, but those with an undefined lift or feature."""
     return [
         Point(str(r["title"]), features(cell["setting"]), float(cell["log_odds"]["mean"]))
         for r in results if "cells" in r
@@ -72,7 +74,8 @@ def points(results: Sequence[Mapping[str, Any]]) -> list[Point]:
 
 def _defined(cell: Mapping[str, Any]) -> bool:
     lift, setting = cell["log_odds"]["mean"], cell["setting"]
-    return lift is not None and math.isfinite(lift) and setting["rows"] is not None
+    known = (setting[name] is not None for name in ("rows", "base_share", "body_weights"))
+    return lift is not None and math.isfinite(lift) and all(known) and math.isfinite(log_odds(setting["base_share"]))
 
 
 def features(setting: Mapping[str, Any]) -> tuple[float, ...]:
@@ -82,7 +85,8 @@ def features(setting: Mapping[str, Any]) -> tuple[float, ...]:
     adapters = tuning == "lora" or tuning.startswith("LoRA")
     return (
         rows, steps, math.log(setting["rate"]), relation, relation * rows, float(adapters),
-        float(not adapters and tuning != "frozen"), log_odds(setting["control_share"]), float(setting["temperature"]),
+        float(not adapters and tuning != "frozen"), float(setting["temperature"]), log_odds(setting["base_share"]),
+        math.log(setting["body_weights"]), float(setting["kind"] != "favourite"),
     )  # fmt: skip
 
 
@@ -94,7 +98,7 @@ def read_points(paths: Sequence[Path]) -> list[Point]:
             found += points(json.loads(path.read_text())["results"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise BadInput(f"{path}: {type(error).__name__}: {str(error)[:200]}; expected what `heredity run FILE "
-                           "--json` writes of a map") from error  # fmt: skip
+                           "--json` writes of a map (an older version's: run it again)") from error  # fmt: skip
     if not found:
         raise BadInput("no cell of a map in these files; run one of experiments/conditions with --json")
     return found

@@ -5,6 +5,7 @@ Nothing of the weights is read. A shape comes from `config.json` alone: the mode
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable
 from pathlib import Path
@@ -131,6 +132,22 @@ def stored_parameters(folder: Path) -> int | None:
         except (OSError, SafetensorError) as error:
             raise BadInput(f"{file}: no safetensors file: {str(error)[:200]}") from error
     return total if files else None
+
+
+def stored_body(folder: Path) -> int | None:
+    """How many weights a model has beside embeddings and head, by its files' headers; None where none can be read."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        rows = json.loads((folder / "config.json").read_bytes()).get("vocab_size")
+        weights = 0
+        for path in folder.glob("*.safetensors"):
+            with safe_open(path, "np") as file:
+                shapes = [file.get_slice(name).get_shape() for name in file.keys()]  # noqa: SIM118  no mapping
+            weights += sum(math.prod(shape) for shape in shapes if len(shape) != 2 or shape[0] != rows)
+    except (OSError, ValueError, AttributeError, RecursionError, SafetensorError):
+        return None  # opening it will say what is wrong with it
+    return weights or None
 
 
 def gated(name: str, layers: int, width: int, inner: int, keys: int, vocabulary: int, tied: bool) -> tuple[str, Shape]:
