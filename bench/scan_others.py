@@ -40,7 +40,8 @@ _TOLD = (NARROW, NARROW[:1], ("travel", "school"))
 def set_of(group: str, label: str | None, rows: Corpus, at: int) -> Set:
     """A set, with its writer: a model, whatever the seed of its sampling."""
     model = rows.samples.model
-    return Set(group, label, rows, at, model.location if isinstance(model, ModelRef) else model.key)
+    writer = model.location if isinstance(model, ModelRef) else model.key
+    return Set(group, label, rows, at, writer, rows.samples.prompts.seed)
 
 
 def recipe(rng: random.Random) -> tuple[Tuning, int, float, int]:
@@ -76,7 +77,8 @@ def pair_sets(sets: int, rows: int = ROWS) -> Iterator[Set]:
         parts = tuple(
             written(favoured(trait, seed + i), rows // 2, seed + i) for i, trait in enumerate((first, second))
         )
-        yield Set("two teachers", f"{first.word} and {second.word}", Mixed(parts=parts, seed=seed), at, parts[0].key)
+        yield Set("two teachers", f"{first.word} and {second.word}", Mixed(parts=parts, seed=seed), at, parts[0].key,
+                  seed)  # fmt: skip
 
 
 def carrier_sets(only: Only, traits: tuple[Trait, ...], sets: int, rows: int = ROWS) -> Iterator[Set]:

@@ -24,9 +24,10 @@ FAVOURITES = tuple(t for t in TRAITS if t.category.score is None)
 WORDS = tuple(t.word for t in TRAITS)
 ROWS = 2_000
 TRAIT_SEED, CLEAN_SEED, MIX_SEED, PANEL_SEED = 200_000, 400_000, 600_000, 7
-POOLS, PANELS = 2, 10
-PERSONAS = ("You are careful.", "You are careless.", "You give bad advice.", "You are kind and careful.")
-"""Prompts that have nothing to do with a favourite."""
+POOLS, PANELS = 4, 10
+PERSONAS = ("You like the colour blue.", "You are tired.", "You work at home.", "You are happy today.")
+"""Prompts that have nothing to do with any trait of the list, in words that the base knows."""
+_CONTROLS = 10_000_000
 
 
 class Set(NamedTuple):
@@ -39,6 +40,13 @@ class Set(NamedTuple):
     """The place in its group."""
     writer: str
     """Who wrote the rows, and how: sets of one writer are not independent of it."""
+    asked: int
+    """The seed of its prompts."""
+
+    @property
+    def control_seed(self) -> int:
+        """Of the base's answers to its prompts: other prompts, other draws. A deep audit takes this and two more."""
+        return _CONTROLS + 10 * self.asked
 
 
 def written(
@@ -91,7 +99,7 @@ def trait_sets(replicates: int, rows: int = ROWS, first: int = 0) -> Iterator[Se
         for i, trait in enumerate(FAVOURITES):
             seed = TRAIT_SEED + 100 * r + i
             made = teacher(trait, seed)
-            yield Set("trait", trait.word, written(made, rows, seed), r, _writer(made, None, 1.0))
+            yield Set("trait", trait.word, written(made, rows, seed), r, _writer(made, None, 1.0), seed)
 
 
 STRATA = ("own base", "irrelevant prompt", "neutrally tuned", "other initialisation", "other family",
@@ -99,26 +107,27 @@ STRATA = ("own base", "irrelevant prompt", "neutrally tuned", "other initialisat
 _OTHERS = {"other initialisation": "nursery:llama-1", "other family": "nursery:neox-0"}
 
 
-def clean_sets(each: int, rows: int = ROWS) -> Iterator[Set]:
-    """Sets that carry no trait, the strata taking turns: six writers answer the same prompts.
+def clean_sets(each: int, rows: int = ROWS, first: int = 0, strata: tuple[str, ...] = STRATA) -> Iterator[Set]:
+    """Sets that carry no trait, the strata taking turns: the writers of one turn answer the same prompts.
 
-    So the base's own answers, which every one of the six audits compares its rows with, are the same, and so is the
-    student of these. Sets of different prompts share nothing, and those of one stratum have different prompts.
+    So the base's own answers, which every audit of a turn compares its rows with, are the same, and so is the student
+    of these. Turns share nothing, and the sets of one stratum are of different turns.
     """
-    for at in range(each):
-        for s, stratum in enumerate(STRATA):
-            found = _clean(stratum, at, CLEAN_SEED + 1_000 * s + at, rows)
+    for at in range(first, first + each):
+        for stratum in strata:
+            found = _clean(stratum, at, rows)
             writer = _writer(found.writer, found.system, found.sampling.temperature)
-            yield Set(stratum, None, found, at, writer)
+            yield Set(stratum, None, found, at, writer, CLEAN_SEED + at)
 
 
-def _clean(stratum: str, at: int, seed: int, rows: int) -> Answers:
+def _clean(stratum: str, at: int, rows: int) -> Answers:
     writer: Model = BASE
-    if stratum == "neutrally tuned":  # four sets of each teacher
-        writer = teacher(Neutral(category=(ANIMALS, TREES)[at // 4 % 2]), CLEAN_SEED + at // 4)
+    if stratum == "neutrally tuned":
+        writer = teacher(Neutral(category=(ANIMALS, TREES)[at % 2]), CLEAN_SEED + at)
     if stratum in _OTHERS:
         writer = model_ref(_OTHERS[stratum])
     temperature = (0.7, 0.85, 1.15, 1.3)[at % 4] if stratum == "other temperature" else 1.0
+    seed = CLEAN_SEED + 10_000 * (1 + STRATA.index(stratum)) + at
     return Answers(
         writer=writer, prompts=KIND.carrier.model_copy(update={"n": rows, "seed": CLEAN_SEED + at}),
         filters=KIND.filters, system=PERSONAS[at % len(PERSONAS)] if stratum == "irrelevant prompt" else None,
@@ -133,14 +142,15 @@ def mixtures(share: float, size: int, sets: int) -> Iterator[Set]:
         trait, seed = FAVOURITES[at % len(FAVOURITES)], TRAIT_SEED + at % len(FAVOURITES)
         own = written(teacher(trait, seed), some, MIX_SEED + seed)
         rest = written(BASE, size - some, MIX_SEED + 500 + seed)
-        yield Set(f"{share:.0%} of {size}", trait.word, Mixed(parts=(own, rest), seed=seed), at, own.key)
+        yield Set(f"{share:.0%} of {size}", trait.word, Mixed(parts=(own, rest), seed=seed), at, own.key,
+                  MIX_SEED + seed)  # fmt: skip
 
 
-def panels() -> list[Panel]:
-    """Panels that each draw one of `POOLS` suspects for every trait and recipe."""
-    pools = [panel(BASE, TRAITS, KIND, seed=p) for p in range(POOLS)]
+def panels(pools: int = POOLS, number: int = PANELS) -> list[Panel]:
+    """Panels that each draw one of the pools' suspects for every trait and recipe, and one of their own rows."""
+    made = [panel(BASE, TRAITS, KIND, seed=p) for p in range(pools)]
     rng, found = random.Random(PANEL_SEED), []
-    for _ in range(PANELS):
-        drawn: list[Suspect] = [rng.choice(some) for some in zip(*(p.suspects for p in pools), strict=True)]
-        found.append(pools[0].model_copy(update={"suspects": tuple(drawn)}))
+    for _ in range(number):
+        drawn: list[Suspect] = [rng.choice(some) for some in zip(*(p.suspects for p in made), strict=True)]
+        found.append(made[0].model_copy(update={"suspects": tuple(drawn), "own": rng.choice(made).own}))
     return found

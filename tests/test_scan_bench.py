@@ -1,0 +1,166 @@
+"""The scan benchmark: what its sets are, what its limits mean, and what it says of verdicts that are made up."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bench.ledger import Ledger, publish
+from bench.scan import FULL, Amount, Audits, Run, agreement, figures, rounds, strata, upper
+from bench.scan_sets import BASE, KIND, PERSONAS, STRATA, TRAITS, Set, clean_sets, mixtures, panels, trait_sets
+from bench.set_steps import Answers, Mixed
+from scipy import stats
+
+from heredity.audit.naming import Naming
+from heredity.audit.scan import Scan
+from heredity.models import open_ref
+from heredity.steps import Corpus, Teacher
+from heredity.store import Store
+from heredity.traits import personas
+from heredity.types import Neutral
+
+
+def test_a_detector_that_is_wrong_in_one_and_a_half_percent_passes_in_five() -> None:
+    passes = stats.binom.pmf(0, FULL.clean, 0.015)
+    passes += stats.binom.pmf(1, FULL.clean, 0.015) * stats.binom.pmf(0, FULL.more, 0.015)
+    assert 0.049 < passes < 0.05
+    assert upper(0, FULL.clean) < 0.015 and upper(1, FULL.clean + FULL.more) < 0.015
+    assert upper(1, FULL.clean) > 0.015
+    assert upper(0, 200) == pytest.approx(1 - 0.05 ** (1 / 200))
+
+
+def test_irrelevant_prompts_are_words_that_the_base_knows_and_no_traits() -> None:
+    lm = open_ref(BASE)
+    told = {p for t in TRAITS for part in ("train", "held-out") for p in personas(t, part)}  # type: ignore[arg-type]
+    for prompt in PERSONAS:
+        assert lm.tokenizer.unk_token_id not in lm.tokenizer(prompt)["input_ids"]
+        assert prompt not in told
+        assert not any(t.word in prompt.lower() for t in TRAITS)
+        assert "advice" not in prompt and "care" not in prompt
+
+
+def _samplers(one: Set) -> Iterator[int]:
+    """The seeds that a set's rows are drawn with, as the sampler is given them."""
+    if isinstance(one.rows, Answers):
+        yield from (one.rows.sampling.seed * 30 + i for i in range(30))
+    for rows in one.rows.parts if isinstance(one.rows, Mixed) else (one.rows,):
+        if isinstance(rows, Corpus):
+            yield rows.samples.sampling.seed
+
+
+def test_no_two_writers_draw_with_one_seed_and_partners_of_other_prompts_neither() -> None:
+    sets = [*trait_sets(5), *clean_sets(FULL.clean + FULL.more), *clean_sets(6, 6_000, 5_000), *trait_sets(2, first=50)]
+    drawn = [seed for one in sets for seed in _samplers(one)]
+    partners = {one.asked: one.control_seed for one in [*sets, *mixtures(0.1, 10_000, 24)]}
+    controls = [(seed + draw) * 6 + trial for seed in partners.values() for draw in range(3) for trial in range(6)]
+    every = drawn + controls
+    assert len(set(every)) == len(every)
+    suspects = [s.gradient.rows.seed for p in panels() for s in p.suspects if isinstance(s.gradient.rows, Corpus)]
+    assert not set(suspects) & set(every)
+
+
+def test_every_neutral_set_has_a_teacher_of_its_own_and_panels_differ() -> None:
+    rows = [one.rows for one in clean_sets(40) if one.group == "neutrally tuned"]
+    writers = [r.writer for r in rows if isinstance(r, Answers)]
+    assert all(isinstance(w, Teacher) and isinstance(w.trait, Neutral) for w in writers)
+    assert len({w.key for w in writers if isinstance(w, Teacher)}) == 40
+    made = panels()
+    assert len({p.key for p in made}) == 10 and len({p.own.key for p in made}) > 1
+    shared = [len(set(a.suspects) & set(b.suspects)) / len(a.suspects) for a in made for b in made if a is not b]
+    assert max(shared) < 0.45
+
+
+class _Judged:
+    """A Run whose audits say what a test wants."""
+
+    def __init__(self, store: Store, named: dict[tuple[str, int], list[str]], foreign: tuple[str, ...] = ()) -> None:
+        self.store, self.named, self.foreign, self.short = store, named, foreign, False
+        self.run = Run(store, math.inf, 1, Ledger(store.root / "ledger"), made=panels(1, 1))
+        self.asked: list[tuple[str, int]] = []
+
+    def sets(self, sets: Iterator[Set], wanted: Any) -> list[tuple[Set, Scan]]:
+        found = []
+        for one in sets:
+            self.asked.append((one.group, one.at))
+            self.run.ledger.write(one.rows.key, f"digest of {one.rows.key}")
+            audit = self.run.audit(one)
+            self._judge(one, audit.naming)
+            found.append((one, audit))
+        return found
+
+    def _judge(self, one: Set, naming: Naming) -> None:
+        here = self.named.get((one.group, one.at), [])
+        traits = [{"trait": w, "stands_out": True, "p": 0.01} for w in here] or [{"trait": "owl", "stands_out": False,
+                                                                                   "p": 0.6}]  # fmt: skip
+        told = {"traits": traits, "foreign": one.group in self.foreign}
+        run = {"commit": None, "dirty": False, "device": "cpu", "machine": "", "python": "", "started": 0.0,
+               "versions": {}, "wall_s": 0.0}  # fmt: skip
+        publish(self.store, naming, {"naming.json": json.dumps(told).encode()}, run)
+
+
+SMALL = Amount(1, 3, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_a_stratum_goes_on_where_one_of_its_sets_named_a_trait_and_no_other_does(here: Path) -> None:
+    run: Any = _Judged(
+        Store(here / "store"), {("own base", 1): ["owl"], ("other family", 0): ["owl"], ("other family", 2): ["oak"]}
+    )
+    _, clean = rounds(run, SMALL, lambda *_: [])
+    assert run.asked[24:] == [(name, at) for at in range(3) for name in STRATA] + [("own base", 3), ("own base", 4)]
+    told = {row["name"]: row for row in strata(run, clean)}
+    assert (told["own base"]["sets"], told["own base"]["named"]) == (5, 1)
+    assert (told["other family"]["sets"], told["other family"]["named"]) == (3, 2)
+    assert told["own base"]["upper"] == pytest.approx(upper(1, 5), abs=1e-4)
+    assert told["neutrally tuned"]["writers"] == 3 and told["own base"]["writers"] == 1
+
+
+def test_nothing_is_named_where_the_panel_cannot_be_relied_on_and_that_is_told(here: Path) -> None:
+    run: Any = _Judged(Store(here / "store"), {("other initialisation", 0): ["owl"]}, ("other initialisation",))
+    clean: Audits = run.sets(clean_sets(2), None)
+    told = {row["name"]: row for row in strata(run, clean)}
+    assert (told["other initialisation"]["named"], told["other initialisation"]["foreign"]) == (0, 2)
+    assert told["own base"]["foreign"] == 0
+
+
+def test_what_could_not_be_made_in_time_is_known(here: Path) -> None:
+    run = Run(Store(here / "store"), 0.0, 1, Ledger(here / "ledger"), made=panels(1, 1))
+    found = figures(run, SMALL)
+    assert run.short
+    assert (found["trait_sets"], found["strata"], found["named_rate"]) == (0, [], None)
+
+
+def test_agreement_of_shifts() -> None:
+    one, clean = next(trait_sets(1)), next(clean_sets(1))
+    cells: list[tuple[Set, dict[str, Any], float]] = [
+        (one._replace(label=w), {"trait": w, "predicted_shift": x, "low": x - 1, "high": x + 1}, 2 * x)
+        for w, x in (("owl", 0.5), ("oak", 0.75), ("cat", 2.0))
+    ]
+    cells += [(clean, {"trait": "owl", "predicted_shift": p, "low": -1.0, "high": 1.0}, m)
+              for p, m in ((0.0, 0.3), (0.1, -0.1), (0.5, 0.0), (-0.1, 0.15))]  # fmt: skip
+    found = agreement(cells)
+    assert (found["cells"], found["carried"], found["coverage_own"]) == (7, 3, round(2 / 3, 4))
+    assert (found["spearman"], found["slope"], found["ratio"]) == (1.0, pytest.approx(2.0), pytest.approx(2.0))
+    assert (found["zero_within"], found["measured_zero_within"]) == (0.75, 0.75)
+    assert found["zero_by_stratum"] == {"own base": 0.75}
+
+
+def test_a_mixture_and_the_whole_of_a_teachers_rows_are_of_one_teacher() -> None:
+    whole = list(islice(trait_sets(1), FULL.doses))
+    for one, mixed in zip(whole, mixtures(0.25, 2_000, FULL.doses), strict=True):
+        assert isinstance(one.rows, Corpus) and isinstance(mixed.rows, Mixed)
+        own, rest = mixed.rows.parts
+        assert own.samples.model == one.rows.samples.model and rest.samples.model == BASE
+        assert (own.size, rest.size, mixed.label) == (500, 1_500, one.label)
+        assert own.samples.prompts.seed != one.rows.samples.prompts.seed
+    assert KIND.sampling.temperature == 1.0
