@@ -204,5 +204,6 @@ def test_the_peak_stays_when_memory_is_given_back_and_is_a_process_s_own() -> No
     ballast = bytearray(b"1") * (400 * 2**20)
     held = peak_mb()
     del ballast
-    assert peak_mb() >= held > 400
+    assert held > 400
+    assert abs(peak_mb() - held) < 8  # the system counts pages in batches
     assert 10 < alone(peak_mb) < 400
