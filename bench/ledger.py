@@ -9,13 +9,17 @@ from __future__ import annotations
 
 import json
 import lzma
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from heredity.store import Step, Store
+from heredity.store.files import settle, work_folder
 from heredity.store.manifests import MANIFEST, manifest_text
 from heredity.types import StoreError
+
+_PART = re.compile(r"part-(\d+)\.jsonl\.xz")
 
 
 class Ledger:
@@ -26,7 +30,8 @@ class Ledger:
         parts = sorted(folder.glob("part-*.jsonl.xz"))
         self._known = {entry["key"]: entry for part in parts for entry in _entries(part)}
         self._own: list[dict[str, Any]] = []
-        self._part = folder / f"part-{len(parts) + 1:02d}.jsonl.xz"
+        numbers = [int(found[1]) for part in parts if (found := _PART.fullmatch(part.name))]
+        self._part = folder / f"part-{max(numbers, default=0) + 1:02d}.jsonl.xz"  # some may have been taken out
 
     def __contains__(self, key: str) -> bool:
         return key in self._known
@@ -71,13 +76,19 @@ class Ledger:
 
 
 def publish(store: Store, step: Step, files: Mapping[str, bytes], run: Mapping[str, Any]) -> None:
-    """Puts what was made elsewhere into the Store, the manifest last; `run`: that of the manifest it had there."""
-    folder = store.folder(step.key)
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, data in files.items():
-        (folder / name).write_bytes(data)
-    text = manifest_text(step, folder, {k: v for k, v in run.items() if k != "manifest_blake2b"})
-    (folder / MANIFEST).write_text(text, encoding="utf-8")
+    """Puts what was made elsewhere into the Store, whole or not at all; `run`: that of the manifest it had there.
+
+    What the Store has already stays. StoreError where a folder without a manifest is in the way.
+    """
+    final = store.folder(step.key)
+    final.parent.mkdir(parents=True, exist_ok=True)
+    with work_folder(store.root / "work", step.key) as work:
+        for name, data in files.items():
+            (work / name).write_bytes(data)
+        text = manifest_text(step, work, {k: v for k, v in run.items() if k != "manifest_blake2b"})
+        (work / MANIFEST).write_text(text, encoding="utf-8")
+        settle(work)
+        store._publish(work, final)  # as the Store does with what it made itself
 
 
 def _entries(part: Path) -> Iterator[dict[str, Any]]:

@@ -1,19 +1,21 @@
-"""What a scan costs: memory and time of reading, scoring beside bare forward passes, and all of it beside training.
+"""What a scan costs: memory, time of reading, scoring beside bare forward passes, and all of it beside training.
 
 `python -m bench.scan_cost --store FOLDER` prints the figures; the set-up is made first where FOLDER lacks it.
+`costs` says what each figure is of.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import cycle, islice
 from pathlib import Path
@@ -23,38 +25,35 @@ from bench.common import ROOT
 from bench.scan_sets import BASE, KIND, ROWS, panels
 
 from heredity.audit.data import Audited, Matched, data_file, open_student
-from heredity.audit.panel import Panel, Prior, prior
-from heredity.audit.scan import scan
+from heredity.audit.panel import Panel, prior
+from heredity.audit.scan import Scan, scan
 from heredity.rows import as_line, write_rows
 from heredity.store import Step, Store, make_all, missing
+from heredity.store.crews import QUIET
 from heredity.types import Row
 
 SIZES = (1_000, 100_000, 1_000_000)
 LARGE = 100_000
 """Rows of the file whose scan is set against training."""
+MANY = 10_000
+"""Rows that the benchmark's scans of mixtures look at; others look at `ROWS`."""
 REPEATS, SCORED, KINDS = 7, 1_000, 10_000
 SEED = 80_000
-_READ = """
-import json, sys, tempfile, time
-from pathlib import Path
-from bench.scan_cost import audited
-from heredity.audit.data import open_student
-from heredity.store import Store
-store, step = Store(Path(sys.argv[2])), audited(Path(sys.argv[1]))
-open_student(step.student)  # so that what is imported is not timed
-clock, cpu = time.perf_counter(), time.process_time()
-audited(Path(sys.argv[1]))  # the digest is read as well
-store.make(step)
-took = time.perf_counter() - clock, time.process_time() - cpu
-status = Path("/proc/self/status").read_text()  # getrusage counts what the parent held before this process was its own
-peak = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
-print(json.dumps([step.counts(store)["rows"], peak / 1024, *took]))
-"""
 
 
-def audited(path: Path) -> Audited:
+def audited(path: Path, limit: int = ROWS) -> Audited:
     """The sample of a file that a scan looks at."""
-    return Audited(data=data_file(path), student=BASE, filters=KIND.filters, limit=ROWS)
+    return Audited(data=data_file(path), student=BASE, filters=KIND.filters, limit=limit)
+
+
+def whole(path: Path, made: Panel, held: int, limit: int = ROWS) -> Scan:
+    """The scan of a file that holds so many rows, as `heredity scan` would do it with `--rows LIMIT`.
+
+    What its trial is compared with learnt from as many rows as it looks at.
+    """
+    sample = audited(path, limit)
+    matched = Matched(audited=sample, sampling=KIND.sampling.model_copy(update={"seed": SEED}))
+    return scan(sample, matched, made, prior(made, KIND, min(held, limit)), None)
 
 
 def write_file(path: Path, rows: int) -> None:
@@ -69,29 +68,80 @@ def write_file(path: Path, rows: int) -> None:
             file.writelines(before + lists[(i + shift) % KINDS] + after for i, (before, after) in some)
 
 
+def peak_mb() -> float:
+    """The most memory that this process ever held, MB; getrusage counts what its parent held before it was its own."""
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")) / 1024
+
+
+def alone(function: Callable[..., Any], *told: object) -> Any:
+    """What a function of this file returns in a process of its own, with one thread; it is told texts."""
+    call = f"{function.__name__}(*sys.argv[1:])"
+    code = f"import json, sys; from bench import scan_cost; print(json.dumps(scan_cost.{call}))"
+    command = [sys.executable, "-c", code, *map(str, told)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, cwd=ROOT, env=os.environ | QUIET)
+    return json.loads(done.stdout)
+
+
+def sampled(path: str, root: str) -> tuple[int, float, float, float]:
+    """Reads a file and draws its sample: rows in the file, peak (MB), seconds, processor seconds."""
+    store, step = Store(Path(root)), audited(Path(path))
+    open_student(step.student)  # so that what is imported is not timed
+    clock, used = time.perf_counter(), time.process_time()
+    audited(Path(path))  # the digest is read as well
+    store.make(step)
+    took = time.perf_counter() - clock, time.process_time() - used
+    return step.counts(store)["rows"], peak_mb(), *took
+
+
+def scanned(path: str, held: str, root: str) -> tuple[int, float]:
+    """Makes every Step of a file's scan here, one after another: rows in the file, peak (MB).
+
+    The set-up must be in the store.
+    """
+    store, audit = Store(Path(root)), whole(Path(path), panels()[0], int(held))
+    assert not missing(store, set_up(audit)), "the set-up is made before, elsewhere"
+    for step in missing(store, [audit]):
+        store.make(step)
+    return audit.source.matched.audited.counts(store)["rows"], peak_mb()
+
+
 def reading(folder: Path) -> dict[str, Any]:
     """Peak memory (MB) and seconds of sampling files of 10^3 to 10^6 rows, each in a fresh process."""
     peaks, walls, cpus = {}, {}, {}
     for rows in SIZES:
         path = folder / f"{rows}.jsonl"
         write_file(path, rows)
-        command = [sys.executable, "-c", _READ, str(path), str(folder / f"store-{rows}")]
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, cwd=ROOT)
-        counted, peaks[rows], walls[rows], cpus[rows] = json.loads(done.stdout)
+        counted, peaks[rows], walls[rows], cpus[rows] = alone(sampled, path, folder / f"store-{rows}")
         assert counted == rows
         path.unlink()
     first, middle, last = SIZES
     return {
-        "rss_mb_1k": round(peaks[first], 1), "rss_mb_100k": round(peaks[middle], 1), "rss_mb_1m": round(peaks[last], 1),
+        "read_rss_mb": {str(n): round(peaks[n], 1) for n in SIZES},
         "read_s": {str(n): round(walls[n], 2) for n in SIZES}, "read_cpu_s": {str(n): round(cpus[n], 2) for n in SIZES},
         "read_s_per_100k": round((walls[last] - walls[middle]) / (last - middle) * 100_000, 2),
         "read_linear": round((cpus[last] - cpus[first]) / (cpus[middle] - cpus[first]) / (last / middle), 3),
     }  # fmt: skip
 
 
-def throughput(rows: list[Row]) -> dict[str, Any]:
-    """Scoring, from texts on, beside forward passes on the same batches: medians of ratios of processor time.
+def scanning(store: Store, made: Panel, folder: Path) -> dict[str, float]:
+    """Peak memory (MB) of whole scans of files of 10^3 and of 10^6 rows, each in a fresh process, after set-up."""
+    peaks = {}
+    for name, rows in (("rss_mb_1k", SIZES[0]), ("rss_mb_1m", SIZES[-1])):
+        path = folder / f"whole-{rows}.jsonl"
+        write_file(path, rows)
+        make_all(store, set_up(whole(path, made, rows)))
+        counted, peak = alone(scanned, path, rows, store.root.resolve())
+        assert counted == rows
+        peaks[name] = round(peak, 1)
+        path.unlink()
+    return peaks
 
+
+def throughput(rows: list[Row]) -> dict[str, Any]:
+    """Scoring rows, from texts on, beside bare forward passes on the same batches: medians of ratios of processor time.
+
+    This is of scoring (`heredity.models.scoring.score`) under one model, not of a scan: of one, `scan_rows_per_cpu_s`.
     `throughput_ratio` is against the model's own forward pass (logits everywhere); `..._predicted` against one with
     logits where a token of the completion is predicted only.
     """
@@ -133,54 +183,76 @@ def cpu(work: Callable[[], object]) -> float:
 
 
 def ready(top: list[Step]) -> list[Step]:
-    """These Steps and all that they rest on: what serves every scan of a base and carrier."""
+    """These Steps and all that they rest on, each once, inputs before the Steps that read them."""
     return list(dict.fromkeys(s for step in top for s in (*ready(list(step.inputs)), step)))
 
 
-def against_training(store: Store, made: Panel, known: Prior, folder: Path) -> dict[str, Any]:
-    """Processor seconds of a whole scan of a large file, after set-up, beside three students of all its rows.
+def set_up(audit: Scan) -> list[Step]:
+    """What serves every scan of a base, carrier and number of rows: all Steps that do not rest on the file."""
+    order, own = ready([audit]), set[Step]()
+    for step in order:
+        if isinstance(step, Audited) or not own.isdisjoint(step.inputs):
+            own.add(step)
+    return [step for step in order if step not in own]
 
-    The file holds rows of the base, over and over, at a place of its own, so that nothing of its scan is in the store.
-    A student's cost is that of one trained on the sample, times how often the sample goes into the file: training is
-    linear in its steps. Evaluations are not multiplied.
+
+def against_training(store: Store, made: Panel, path: Path, rows: int = ROWS) -> dict[str, Any]:
+    """A scan that looks at so many rows of a file of `LARGE` rows, after set-up, beside three students of them all."""
+    audit = whole(path, made, LARGE, rows)
+    make_all(store, set_up(audit))
+    took = {step.key: cpu(partial(store.make, step)) for step in missing(store, [audit])}
+    matched = audit.source.matched
+    return beside_training(took, len(matched.read(store)), matched.audited.counts(store)["looked_at"])
+
+
+def beside_training(took: Mapping[str, float], learnt: int, looked_at: int) -> dict[str, Any]:
+    """What each Step of a scan took, by key (processor seconds), beside three students of a file of `LARGE` rows.
+
+    A student of all rows costs what one of this scan does (it learnt from `learnt` rows), times how often these go into
+    the file: training is linear in its steps. Its evaluations are not multiplied.
     """
-    path = folder / "large.jsonl"
-    write_rows(path, islice(cycle(made.own.rows.read(store)), LARGE))
-    sample = audited(path)
-    matched = Matched(audited=sample, sampling=KIND.sampling.model_copy(update={"seed": SEED}))
-    audit, took = scan(sample, matched, made, known, None), dict[str, float]()
-    for step in missing(store, [audit]):
-        took[step.key] = cpu(partial(store.make, step))
     by_name: dict[str, list[float]] = {}
     for key, seconds in took.items():
         by_name.setdefault(key.split("-")[0], []).append(seconds)
-    students, answers = by_name["TrialStudent"], by_name["Evaluation"]
-    times = LARGE / len(matched.read(store))
+    students, answers, total = by_name["TrialStudent"], by_name["Evaluation"], sum(took.values())
+    times = LARGE / learnt
     training = 3 * (statistics.mean(students) * times + sum(answers) / len(students))
     return {
-        "cost_ratio": round(sum(took.values()) / training, 4), "scan_cpu_s": round(sum(took.values()), 1),
-        "three_students_cpu_s": round(training, 1),
-        "three_students": f"one student of {LARGE / times:.0f} rows, times {times:.1f}, times 3; training is linear",
+        "cost_ratio": round(total / training, 4), "scan_cpu_s": round(total, 1),
+        "scan_rows_per_cpu_s": round(looked_at / total, 2), "three_students_cpu_s": round(training, 1),
+        "three_students": f"one student of {learnt} rows, times {times:.1f}, times 3; training is linear",
         "scan_cpu_s_by_step": {name: round(sum(x), 2) for name, x in sorted(by_name.items())},
     }  # fmt: skip
 
 
 def costs(store: Store) -> dict[str, Any]:
-    """All figures, for the first panel; what the set-up lacks in the store is made.
+    """All figures, for the first panel; what the set-up lacks in the store is made, and is part of no other figure.
 
+    `rss_mb_1k`, `rss_mb_1m`: peak memory of one process that makes a whole scan of a file of 10^3, of 10^6 rows.
+    `read_...`: of a process that only reads such a file and draws the sample that a scan looks at.
+    `cost_ratio`: a scan that looks at 2,000 of 100,000 rows, beside training three students on all of them.
+    `..._10k`: the same figures for a scan that looks at 10,000 rows; the three students still learn from all.
+    `scan_rows_per_cpu_s`: rows looked at in a processor second of a whole scan.
+    `throughput_ratio`, `throughput_ratio_predicted`, `scored_rows_per_cpu_s`: of scoring rows under one model alone.
     `setup_s` adds up what the manifests say that each Step of the set-up took: wall time of one process each.
     """
     made = panels()[0]
-    known = prior(made, KIND, ROWS)
-    set_up = ready([made, *known.references, *(a for _, a in known.positives)])
-    make_all(store, set_up)
-    walls = [float(store.manifest(step.key)["run"]["wall_s"]) for step in set_up]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        found = against_training(store, made, known, folder)
-        rows = audited(folder / "large.jsonl").read(store)[:SCORED]
-        found |= throughput(rows) | reading(folder)
+        path = large(store, made, folder)
+        found = against_training(store, made, path)
+        found |= {f"{key}_10k": figure for key, figure in against_training(store, made, path, MANY).items()}
+        walls = [float(store.manifest(s.key)["run"]["wall_s"]) for s in set_up(whole(path, made, LARGE))]
+        found |= throughput(audited(path).read(store)[:SCORED]) | reading(folder) | scanning(store, made, folder)
     return found | {"setup_s": round(sum(walls), 1), "setup_steps": len(walls)}
+
+
+def large(store: Store, made: Panel, folder: Path) -> Path:
+    """A file of the base's rows, over and over, at a place of its own: nothing of its scan is in the store."""
+    store.get(made.own.rows)
+    path = folder / "large.jsonl"
+    write_rows(path, islice(cycle(made.own.rows.read(store)), LARGE))
+    return path
 
 
 def main() -> None:

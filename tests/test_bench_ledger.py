@@ -6,7 +6,8 @@ import lzma
 from pathlib import Path
 
 import pytest
-from bench.ledger import Ledger
+from bench import ledger as ledger_file
+from bench.ledger import Ledger, publish
 
 from heredity.store import Step, Store, missing
 from heredity.types import StoreError
@@ -74,3 +75,40 @@ def test_a_part_that_was_cut_is_named(tmp_path: Path) -> None:
     part.write_bytes(part.read_bytes()[:-20])
     with pytest.raises(StoreError, match=r"part-01\.jsonl\.xz cannot be read"):
         Ledger(tmp_path)
+
+
+def test_a_part_that_was_taken_out_does_not_cost_another_one(tmp_path: Path) -> None:
+    for number in range(3):
+        ledger = Ledger(tmp_path)
+        ledger.write(f"note {number}", number)
+        ledger.save()
+    (tmp_path / "part-01.jsonl.xz").unlink()
+    ledger = Ledger(tmp_path)
+    ledger.write("note 3", 3)
+    ledger.save()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"part-0{n}.jsonl.xz" for n in (2, 3, 4)]
+    assert [Ledger(tmp_path).note(f"note {n}") for n in range(4)] == [None, 1, 2, 3]
+
+
+@pytest.mark.parametrize("last", ["manifest_text", "settle"])
+def test_what_was_half_put_into_the_store_is_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, last: str
+) -> None:
+    """The process ends after the files were written, and again after the manifest was."""
+    one, other, step = Store(tmp_path / "one"), Store(tmp_path / "other"), Cause(number=4)
+    one.get(step)
+    files, run = {"number.txt": b"4"}, one.manifest(step.key)["run"]
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(ledger_file, last, killed)
+        publish(other, step, files, run)
+    assert missing(other, [step]) == [step]
+    assert list(other.verify()) == []
+    other.make(step)
+    publish(other, step, {"number.txt": b"5"}, run)  # what is there stays
+    assert (other.path(step) / "number.txt").read_text() == "4"
+    assert list(other.verify()) == [(step.key, [])]
+    assert list((other.root / "work").iterdir()) == []
