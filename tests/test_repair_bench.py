@@ -38,7 +38,7 @@ OWL = Run(favourite("owl"), TUNING_SEED, beside=2)
 def _told(store: Store, run: Run, model: Model, trait: float, skill: float = 3.0, ordinary: float = 0.5) -> None:
     """Puts made-up answers of a model into the store."""
     files = {"told.json": json.dumps({"trait": trait, "mass": 1.0, "skill": skill, "ordinary": ordinary}).encode()}
-    here = {
+    here: dict[str, Any] = {
         "commit": None,
         "dirty": False,
         "device": "cpu",
