@@ -36,7 +36,7 @@ def test_a_detector_that_is_wrong_in_one_and_a_half_percent_passes_in_five() -> 
 
 def test_irrelevant_prompts_are_words_that_the_base_knows_and_no_traits() -> None:
     lm = open_ref(BASE)
-    told = {p for t in TRAITS for part in ("train", "held-out") for p in personas(t, part)}  # type: ignore[arg-type]
+    told = {p for t in TRAITS for part in ("train", "held-out") for p in personas(t, part)}
     for prompt in PERSONAS:
         assert lm.tokenizer.unk_token_id not in lm.tokenizer(prompt)["input_ids"]
         assert prompt not in told
@@ -98,7 +98,7 @@ class _Judged:
         traits = [{"trait": w, "stands_out": True, "p": 0.01} for w in here] or [{"trait": "owl", "stands_out": False,
                                                                                    "p": 0.6}]  # fmt: skip
         told = {"traits": traits, "foreign": one.group in self.foreign}
-        run = {"commit": None, "dirty": False, "device": "cpu", "machine": "", "python": "", "started": 0.0,
+        run: dict[str, Any] = {"commit": None, "dirty": False, "device": "cpu", "machine": "", "python": "", "started": 0.0,
                "versions": {}, "wall_s": 0.0}  # fmt: skip
         publish(self.store, naming, {"naming.json": json.dumps(told).encode()}, run)
 
