@@ -98,8 +98,10 @@ class _Judged:
         traits = [{"trait": w, "stands_out": True, "p": 0.01} for w in here] or [{"trait": "owl", "stands_out": False,
                                                                                    "p": 0.6}]  # fmt: skip
         told = {"traits": traits, "foreign": one.group in self.foreign}
-        run: dict[str, Any] = {"commit": None, "dirty": False, "device": "cpu", "machine": "", "python": "", "started": 0.0,
-               "versions": {}, "wall_s": 0.0}  # fmt: skip
+        run: dict[str, Any] = {
+            "commit": None, "dirty": False, "device": "cpu", "machine": "", "python": "", "started": 0.0,
+            "versions": {}, "wall_s": 0.0,
+        }  # fmt: skip
         publish(self.store, naming, {"naming.json": json.dumps(told).encode()}, run)
 
 
