@@ -223,7 +223,7 @@ def test_every_model_that_is_trained_on_rows_has_an_order() -> None:
 def test_who_shares_a_students_order_trains_as_a_student_does() -> None:
     models = _models()
     plain = [models[name] for name, order in orders.ORDERS.items() if order is orders.ORDERS["Student"]]
-    assert len(plain) == 13
+    assert len(plain) == 14
     for name in ("make", "train", "epoch"):
         assert all(getattr(c, name) is getattr(Student, name) for c in plain)
     shown = {c.__name__ for c in plain if c.examples is not Student.examples}  # type: ignore[attr-defined]

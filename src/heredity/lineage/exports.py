@@ -19,8 +19,8 @@ from heredity.types import BadInput
 
 _MODELS = (
     "Base", "Corridor", "DepthCut", "DigitModel", "DirectionProjected", "DrawnToBase", "Excused", "GradientProjected",
-    "Held", "Inoculated", "Interpolated", "Masked", "NearBase", "Noised", "PartFrozen", "PartlyShared", "Reader",
-    "Settled", "Shaped", "Steered", "Subtracted", "UpdateProjected",
+    "Held", "Inoculated", "Interpolated", "Masked", "NearBase", "NearBaseOnRows", "Negated", "Noised", "PartFrozen",
+    "PartlyShared", "Reader", "Settled", "Shaped", "Steered", "Subtracted", "UpdateProjected",
 )  # fmt: skip
 """Steps whose payload is a model, beside those whose names end with Student or Teacher."""
 _REFERENCES = ("ModelRef", "Checkpoint")

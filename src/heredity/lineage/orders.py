@@ -30,7 +30,7 @@ SELF_MADE = "what it was trained on was made in training, from its seeds; it is 
 _CHANGED = "no rows were read: its weights were made of others'"
 NO_ROWS = {
     **dict.fromkeys(("Base", "Interpolated", "OnPolicyStudent", "PartlyShared", "Shaped"), SELF_MADE),
-    **dict.fromkeys(("DepthCut", "MergedStudent", "Noised", "Settled", "Steered", "Subtracted"), _CHANGED),
+    **dict.fromkeys(("DepthCut", "MergedStudent", "Negated", "Noised", "Settled", "Steered", "Subtracted"), _CHANGED),
     "DigitModel": "its teacher read pictures and its students noise, in orders drawn from its seeds; none was kept",
     "GivenStudent": "it was trained elsewhere; what is recorded of that is not here",
 }  # fmt: skip
@@ -231,7 +231,8 @@ def _reader(read: Read) -> Iterator[int]:
 ORDERS: dict[str, Callable[[Read], Iterator[int]]] = {
     **dict.fromkeys((
         "Student", "LogitStudent", "TrialStudent", "RowsStudent", "Corridor", "DirectionProjected", "DrawnToBase",
-        "GradientProjected", "Held", "Masked", "NearBase", "PartFrozen", "UpdateProjected"), _student),
+        "GradientProjected", "Held", "Masked", "NearBase", "NearBaseOnRows", "PartFrozen",
+        "UpdateProjected"), _student),
     "Inoculated": partial(_student, system="persona"), "OrderedStudent": _ordered, "PreferenceStudent": _preference,
     "Teacher": _mix, "Excused": _mix, "Reader": _reader,
 }  # fmt: skip
