@@ -1,8 +1,8 @@
 """What each method of repair leaves of a trait and of a skill, and what it costs: bench/results/repair.json.
 
 `python -m bench.repair` from the root of a checkout (it resumes), `--quick` for one trait and one seed with every
-method, `--minutes M` to stop after so many (what whole runs say is then printed), `--only NAME` (repeatable) for some
-methods, `--tune` for the tuning trait and seed, which are never reported, `--controls N` for other than six controls.
+method, `--minutes M` to stop after so many (figures are told once all runs are whole), `--only NAME` (repeatable) for
+some methods, `--tune` for the tuning trait and seed, which are never reported, `--controls N` for other than six controls.
 What the figures are made of is kept in bench/results/repair-ledger as well, so that it resumes on another machine.
 
 A run is a trait and a seed: another teacher, other lists, another student. Its carrier also teaches a skill that the
@@ -265,11 +265,12 @@ def main() -> None:
     if args.tune:
         wanted = [Run(favourite(TUNING), TUNING_SEED, args.controls)]
     done = list(whole(wanted, methods, keeper))
-    found = report(done, methods, keeper.store)
-    if args.quick or args.tune or args.only or args.controls != CONTROLS or len(done) < len(wanted):
-        print(json.dumps(found, indent=1))
+    if args.quick or args.tune or args.only or args.controls != CONTROLS:
+        print(json.dumps(report(done, methods, keeper.store), indent=1))
+    elif len(done) < len(wanted):  # nobody sees figures of some runs while others are still to be made
         print(f"{len(done)} of {len(wanted)} runs are whole; nothing was written but the ledger")
     else:
+        found = report(done, methods, keeper.store)
         write_result("repair", "python -m bench.repair", list(seeds), found)
         save_frontier(found, PICTURE)
 

@@ -30,7 +30,7 @@ from bench.rival_steps import READ, Reader, Rival
 from bench.scan_cost import costs
 from bench.scan_others import KINDS, ONLY, SEEDS, Only, other_panels, other_sets
 from bench.scan_rivals import rates, rival_table
-from bench.scan_rows import top_fifth
+from bench.scan_rows import STUDENT_SEEDS, top_fifth
 from bench.scan_sets import (
     BASE,
     CLEAN_SEED,
@@ -68,7 +68,7 @@ from heredity.types import BadInput, Trait
 
 CHUNK = 24
 """Sets that are made and audited together, so that a run that is stopped leaves whole sets behind."""
-CONTROL_SEED, STUDENT_SEEDS, CONTROL_STUDENTS = 90_000, (11, 12, 13), 12
+CONTROL_SEED, CONTROL_STUDENTS = 90_000, 12
 FRESH = 50_000_000
 """What is added to a set's seed for other rows of its teacher."""
 SETS = Path("heredity-store/sets")
