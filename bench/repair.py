@@ -2,7 +2,8 @@
 
 `python -m bench.repair` from the root of a checkout (it resumes), `--quick` for one trait and one seed with every
 method, `--minutes M` to stop after so many (figures are told once all runs are whole), `--only NAME` (repeatable) for
-some methods, `--tune` for the tuning trait and seed, which are never reported, `--controls N` for other than six controls.
+some methods, `--tune` for the tuning trait and seed, which are never reported, `--controls N` for other than six
+controls.
 What the figures are made of is kept in bench/results/repair-ledger as well, so that it resumes on another machine.
 
 A run is a trait and a seed: another teacher, other lists, another student. Its carrier also teaches a skill that the
