@@ -301,6 +301,7 @@ def test_a_checkpoint_that_does_not_fit_is_none(tmp_path: Path, monkeypatch: pyt
         Progress(None, moving, progress.optimiser)
 
 
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # of peft, read without this package
 def test_adapters_and_merged_models_are_in_standard_form(small: Path, tmp_path: Path, store: Store) -> None:
     base = checkpoint(str(small), system="")
     rows = given_rows(number_rows(tmp_path / "lists.jsonl", 16))

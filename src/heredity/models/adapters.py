@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,8 @@ def with_adapter(lm: CausalLM, folder: Path) -> CausalLM:
     from safetensors import SafetensorError
 
     try:
-        lm.model = PeftModel.from_pretrained(lm.model, folder, local_files_only=True).train(False)
+        with warnings.catch_warnings(action="ignore", category=FutureWarning):  # peft reads what is deprecated
+            lm.model = PeftModel.from_pretrained(lm.model, folder, local_files_only=True).train(False)
     except (OSError, ValueError, KeyError, RuntimeError, TypeError, SafetensorError) as error:
         raise BadInput(f"cannot open the adapters in {folder} over this base: {str(error)[:300]}") from error
     return lm

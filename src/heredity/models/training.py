@@ -7,6 +7,7 @@ only, in blocks that stay in the processor's cache (on two CPU cores the vocabul
 from __future__ import annotations
 
 import random
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -216,7 +217,8 @@ def choose_parameters(model: Any, tuning: Tuning, seed: int) -> Any:
         config = LoraConfig(
             r=rank, lora_alpha=alpha, target_modules="all-linear", bias=adapters.bias, task_type="CAUSAL_LM"
         )
-        return get_peft_model(model, config)
+        with warnings.catch_warnings(action="ignore", category=FutureWarning):  # peft reads what is deprecated
+            return get_peft_model(model, config)
     if tuning == "frozen":
         for part in (model.get_input_embeddings(), model.get_output_embeddings()):
             part.requires_grad_(False)
