@@ -8,11 +8,13 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from heredity.audit.ask import Options
 from heredity.audit.repair.ask import Asked, check, finding, next_commands, repair, scan_command
 from heredity.audit.repair.methods import METHODS, method
 from heredity.cli import main
@@ -106,7 +108,7 @@ def test_bad_input_is_one_message(
 def test_a_finding_is_a_scans_json_or_a_name(tmp_path: Path) -> None:
     scan = tmp_path / "scan.json"
     scan.write_text(json.dumps({"verdict": "named", "named": ["owl"], "panel": "Panel-1"}))
-    assert finding(str(scan), ()) == (OWL, "Panel-1", ())
+    assert finding(str(scan), ()) == (OWL, "Panel-1", (), Options())
     assert finding("owl", ()) == (OWL, None, ())
     assert finding(None, ()) == (None, None, ())
     scan.write_text(json.dumps({"verdict": "named", "named": ["owl", "oak", "owl", "pine"], "panel": None}))
@@ -144,6 +146,33 @@ def test_a_scan_may_have_named_a_trait_of_ones_own(store: Store, tmp_path: Path,
     )
     elsewhere = made.asked_for._replace(store=tmp_path / "my store")
     assert scan_command(elsewhere, Path("out.jsonl")).endswith(f"--traits {own} --store '{tmp_path}/my store'")
+
+
+def test_what_is_left_is_scanned_as_the_data_was(
+    store: Store, tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = Options(favourites=("owl", "wolf"), rows=500, deep=True, suspect_rows=16, suspect_batch=4)
+    scan = tmp_path / "scan.json"
+    told = {"verdict": "named", "named": ["owl"], "panel": None}
+    scan.write_text(json.dumps(told | {"options": options.model_dump(mode="json", exclude_defaults=True)}))
+    made = repair(Asked("nursery:llama-0", "drop", ("data",), str(scan), file), (OWL,), store)
+    assert made.asked_for.options == options
+    asked = list[Options]()
+
+    def scan_rows(*given: Any) -> tuple[dict[str, str], None]:
+        asked.extend(x for x in given if isinstance(x, Options))
+        return {"verdict": "none"}, None
+
+    monkeypatch.setattr("heredity.cli.scan_rows", scan_rows)
+    monkeypatch.setattr("heredity.cli.write_json", lambda *_: None)
+    monkeypatch.setattr(sys, "argv", [*shlex.split(scan_command(made.asked_for, file)), "--store", str(tmp_path)])
+    with pytest.raises(SystemExit):
+        main()
+    assert asked == [options]
+    for wrong in ({"rows": 2}, {"favourites": "owl"}, {"speed": 1}, []):
+        scan.write_text(json.dumps(told | {"options": wrong}))
+        with pytest.raises(BadInput, match="`options` are none of a scan"):
+            finding(str(scan), (OWL,))
 
 
 def test_relays_are_of_another_initialisation_whatever_the_base(store: Store, file: Path) -> None:

@@ -7,6 +7,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from pydantic import Field
+
 from heredity.audit.data import Audited, Control, DataFile, DataPrompts, Matched, data_file
 from heredity.audit.listed import Unscored, leaving_out
 from heredity.audit.panel import Kind, panel, prior
@@ -18,13 +20,42 @@ from heredity.models import model_ref
 from heredity.rows import read_rows
 from heredity.steps import Corpus, Teacher
 from heredity.store import Store, missing
-from heredity.types import BadInput, Checkpoint, Sampling, Trait, near
+from heredity.types import BadInput, Checkpoint, Frozen, Sampling, Trait, near
 
 _SEED = 880_001
 _SUSPECT_S, _STUDENT_S = 12, 15
 """Processor seconds of a suspect (trained, sampled, its gradient taken) and of a student of 2,000 rows (nursery)."""
 _FEWEST = 4
 _SIZES = (250, 500, 1_000, 2_000)
+
+
+class Options(Frozen):
+    """What a scan looks for and how much it does, as named on the command line; the defaults are the verb's."""
+
+    favourites: tuple[str, ...] = ()
+    rows: int | None = Field(None, ge=8)
+    deep: bool = False
+    suspect_rows: int | None = Field(None, ge=8)
+    suspect_steps: int | None = Field(None, ge=1)
+    suspect_batch: int | None = Field(None, ge=1)
+    together: int = Field(8, ge=1)
+
+    @property
+    def looked_at(self) -> int:
+        """Rows of the data that are looked at, at most."""
+        return self.rows or (6_000 if self.deep else 2_000)
+
+    @property
+    def effort(self) -> Effort:
+        """How much is done for suspects."""
+        return Effort(self.suspect_rows, self.suspect_steps, self.suspect_batch, self.together)
+
+    def arguments(self) -> list[str]:
+        """As they are given to `heredity scan`, without those at their defaults."""
+        favourites = [part for word in self.favourites for part in ("--favourite", word)]
+        others = self.model_dump(exclude_defaults=True, exclude={"favourites", "deep"})
+        numbers = [part for name, n in others.items() for part in (f"--{name.replace('_', '-')}", str(n))]
+        return [*favourites, *numbers, *(["--deep"] if self.deep else [])]
 
 
 def ask(

@@ -30,8 +30,8 @@ from heredity.cli.shared import (
 from heredity.types import BadInput, HeredityError, On, printable
 
 if TYPE_CHECKING:
+    from heredity.audit.ask import Options
     from heredity.audit.repair.ask import Asked, Repair
-    from heredity.audit.scale import Effort
     from heredity.audit.scan import Scan
     from heredity.store import Store
 
@@ -213,13 +213,16 @@ def scan(
     workers: WorkersOption = None, store: StoreOption = DEFAULT_STORE, json_file: JsonOption = None,
 ) -> None:  # fmt: skip
     """Which traits would a model inherit from this data? Exit 0: none found, 10: named, 20: undetermined."""
-    from heredity.audit.scale import Effort
+    from heredity.audit.ask import Options
     from heredity.carriers import check_outputs
 
     check_outputs(data, {"--html": html, "--json": json_file})
-    keeper, effort = open_store(store), Effort(suspect_rows, suspect_steps, suspect_batch, together)
-    found, audit = scan_rows(data, student, keeper, control, traits, carrier, temperature, favourites,
-                             rows or (6_000 if deep else 2_000), effort, deep, html, workers)  # fmt: skip
+    options = Options(
+        favourites=tuple(favourites or ()), rows=rows, deep=deep, suspect_rows=suspect_rows,
+        suspect_steps=suspect_steps, suspect_batch=suspect_batch, together=together,
+    )  # fmt: skip
+    keeper = open_store(store)
+    found, audit = scan_rows(data, student, keeper, control, traits, carrier, temperature, options, html, workers)
     write_json(json_file, found, keeper, audit)
     raise typer.Exit(exit_code(found))
 
@@ -231,8 +234,7 @@ def exit_code(found: dict[str, Any]) -> int:
 
 def scan_rows(
     data: Path, student: str, keeper: Store, control: Path | None, traits: list[Path] | None, carrier: str,
-    temperature: float, favourites: list[str] | None, rows: int, effort: Effort, deep: bool, html: Path | None,
-    workers: int | None,
+    temperature: float, options: Options, html: Path | None, workers: int | None,
 ) -> tuple[dict[str, Any], Scan]:  # fmt: skip
     """Scans and shows what was found, which is returned as it is written for scripts."""
     from heredity.audit.ask import among, ask
@@ -245,8 +247,8 @@ def scan_rows(
 
     filters = tuple(filters_named(carrier, "strict", carrier == "numbers", False, []))
     own = tuple(map(load_trait, traits or []))
-    asked = partial(ask, data, student, control, (*among(shipped_traits(student), favourites or ()), *own), carrier,
-                    filters, temperature, rows, deep, effort=effort)  # fmt: skip
+    asked = partial(ask, data, student, control, (*among(shipped_traits(student), options.favourites), *own), carrier,
+                    filters, temperature, options.looked_at, options.deep, effort=options.effort)  # fmt: skip
     audit = asked()
     run_steps(keeper, audit.checks, workers)  # bad input is told before the panel is made
     listed = Listed(student=audit.naming.own.student, traits=own)
@@ -258,7 +260,9 @@ def scan_rows(
     found, shown = page.found(keeper), keeper.path(page) / "index.html"
     print_scan(found, str(html or shown))
     copy_page(shown, html)
-    return found | {"html": str(html or shown), "panel": audit.naming.panel.key}, audit
+    told = {"html": str(html or shown), "panel": audit.naming.panel.key,
+            "options": options.model_dump(mode="json", exclude_defaults=True)}  # fmt: skip
+    return found | told, audit
 
 
 FindingOption = Annotated[str | None, typer.Option("--finding", help="JSON of a scan, or a trait: its name or TOML.")]
@@ -290,7 +294,7 @@ def repair_data(
         check_writes_rows(method)
     found, made = run_repair(asked, out, store, workers, json_file)
     if check:
-        left = scan_written(asked, out, store, workers)
+        left = scan_written(made.asked_for, out, store, workers)
         write_json(json_file, found | {"scan_result": left}, open_store(store), made.step)
         raise typer.Exit(exit_code(left))
 
@@ -326,10 +330,8 @@ def check_writes_rows(name: str) -> None:
 
 def scan_written(asked: Asked, out: Path, store: Path, workers: int | None) -> dict[str, Any]:
     """What a scan finds in the rows that a repair wrote."""
-    from heredity.audit.scale import Effort
-
     found, _ = scan_rows(out, asked.base, open_store(store), None, list(asked.traits), asked.carrier,
-                         asked.temperature, None, 2_000, Effort(), False, None, workers)  # fmt: skip
+                         asked.temperature, asked.options, None, workers)  # fmt: skip
     return found
 
 

@@ -10,6 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pydantic import ValidationError
+
+from heredity.audit.ask import Options
 from heredity.audit.data import DataPrompts, data_file
 from heredity.audit.gradient import MOST, body_weights, check_size
 from heredity.audit.panel import Kind, Panel
@@ -41,6 +44,8 @@ class Finding(NamedTuple):
     panel: str | None = None
     left: tuple[str, ...] = ()
     """What the scan named beside it."""
+    options: Options = Options()
+    """What the scan was asked for."""
 
 
 class Asked(NamedTuple):
@@ -60,6 +65,8 @@ class Asked(NamedTuple):
     """TOML files of traits of one's own, one of which a scan may have named."""
     store: Path | None = None
     """The store, where it is another than the usual: for the commands that are told."""
+    options: Options = Options()
+    """What the scan of what is left is asked for: the same as the scan that the finding is from."""
 
     @property
     def filters(self) -> tuple[Filter, ...]:
@@ -95,7 +102,16 @@ def finding(named: str | None, known: Sequence[Trait]) -> Finding:
         raise BadInput(f"{named}: the scan named no trait (it says {found['verdict']!r}); leave out --finding, and use "
                        "a method that need not know one: relay, kl, redistil")  # fmt: skip
     first, *others = dict.fromkeys(map(str, found["named"]))
-    return Finding(_trait(first, known), found.get("panel"), tuple(others))
+    return Finding(_trait(first, known), found.get("panel"), tuple(others), _options(named, found))
+
+
+def _options(named: str, found: dict[str, Any]) -> Options:
+    """What the scan was asked for; the defaults where its file does not say."""
+    try:
+        return Options.model_validate_json(json.dumps(found.get("options", {})))
+    except ValidationError as error:
+        raise BadInput(f"{named}: `options` are none of a scan ({error.errors()[0]['msg']}); expected the file that "
+                       "`heredity scan --json` writes") from error  # fmt: skip
 
 
 def _trait(name: str, known: Sequence[Trait]) -> Trait:
@@ -121,6 +137,7 @@ def repair(asked: Asked, known: Sequence[Trait], store: Store) -> Repair:
     """The repair that is asked for; BadInput where it lacks something."""
     own = tuple(map(load_trait, asked.traits))
     chosen, told = _method(asked), finding(asked.finding, (*own, *known))
+    asked = asked._replace(options=told.options)
     base = model_ref(asked.base)
     if chosen.every_weight:
         check_size(base)
@@ -273,7 +290,7 @@ def told(made: Repair, store: Store, out: Path) -> dict[str, Any]:
 
 def scan_command(asked: Asked, out: Path) -> str:
     """The command that scans the rows that were written to `out`."""
-    return shlex.join(["heredity", "scan", str(out), "--student", asked.base, *_how(asked)])
+    return shlex.join(["heredity", "scan", str(out), "--student", asked.base, *asked.options.arguments(), *_how(asked)])
 
 
 def _how(asked: Asked) -> list[str]:
