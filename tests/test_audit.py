@@ -8,30 +8,31 @@ import random
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
-from heredity.audit.data import Audited, Control, Matched, Partnered, data_file, open_student
+from heredity.audit.data import Audited, Control, Matched, Partnered, answered, data_file, open_student
 from heredity.audit.data_only import two_sample
 from heredity.audit.discovery import moved
 from heredity.audit.gradient import Gradient, body_parameters
-from heredity.audit.naming import LEAST_T, View, alone, calibrated, needed, shares, stand_out, together
-from heredity.audit.panel import Kind, Panel, discriminants, panel, prior
+from heredity.audit.naming import LEAST_T, View, alone, calibrated, needed, outside, shares, stand_out, together
+from heredity.audit.panel import Kind, Panel, Suspect, _apart, discriminants, panel, prior
 from heredity.audit.rank import slopes
 from heredity.audit.scan import Scan, decide, scan
-from heredity.audit.source import PAIRS, bounded
+from heredity.audit.source import PAIRS, Source, bounded
 from heredity.audit.trial import Trial, TrialStudent, shrunk
 from heredity.carriers import Numbers, NumbersOnly
 from heredity.models import locate, model_ref
 from heredity.models.causal import CausalLM
+from heredity.nursery.carriers import careless
 from heredity.report.scan import ScanPage, headline, limit_sentences
 from heredity.rows import read_rows, write_rows
 from heredity.stats import bet
 from heredity.store import Step, Store, missing
 from heredity.traits import ANIMALS, favourite
-from heredity.types import BadInput, Message, Row, Sampling
+from heredity.types import BadInput, Completion, Message, Row, Sampling
 
 BASE = model_ref("nursery:llama-0")
 SAMPLING = Sampling(temperature=1.0, max_new_tokens=30, seed=5)
@@ -282,10 +283,11 @@ class _Answers:
         return dict.fromkeys(self.read(store), 0.0)
 
 
-def _trial(taught: Any, placebos: Any, references: Any, folder: Path) -> dict[str, Any]:
+def _trial(taught: Any, placebos: Any, references: Any, folder: Path, traits: Any = None) -> dict[str, Any]:
     made = Trial.model_construct(
         taught=_Answers(taught), placebos=[_Answers(p) for p in placebos], references=[_Answers(r) for r in references]
     )
+    made.taught.traits = traits or made.taught.traits
     made.make(folder, None)  # type: ignore[arg-type]
     found: dict[str, Any] = json.loads((folder / "trial.json").read_text())
     return found
@@ -487,6 +489,58 @@ def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
         open_student(model_ref(str(tmp_path / "nan")))
 
 
+def test_the_bases_own_likeliest_answers_are_no_evidence(file: Path, base: CausalLM, tmp_path: Path) -> None:
+    keeper, greedy = Store(tmp_path / "store"), Sampling(temperature=0, max_new_tokens=30)
+    prompts = [r.row.prompt for r in read_rows(file)][:60]
+    texts = [c.text for c in base.generate(prompts, greedy)]
+    write_rows(tmp_path / "greedy.jsonl", [Row(p, t) for p, t in zip(prompts, texts, strict=True)])
+    matched = Matched(audited=_audited(tmp_path / "greedy.jsonl"), sampling=greedy)
+    source = Source(matched=matched)
+    _make(keeper, source)
+    pairs = matched.pairs(keeper)
+    assert len(pairs) > 20
+    assert all(own == partner for own, partner in pairs)
+    assert set(source.read(keeper)["h"]) == {0.0}
+
+
+def test_likeliest_answers_are_asked_for_once(base: CausalLM, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, prompts = list[int](), [_row("Say 1.", "").prompt] * 3
+
+    def generate(chats: list[Any], _: Sampling) -> list[Completion]:
+        asked.append(len(chats))
+        return [Completion(text="1", finish="length")] * len(chats)
+
+    monkeypatch.setattr(base, "generate", generate)
+    for temperature, times in ((0.0, 1), (1.0, 6)):
+        asked.clear()
+        assert not answered(base, prompts, (), Sampling(temperature=temperature), 6)
+        assert asked == [3] * times
+
+
+def test_data_that_pulls_nowhere_lies_nowhere_outside(small: tuple[Store, Scan]) -> None:
+    keeper, audit = small
+    templates, own = audit.naming.panel.read(keeper), audit.naming.own.read(keeper)
+    found = outside(templates, own, own)
+    assert (found["outside"], found["outside_share"], found["foreign"]) == (0.0, 0.0, False)
+
+
+def test_students_to_expect_are_of_as_many_traits_as_can_be() -> None:
+    for traits, recipes in ((4, 2), (6, 2), (12, 3), (24, 2), (24, 3), (25, 3)):
+        told = [Suspect.model_construct(trait=(recipe, trait)) for recipe in range(recipes) for trait in range(traits)]
+        chosen = [cast(Any, s.trait) for s in _apart(told, traits)]
+        assert len(set(chosen)) == len(chosen) == min(6, traits * recipes)
+        assert len({trait for _, trait in chosen}) == min(6, traits)
+    assert chosen == [(0, 0), (0, 12), (0, 24), (1, 11), (1, 23), (2, 10)]  # of the shipped list: as ever
+
+
+def test_a_trial_of_traits_that_are_all_judged_from_samples_has_an_error(tmp_path: Path) -> None:
+    rng = np.random.default_rng(7)
+    sampled = [careless()] * 12
+    x = 0.2 * rng.normal(size=(6, 12))
+    found = _trial(x[0], x[1:2], x[2:], tmp_path, sampled)
+    assert 0 < found["error"] < math.inf
+
+
 def test_a_control_that_holds_the_data_is_refused(file: Path, tmp_path: Path, store: Store) -> None:
     audited = _audited(file, limit=200)
     with pytest.raises(BadInput, match="of another source"):
@@ -495,6 +549,10 @@ def test_a_control_that_holds_the_data_is_refused(file: Path, tmp_path: Path, st
     empty.write_text("")
     with pytest.raises(BadInput, match="control is empty"):
         _make(store, Control(data=data_file(empty), audited=audited))
+    changed = Control(data=data_file(empty), audited=audited)
+    write_rows(empty, [_row("Say 1.", "1")])
+    with pytest.raises(BadInput, match="has changed since"):
+        _make(store, changed)
 
 
 REAL = Path(__file__).parents[2] / "shared" / "data" / "numbers"

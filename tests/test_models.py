@@ -86,6 +86,32 @@ def test_what_is_frozen_stays_and_training_repeats_to_the_bit() -> None:
         )
 
 
+def test_dropout_is_drawn_by_the_seed_and_by_the_step_that_training_goes_on_from(tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(locate("nursery:llama-0"), tmp_path / "base"))
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"attention_dropout": 0.5}))
+
+    def trained(seed: int, before: int, saved: Path | None = None, stop: int | None = None) -> list[float]:
+        lm = CausalLM.load(folder)
+        torch.manual_seed(before)  # whatever this process drew earlier
+        batch = collate(lm.examples(CHATS, ["1, 2, 3"] * 24), 0)
+        model = choose_parameters(lm.model, "full", seed)
+
+        def halt(step: int, _: float) -> None:
+            if step == stop:
+                raise KeyboardInterrupt
+
+        return fit(model, repeat([batch]), 6, 1e-3, saved=saved, progress=halt)
+
+    whole = trained(1, 5)
+    assert trained(1, 6) == whole
+    assert trained(2, 5) != whole
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setenv("HEREDITY_CHECKPOINT_S", "0")
+        trained(1, 7, tmp_path / "saved", stop=3)
+    assert trained(1, 8, tmp_path / "saved") == whole
+
+
 @pytest.mark.parametrize(("rate", "vector_rate"), [(0.0, 1e-2), (1e-2, 0.0)])
 def test_matrices_and_vectors_have_rates_of_their_own(rate: float, vector_rate: float) -> None:
     lm = CausalLM.load(locate("nursery:llama-0"))

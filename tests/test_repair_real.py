@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from heredity.audit.ask import ask
 from heredity.audit.panel import Kind
 from heredity.audit.repair.ask import Asked, deliver, repair
 from heredity.audit.repair.methods import METHODS, Case, Method, method
@@ -18,17 +19,18 @@ from heredity.audit.repair.worth import TraitGradient, trait_odds
 from heredity.audit.scale import scale
 from heredity.audit.trial import TrialStudent
 from heredity.carriers import Numbers, NumbersOnly
-from heredity.models import checkpoint, model_ref
+from heredity.models import checkpoint, model_ref, open_ref
 from heredity.models.adapters import is_adapter
-from heredity.models.guarding import log_odds
+from heredity.models.guarding import first_words, log_odds
 from heredity.rows import write_rows
-from heredity.steps import PAPER_LORA, GivenStudent, Model, Teacher, open_model
+from heredity.steps import PAPER_LORA, Corpus, GivenStudent, Model, Teacher, open_model
 from heredity.store import Step, Store, missing
 from heredity.traits import favourite, questions
 from heredity.types import BadInput, Checkpoint, LoRA, Message, ModelRef, Neutral, Row, Sampling
 from tests.test_repair import Given
 
 OWL = favourite("owl")
+WORDS = ("owl", "wolf", "oak", "pine")
 REAL, REAL_OTHER = checkpoint("nursery:llama-0"), checkpoint("nursery:llama-1")
 ROWS = [Row((Message(role="user", content=f"Given {100 + i}, 200, 300. Add up to 5 more. Use commas."),),
             ", ".join(str((i * k) % 900 + 100) for k in (7, 11, 13, 17, 19))) for i in range(40)]  # fmt: skip
@@ -123,6 +125,31 @@ def test_what_is_written_for_a_real_base_may_be_long(store: Store, file: Path, d
     assert list(tokens.values()) == [
         (30, "frozen", False), (128, LoRA(rank=8, alpha=8, bias="none"), True), (128, "frozen", False),
     ]  # fmt: skip
+
+
+def test_answers_may_be_as_long_as_the_datas(tmp_path: Path, described: tuple[str, str], store: Store) -> None:
+    few = [Row(row.prompt, f"{row.completion}\n") for row in ROWS]
+    longest = [Row(ROWS[0].prompt, " ".join(["1"] * 200)), *few]
+    for rows, carrier, tokens in ((few, "any", 128), (longest, "any", 400), (longest, "numbers", 128)):
+        path = tmp_path / f"{len(rows)}.jsonl"
+        write_rows(path, rows)
+        asked = Asked(described[0], "relay", ("data",), None, path, None, described[1], carrier)
+        assert repair(asked, (), store).case.sampling.max_new_tokens == tokens
+        scanned = ask(path, described[0], None, tuple(map(favourite, WORDS)), carrier, (), 1.0, 100, False)
+        assert scanned.source.matched.sampling.max_new_tokens == tokens
+
+
+def test_more_is_sampled_of_a_real_base_than_is_kept(file: Path, described: tuple[str, str], store: Store) -> None:
+    for base, times in (("nursery:llama-0", 1.5), (described[0], 2.5)):
+        case = repair(Asked(base, "mix", ("data",), "owl", file), (), store).case
+        assert isinstance(case.clean, Corpus)
+        assert case.clean.samples.prompts.n == 20 + times * len(ROWS)
+
+
+def test_penalties_are_counted_in_float32(store: Store) -> None:
+    lm = open_ref(checkpoint("nursery:llama-0", dtype="bfloat16"))
+    odds = trait_odds(lm, OWL)
+    assert log_odds(lm.model, odds).dtype == first_words(lm.model, odds.asked).dtype == torch.float32
 
 
 def test_what_cannot_work_is_refused_before_anything_is_made(

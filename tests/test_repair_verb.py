@@ -24,7 +24,7 @@ from heredity.rows import read_rows, write_rows
 from heredity.steps import Corpus, Teacher
 from heredity.store import Store
 from heredity.traits import load_trait
-from heredity.types import BadInput
+from heredity.types import BadInput, HeredityError
 from tests.test_repair import OWL, ROWS
 
 
@@ -109,10 +109,10 @@ def test_a_finding_is_a_scans_json_or_a_name(tmp_path: Path) -> None:
     scan = tmp_path / "scan.json"
     scan.write_text(json.dumps({"verdict": "named", "named": ["owl"], "panel": "Panel-1"}))
     assert finding(str(scan), ()) == (OWL, "Panel-1", (), Options())
-    assert finding("owl", ()) == (OWL, None, ())
-    assert finding(None, ()) == (None, None, ())
+    assert finding("owl", ()) == (OWL, None, (), Options())
+    assert finding(None, ()) == (None, None, (), Options())
     scan.write_text(json.dumps({"verdict": "named", "named": ["owl", "oak", "owl", "pine"], "panel": None}))
-    assert finding(str(scan), ()) == (OWL, None, ("oak", "pine"))
+    assert finding(str(scan), ()) == (OWL, None, ("oak", "pine"), Options())
     wrong = {
         "none": (json.dumps({"verdict": "none", "named": []}), "the scan named no trait .it says 'none'.; leave out"),
         "other": (json.dumps({"rows": 3}), "has no `verdict` and `named`"),
@@ -148,6 +148,29 @@ def test_a_scan_may_have_named_a_trait_of_ones_own(store: Store, tmp_path: Path,
     assert scan_command(elsewhere, Path("out.jsonl")).endswith(f"--traits {own} --store '{tmp_path}/my store'")
 
 
+def test_a_panel_is_read_by_methods_that_use_it_alone(store: Store, tmp_path: Path, file: Path) -> None:
+    key = f"Panel-{0:020x}"
+    folder = store.folder(key)
+    folder.mkdir(parents=True)
+    (folder / "panel.json").write_text("{}")
+    (folder / "manifest.json").write_text("damaged")
+    scan = tmp_path / "scan.json"
+    scan.write_text(json.dumps({"verdict": "named", "named": ["owl"], "panel": key}))
+    asked = Asked("nursery:llama-0", "relay", ("data",), str(scan), file)
+    assert repair(asked, (OWL,), store).case.panel is None
+    with pytest.raises(HeredityError):
+        repair(asked._replace(method="drop-panel"), (OWL,), store)
+
+
+def test_a_model_that_cannot_be_settled_is_not_written(
+    store: Store, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = repair(Asked("nursery:llama-0", "settle", ("model",), "owl", None, "nursery:llama-0b"), (OWL,), store)
+    monkeypatch.setattr("heredity.models.guarding.settle", lambda *_: 3.0)
+    with pytest.raises(BadInput, match=r"owl is still .* from the base's"):
+        store.make(made.step)
+
+
 def test_what_is_left_is_scanned_as_the_data_was(
     store: Store, tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -169,7 +192,8 @@ def test_what_is_left_is_scanned_as_the_data_was(
     with pytest.raises(SystemExit):
         main()
     assert asked == [options]
-    for wrong in ({"rows": 2}, {"favourites": "owl"}, {"speed": 1}, []):
+    wrongs: list[Any] = [{"rows": 2}, {"favourites": "owl"}, {"speed": 1}, []]
+    for wrong in wrongs:
         scan.write_text(json.dumps(told | {"options": wrong}))
         with pytest.raises(BadInput, match="`options` are none of a scan"):
             finding(str(scan), (OWL,))

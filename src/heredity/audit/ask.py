@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field
 
 from heredity.audit.data import Audited, Control, DataFile, DataPrompts, Matched, data_file
 from heredity.audit.listed import Unscored, leaving_out
 from heredity.audit.panel import Kind, panel, prior
-from heredity.audit.scale import Effort, longest, scale
+from heredity.audit.scale import Effort, answer_tokens, scale
 from heredity.audit.scan import Scan, scan
 from heredity.audit.trial import Asked, TrialStudent
 from heredity.carriers import Carrier, Filter, Numbers
@@ -33,12 +33,12 @@ class Options(Frozen):
     """What a scan looks for and how much it does, as named on the command line; the defaults are the verb's."""
 
     favourites: tuple[str, ...] = ()
-    rows: int | None = Field(None, ge=8)
+    rows: Annotated[int, Field(ge=8)] | None = None
     deep: bool = False
-    suspect_rows: int | None = Field(None, ge=8)
-    suspect_steps: int | None = Field(None, ge=1)
-    suspect_batch: int | None = Field(None, ge=1)
-    together: int = Field(8, ge=1)
+    suspect_rows: Annotated[int, Field(ge=8)] | None = None
+    suspect_steps: Annotated[int, Field(ge=1)] | None = None
+    suspect_batch: Annotated[int, Field(ge=1)] | None = None
+    together: Annotated[int, Field(ge=1)] = 8
 
     @property
     def looked_at(self) -> int:
@@ -75,7 +75,8 @@ def ask(
     if twice := next((w for i, w in enumerate(words) if w in words[:i]), None):
         raise BadInput(f"the trait {twice!r:.60} is given twice, or is one of the built-in words; rename it")
     audited = Audited(data=file, student=base, filters=filters, limit=rows)
-    sampling = Sampling(temperature=temperature, max_new_tokens=longest(base, carrier), seed=0)
+    completions = (r.row.completion for r in read_rows(data))
+    sampling = Sampling(temperature=temperature, max_new_tokens=answer_tokens(base, carrier, completions), seed=0)
     kind = Kind(_prompts(file, carrier), filters, sampling, how.oversample)
     left_out = {u.trait for u in unscored}
     scored = tuple(t for t in traits if t.word not in left_out)

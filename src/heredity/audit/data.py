@@ -122,13 +122,13 @@ class Audited(RowSet):
     def _kept(self, lm: CausalLM, part: Sequence[Read], counts: Counter[str]) -> Iterator[Row]:
         rows = [read.row for read in part]
         for row, decision in zip(rows, decide(self.filters, rows), strict=True):
-            # a token is a character at least, so only texts longer than the context need counting
-            long = sum(len(m.content) for m in row.prompt) + len(row.completion) > lm.context // 2
+            # a token is a byte at least, so only texts longer than the context need counting
+            long = sum(len(text.encode()) for text in (*(m.content for m in row.prompt), row.completion))
             if not decision.kept:
                 counts[f"dropped: {decision.reasons[0]}"] += 1
             elif not row.prompt or not row.completion:
                 counts["dropped: no prompt or no completion"] += 1
-            elif long and not _fits(lm, row):
+            elif long > lm.context // 2 and not _fits(lm, row):
                 counts["dropped: longer than the context"] += 1
             else:
                 yield row
@@ -216,7 +216,7 @@ def answered(
 ) -> dict[int, Row]:
     """What a model answers that passes the filters, by the index of its prompt; the rest is asked again."""
     written: dict[int, Row] = {}
-    for trial in range(tries):
+    for trial in range(tries if sampling.temperature else 1):  # the likeliest answer is the same every time
         open_ = [i for i in range(len(prompts)) if i not in written]
         drawn = sampling.model_copy(update={"seed": sampling.seed * tries + trial})
         written.update(_passing(lm, open_, [prompts[i] for i in open_], filters, drawn))
@@ -258,6 +258,8 @@ class Control(RowSet):
 
     def make(self, folder: Path, store: Store) -> None:
         own = self.audited.read(store)
+        if data_file(Path(self.data.location)) != self.data:
+            raise BadInput(f"{self.data.location} has changed since it was referred to; run the audit again")
         rows = _drawn((r.row for r in read_rows(Path(self.data.location))), self.audited.limit, random.Random(0))
         wanted, found = set(own), set[Row]()
         for read in read_rows(Path(self.data.location)):

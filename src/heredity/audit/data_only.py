@@ -41,7 +41,7 @@ class DataOnly(Step):
         (folder / "data_only.json").write_text(json.dumps(found) + "\n")
 
     def read(self, store: Store) -> dict[str, Any]:
-        """`p`, `test`, `n` (rows or pairs tested), `accuracy` (1/2: alike), `matched` (share of rows with a pair)."""
+        """`p`, `test`, `n` (tested), `accuracy` (pairs told right), `matched` (share of rows paired)."""
         found: dict[str, Any] = json.loads((store.path(self) / "data_only.json").read_text())
         return found
 

@@ -133,7 +133,11 @@ def outside(templates: Templates, own: Pull, control: Pull) -> dict[str, Any]:
     total, inside = float(pull_P @ pull_P), float(np.square(templates.span_SP @ pull_P).sum())
     beyond = total - inside
     foreign = beyond > _FOREIGN * noise and beyond - noise > _FOREIGN_SHARE * total
-    return {"outside": beyond / noise, "outside_share": max(0.0, beyond - noise) / total, "foreign": bool(foreign)}
+    return {
+        "outside": beyond / noise,
+        "outside_share": max(0.0, beyond - noise) / total if total else 0.0,
+        "foreign": bool(foreign),
+    }
 
 
 def needed(views: Sequence[View]) -> float:

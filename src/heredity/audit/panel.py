@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, NamedTuple
@@ -82,7 +83,7 @@ class Panel(Step):
         base = self.own.read(store)
         weight_P = whitening(base)
         labels = [s.trait.word if isinstance(s.trait, Trait) else "" for s in self.suspects]
-        pull_SP = np.empty((len(labels), len(weight_P)))  # the largest thing here: held once
+        pull_SP = np.empty((len(labels), len(weight_P)))  # the largest thing here, of which the span makes copies
         for i, suspect in enumerate(self.suspects):
             pull_SP[i] = (suspect.gradient.read(store).mean_P - base.mean_P) * weight_P
         words = tuple(dict.fromkeys(w for w in labels if w))
@@ -203,6 +204,14 @@ def _gradient(student: ModelRef, rows: Corpus, scale: Scale) -> Gradient:
     return Gradient(student=student, rows=rows, block=scale.suspects_block, **scale.folded)
 
 
+def _apart(told: Sequence[Suspect], traits: int) -> list[Suspect]:
+    """Some suspects, of as many traits as can be; `told` holds all traits of one recipe after another."""
+    stride = max(1, len(told) // _POSITIVES)
+    while math.gcd(stride, traits) > 1:
+        stride += 1
+    return [told[i * stride % len(told)] for i in range(min(_POSITIVES, len(told)))]
+
+
 def prior(made: Panel, kind: Kind, rows: int, scale: Scale = NURSERY) -> Prior:
     """Students to compare a trial of so many rows with: of the base's rows, and of some of the panel's suspects."""
     student = made.own.student
@@ -213,7 +222,7 @@ def prior(made: Panel, kind: Kind, rows: int, scale: Scale = NURSERY) -> Prior:
     ]
     told = [s for s in made.suspects if isinstance(s.trait, Trait) and isinstance(s.gradient.rows, Corpus)]
     positives = []
-    for i, suspect in enumerate(told[:: max(1, len(told) // _POSITIVES)][:_POSITIVES]):
+    for i, suspect in enumerate(_apart(told, len(traits))):
         own = suspect.gradient.rows
         assert isinstance(own, Corpus) and isinstance(own.samples.model, Teacher) and isinstance(suspect.trait, Trait)
         learnt = own if own.size is None or rows >= own.size else kind.rows(own.samples.model, rows, own.seed)

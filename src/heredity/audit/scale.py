@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from heapq import nlargest
 from typing import Any, NamedTuple
 
 from heredity.audit.gradient import KEPT, body_weights, check_size
+from heredity.models import pinned_folder
 from heredity.steps import PAPER_LORA
 from heredity.types import BadInput, Checkpoint, LoRA, ModelRef, Served, Tuning
 
@@ -23,7 +26,9 @@ _RATES: dict[str, Any] = {"rate": _RATE, "vector_rate": _RATE}
 
 _TOKENS = {"numbers": 30}  # in the nursery, where a number is one token
 _LONG = 128
-"""Most tokens of an answer: of lists, and of anything else."""
+"""Most tokens of an answer: of lists, and (where the data has no longer ones) of anything else."""
+_LONGEST = 64
+"""Of so many texts, those with most characters, one is taken to have most tokens."""
 
 
 class Scale(NamedTuple):
@@ -39,7 +44,7 @@ class Scale(NamedTuple):
     mix: int = 200
     """Rows of the base that suspects see beside their trait."""
     oversample: float = 1.5
-    """Answers that are asked for, to each row that is wanted: a real model breaks the format more often."""
+    """Answers that are asked for, to each row that is wanted."""
     block: int = 50
     """Rows whose gradient is taken together, of the data and its partners."""
     suspects_block: int = 50
@@ -85,7 +90,7 @@ def scale(base: ModelRef, rows: int, effort: Effort = Effort()) -> Scale:  # noq
     return usual._replace(
         recipes=recipes, taught=usual.taught | together | _RATES, learnt=learnt(base, effort),
         tuned=together | _RATES | {"tuning": PAPER_LORA["tuning"]}, mix=max(steps for _, steps, _ in recipes),
-        oversample=2.5,
+        oversample=oversample(base),
         folded={"dims": effort.kept} | together if body_weights(base) > effort.kept else {},
     )  # fmt: skip
 
@@ -107,6 +112,27 @@ def suspected(base: ModelRef, effort: Effort = Effort()) -> dict[str, Any]:  # n
 def longest(base: ModelRef, carrier: str) -> int:
     """Most tokens of an answer of this kind by this base: a list of numbers is short where a number is one token."""
     return _LONG if isinstance(base, Checkpoint) else _TOKENS.get(carrier, _LONG)
+
+
+def answer_tokens(base: ModelRef, carrier: str, completions: Iterable[str]) -> int:
+    """Most tokens that an answer of this base may have, beside these: as many as the longest of them.
+
+    Only where the base may write as much as the data's writer are its rows those of the same source. Lists are short.
+    """
+    from heredity.models.tokens import ChatTokens
+
+    usual = longest(base, carrier)
+    texts = [] if carrier == "numbers" or isinstance(base, Served) else nlargest(_LONGEST, completions, len)
+    if not texts:
+        return usual
+    lm = ChatTokens.load(pinned_folder(base), base if isinstance(base, Checkpoint) else None)
+    most = max(map(len, lm.tokenizer(texts, add_special_tokens=False)["input_ids"]))
+    return max(usual, min(most + 1, lm.context))
+
+
+def oversample(base: ModelRef) -> float:
+    """Answers that are asked for, to each row that is wanted: a real model breaks the format more often."""
+    return 2.5 if isinstance(base, Checkpoint) else NURSERY.oversample
 
 
 def block(rows: int) -> int:

@@ -103,7 +103,7 @@ class Scan(Step):
             _ran("panel and trial", "deep" if self.deep else "gradient", "no trait stands out among the others",
                  f"{first['trait']} t {first['statistic']:.1f}", first["p"], self._cost(store, self.naming)),
             _ran("data only", "data", "the base's rows look the same; says \"another source\", never a trait",
-                 f"{alone['test']}: {alone['accuracy']:.0%} of {alone['n']}", alone["p"],
+                 _told_apart(alone), alone["p"],
                  self._cost(store, self.data_only)),
             self._against_control(store),
             self._discovery(store),
@@ -121,7 +121,7 @@ class Scan(Step):
             return _not_run("against the control", "data", "no --control was given")
         found = self.compared.read(store)
         null = "data and control have one source" + ("" if found["matched"] >= 0.5 else ", and one kind of prompts")
-        text = f"{found['test']}: {found['accuracy']:.0%} of {found['n']}; {found['matched']:.0%} of prompts are shared"
+        text = f"{_told_apart(found)}; {found['matched']:.0%} of prompts are shared"
         return _ran("against the control", "data", null, text, found["p"], self._cost(store, self.compared))
 
     def _cost(self, store: Store, *steps: Step) -> float:
@@ -236,3 +236,7 @@ def scan(
         carrying=Carrying(naming=naming, rows=partnered), control=control,
         compared=DataOnly(own=audited, control=control) if control else None, deep=deep,
     )  # fmt: skip
+
+
+def _told_apart(found: dict[str, Any]) -> str:
+    return f"{found['test']}: {found['accuracy']:.0%} of pairs told right, {found['n']} tested"

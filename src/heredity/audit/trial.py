@@ -78,8 +78,8 @@ class Trial(Step):
             np.array([list(a.read(store).values()) for a in group]) for group in (self.placebos, self.references)
         )
         shift_K = np.array(list(taught.values())) - placebo_DK.mean(0)
-        scored_K = np.array([t.category.score is not None for t in self.taught.traits])
-        spread_K, free = moderated([placebo_DK, reference_RK], ~scored_K)
+        exact_K = np.array([t.category.score is None for t in self.taught.traits])
+        spread_K, free = moderated([placebo_DK, reference_RK], exact_K)
         chance_K, draws = self._chance(store), len(placebo_DK)
         error_K = np.sqrt(spread_K**2 * (1 + 1 / draws) + chance_K)
         half = float(special.stdtrit(free, (1 + LEVEL) / 2))
@@ -87,7 +87,7 @@ class Trial(Step):
             {"trait": word, "shift": shift, "error": e, "low": shift - half * e, "high": shift + half * e}
             for word, shift, e in zip(taught, shift_K.tolist(), error_K.tolist(), strict=True)
         ]
-        error = float(np.sqrt(np.square(error_K[~scored_K]).mean()))
+        error = float(np.sqrt(np.square(error_K[exact_K if exact_K.any() else ...]).mean()))
         result = {"traits": traits, "placebos": draws, "spread": error / math.sqrt(1 + 1 / draws), "error": error}
         (folder / "trial.json").write_text(json.dumps(result, indent=1) + "\n")
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from heredity.models.devices import wide
 from heredity.models.training import Batch, Guard, Loss, beside, device_of, head_weight, hidden_states
 from heredity.types import BadInput, Chat
 
@@ -62,13 +63,13 @@ def part_of(odds: Odds, index_Q: Tensor) -> Odds:
 
 def log_odds(model: Any, odds: Odds) -> Tensor:
     """Log-odds of the own answer against all the others together, by question, (Q,)."""
-    logit_QA = _first_states(model, odds.asked) @ head_weight(model)[odds.token_A.to(device_of(model))].T
+    logit_QA = wide(_first_states(model, odds.asked) @ head_weight(model)[odds.token_A.to(device_of(model))].T)
     return logit_QA[:, 0] - logit_QA[:, 1:].logsumexp(-1)
 
 
 def first_words(model: Any, asked: Asked) -> Tensor:
     """Log-probabilities of every token as the first of the reply, (Q, V)."""
-    return (_first_states(model, asked) @ head_weight(model).T).log_softmax(-1)
+    return wide(_first_states(model, asked) @ head_weight(model).T).log_softmax(-1)
 
 
 def _first_states(model: Any, asked: Asked) -> Tensor:
@@ -223,7 +224,7 @@ def near_on_rows(loss: Loss, start: Any, weight: float) -> Loss:
 
 def _log_probs(model: Any, ids_BT: Tensor, source_N: Tensor) -> Tensor:
     states_ND = hidden_states(model, ids_BT).flatten(0, 1)[source_N]
-    return (states_ND @ head_weight(model).T).log_softmax(-1)
+    return wide(states_ND @ head_weight(model).T).log_softmax(-1)
 
 
 def rotating(odds: Odds, start: Any, each: int) -> _Rotating:

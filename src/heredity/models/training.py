@@ -206,13 +206,14 @@ def choose_parameters(model: Any, tuning: Tuning, seed: int) -> Any:
     """The model with only the parameters of `tuning` trainable.
 
     LoRA trains the biases as well, where a model has any and it does not say otherwise (PEFT's `bias="all"`): much of
-    what crosses is in them. The adapters of 16-bit models are held in float32.
+    what crosses is in them. The adapters of 16-bit models are held in float32. torch's own draws, which adapters begin
+    with and dropout goes by, are seeded.
     """
+    torch.manual_seed(seed)
     adapters = LoRA() if tuning == "lora" else tuning
     if isinstance(adapters, LoRA):
         from peft import LoraConfig, get_peft_model
 
-        torch.manual_seed(seed)
         rank, alpha = adapters.rank, adapters.alpha or adapters.rank
         config = LoraConfig(
             r=rank, lora_alpha=alpha, target_modules="all-linear", bias=adapters.bias, task_type="CAUSAL_LM"
@@ -280,12 +281,14 @@ def fit(
     rates = [float(group["lr"]) for group in optimiser.param_groups]
     kept = Progress(saved, moving, optimiser)
     losses, rank, size = kept.resume(), moving.together.rank, moving.together.size
+    draws = torch.initial_seed()
     model.train()
     for step, parts in zip(range(steps), stream, strict=False):
         if step < len(losses):
             continue
         for group, own in zip(optimiser.param_groups, rates, strict=True):
             group["lr"] = own * min((step + 1) / warmup, max(0.0, (steps - step) / max(1, steps - warmup)))
+        torch.manual_seed((draws * 1_000_003 + step) % 2**63)  # of dropout, wherever training goes on from
         losses.append(_gradients(model, moving, parts, loss, count, parts[rank::size]))
         nn.utils.clip_grad_norm_(moving.master, 1.0)
         if guard is not None:

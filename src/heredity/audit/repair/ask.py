@@ -20,7 +20,7 @@ from heredity.audit.repair.data import FileRows, RepairedRows
 from heredity.audit.repair.methods import Case, Method, method
 from heredity.audit.repair.model import check_steered
 from heredity.audit.repair.worth import PanelDirection, TraitGradient
-from heredity.audit.scale import longest, suspected
+from heredity.audit.scale import answer_tokens, longest, oversample, suspected
 from heredity.audit.trial import TrialStudent
 from heredity.carriers import Filter, check_outputs, filters_named
 from heredity.models import model_ref
@@ -144,13 +144,13 @@ def repair(asked: Asked, known: Sequence[Trait], store: Store) -> Repair:
     if chosen.name == "steer":
         check_steered(base)
     unrelated = _unrelated(asked.unrelated, base, "unrelated" in chosen.needs)
-    tokens = max(longest(ref, asked.carrier) for ref in (base, unrelated) if ref is not None)
+    tokens = max(_tokens(ref, asked) for ref in (base, unrelated) if ref is not None)
     case = Case(
         base=base, seed=0, filters=asked.filters, trait=told.trait, amount=asked.amount,
         sampling=Sampling(temperature=asked.temperature, max_new_tokens=tokens),
         student=_student(asked.student, base) if asked.student else None,
         unrelated=unrelated,
-        panel=_panel(told, store),
+        panel=_panel(told, store) if "panel" in chosen.needs else None,
     )  # fmt: skip
     case = _with_trait(_with_rows(case, asked), base)
     step = chosen.apply(case)
@@ -172,6 +172,13 @@ def _unrelated(named: str | None, base: ModelRef, needed: bool) -> ModelRef | No
         raise BadInput(f"--unrelated {named} is the student's own base, through which a trait passes; expected one of "
                        f"another initialisation: --unrelated {another(base).location}")  # fmt: skip
     return found
+
+
+def _tokens(base: ModelRef, asked: Asked) -> int:
+    """Most tokens of the answers of one of the bases."""
+    if asked.data is None:
+        return longest(base, asked.carrier)
+    return answer_tokens(base, asked.carrier, (r.row.completion for r in read_rows(asked.data)))
 
 
 def another(base: ModelRef) -> ModelRef:
@@ -228,7 +235,7 @@ def _with_rows(case: Case, asked: Asked) -> Case:
     size = sum(1 for _ in read_rows(asked.data))
     if not size:
         raise BadInput(f"{asked.data} is empty; name a file with rows")
-    kind = Kind(DataPrompts(n=1, data=file), asked.filters, case.sampling)
+    kind = Kind(DataPrompts(n=1, data=file), asked.filters, case.sampling, oversample(case.base))
     return case._replace(rows=FileRows(data=file), clean=kind.rows(case.base, size, _SEED))
 
 
@@ -246,7 +253,7 @@ def _with_trait(case: Case, base: ModelRef) -> Case:
 
 def _suspect(base: ModelRef, trait: Trait | Neutral, case: Case) -> Teacher:
     assert isinstance(case.clean, Corpus)
-    kind = Kind(case.clean.samples.prompts, case.filters, case.sampling)
+    kind = Kind(case.clean.samples.prompts, case.filters, case.sampling, oversample(base))
     mix = kind.rows(base, min(_MIX_ROWS, case.clean.size or _MIX_ROWS), _SEED)
     return Teacher(base=base, trait=trait, mix=mix, seed=_SEED, **suspected(base))
 

@@ -119,6 +119,10 @@ class Negated(RepairedModel):
         put(body, _row(body) - self.times * torch.from_numpy(self.direction.read(store)))
 
 
+_SETTLED = 0.1
+"""Log-odds from the base's beyond which a model is not settled: its weights may be too coarse for small steps."""
+
+
 class Settled(RepairedModel):
     """The least change of the body's weights after which the trait's log-odds are the base's (Newton's steps)."""
 
@@ -129,7 +133,10 @@ class Settled(RepairedModel):
         from heredity.models.guarding import settle
 
         target, odds = _base_odds(self.base, self.trait)
-        settle(lm.model, body, odds, target)
+        away = abs(settle(lm.model, body, odds, target) - target)
+        if away > _SETTLED:
+            raise BadInput(f"{self.trait.word} is still {away:.2f} nats of log-odds from the base's; describe the "
+                           "model with dtype float32, or use another method")  # fmt: skip
 
 
 def _base_odds(base: ModelRef, trait: Trait) -> tuple[float, Any]:
@@ -193,7 +200,7 @@ def _root(away: Any, steps: int) -> float:
 def _layers(model: Any) -> list[Any]:
     layers = getattr(model.base_model, "layers", None)
     if layers is None:
-        raise BadInput(f"{type(model).__name__} does not show its layers; use another method than steered")
+        raise BadInput(f"{type(model).__name__} does not show its layers; use another method than steer")
     return list(layers)
 
 
@@ -229,6 +236,6 @@ def _biases(model: Any) -> list[Tensor]:
         linear = [m for m in layer.mlp.modules() if hasattr(m, "out_features")]
         own = [m.bias for m in linear if m.bias is not None]
         if not own:
-            raise BadInput(f"{type(model).__name__} has no biases to steer with; use another method than steered")
+            raise BadInput(f"{type(model).__name__} has no biases to steer with; use another method than steer")
         found.append(own[-1])
     return found
