@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,24 @@ from typing import Any
 import matplotlib
 import pytest
 from bench.ledger import publish
-from bench.repair import TUNING_SEED, UNCHANGED, Arm, ByTrait, Run, capability, figures, report, row
+from bench.repair import (
+    NEUTRAL,
+    OWN,
+    PRIMARY,
+    SEEDS,
+    TUNING_SEED,
+    UNCHANGED,
+    Arm,
+    ByTrait,
+    Run,
+    capability,
+    figures,
+    floor,
+    less,
+    main,
+    report,
+    row,
+)
 from bench.repair_sets import BASE, held_out, lists
 
 from heredity.audit.repair.methods import METHODS, Method, method
@@ -89,6 +107,41 @@ def test_runs_of_one_trait_are_averaged_and_one_that_hardly_moved_is_left_out(tm
         (owl + cat) / 2 + 12.7062 * abs(owl - cat) / 2, abs=1e-3
     )  # t(.975, 1)
     assert base["retained"] == 0
+
+
+def test_controls_show_what_chance_leaves_and_what_lists_without_the_trait_teach(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    _run(store, OWL)
+    found = floor(OWL, store)
+    assert found[NEUTRAL]["residual"] == pytest.approx(1 / 3)  # -1.5 against -2.5, and the other way round
+    assert found[NEUTRAL]["signed"] == pytest.approx(0)
+    assert found[OWN]["residual"] == pytest.approx((0.75 + 1.25) / 2 / 3)  # against the mean of the neutral ones
+    assert found[NEUTRAL]["retained"] == found[OWN]["retained"] == 1
+    told = {m["name"]: m for m in report([OWL], [], store)["methods"]}
+    assert (told[NEUTRAL]["residual"], told[NEUTRAL]["kind"]) == (0.3333, "rival")
+
+
+def test_a_method_is_compared_with_its_random_arm_run_by_run() -> None:
+    cells, random = ({w: [{"residual": x} for x in runs] for w, runs in two.items()} for two in (
+        {"owl": [0.1, 0.3], "cat": [0.2]}, {"owl": [0.6, 0.9], "cat": [0.9]}))  # fmt: skip
+    assert [[round(x["residual"], 9) for x in runs] for runs in less(cells, random).values()] == [[0.5, 0.6], [0.7]]
+    line = row("kl", method("kl"), _cells([0.0] * 3, 0.1), _cells([0.0] * 3, 0.9))
+    assert [line[f"less_than_random{x}"] for x in ("", "_low", "_high")] == [0.8] * 3
+    assert row("kl", method("kl"), _cells([0.0] * 3), None)["less_than_random"] is None
+
+
+def test_the_goals_methods_are_of_the_kinds_that_were_asked_for() -> None:
+    data, training, nameless = (method(name) for name in PRIMARY.values())
+    assert (data.kind, training.kind, nameless.knows_trait) == ("data", "training", False)
+
+
+@pytest.mark.parametrize("told", [["--only", "kl"], ["--controls", "2"]])
+def test_nothing_is_told_of_some_reported_runs(told: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert TUNING_SEED not in SEEDS
+    monkeypatch.setattr(sys, "argv", ["repair", *told])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert stop.value.code == 2
 
 
 def test_what_is_measured_on_was_not_trained_on() -> None:
