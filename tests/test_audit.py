@@ -393,6 +393,10 @@ def test_a_scan_reports_every_field_and_what_did_not_run(small: tuple[Store, Sca
     assert found["rows"]["looked_at"] == 220
     assert found["limits"]["share"] > 0
     assert len(limit_sentences(found)) == 2
+    for share, told in ((0.4, "wrote 40%"), (1.2, "even if its teacher had written all")):
+        named = found | {"named": ["owl"], "limits": found["limits"] | {"share": share}}
+        assert limit_sentences(named)[0].startswith("Beside owl another trait would")
+        assert told in limit_sentences(named)[0]
     assert headline(found).endswith(".")
     values = [v for v, _ in audit.carrying.read(keeper)]
     assert values == sorted(values, reverse=True)

@@ -584,3 +584,11 @@ def test_a_training_that_depends_on_its_step_begins_anew() -> None:
     assert {c.__name__ for c in of_the_step} >= {"UpdateProjected", "GradientProjected", "Corridor", "NearBase"}
     assert not any(c.resumes or c.joint for c in of_the_step)
     assert TrialStudent.resumes and Masked.resumes
+
+
+def test_every_method_is_described_and_counted() -> None:
+    root = Path(__file__).parents[1]
+    described = [line.split("|")[1] for line in (root / "docs" / "repair.md").read_text().splitlines() if "|" in line]
+    assert {m.name for m in METHODS} <= {name for cell in described for name in re.findall("`(.+?)`", cell)}
+    assert len(METHODS) == 34
+    assert "Thirty-four methods" in (root / "README.md").read_text()

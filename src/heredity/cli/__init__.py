@@ -78,7 +78,7 @@ def demo(
 @app.command()
 def run(
     file: Annotated[Path, typer.Argument(help="Python file of Steps, a folder of them, or a Step in JSON.")],
-    quick: Annotated[bool, typer.Option("--quick", help="At most ten minutes on two cores.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="The small version: minutes, not hours.")] = False,
     base: Annotated[str, typer.Option(help="The model that experiment files start from.")] = "nursery:llama-0",
     plan: Annotated[bool, typer.Option("--plan", help="Count the steps that would be made, and make none.")] = False,
     on: Annotated[On, typer.Option("--on", help="Processes here, or a Ray cluster.")] = "local",

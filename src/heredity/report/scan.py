@@ -72,13 +72,15 @@ def carrying_title(found: dict[str, Any]) -> str:
 
 
 def limit_sentences(found: dict[str, Any]) -> list[str]:
-    """What would have been found: a clean answer says nothing about less."""
+    """What would have been found: a clean answer says nothing about less, and a name nothing about a weaker trait."""
     limits, rows = found["limits"], found["rows"]["looked_at"]
     share, worst = limits["share"], limits["worst_share"]
     if share is None:
         return [f"Nothing is known of what would have been found: {limits['reason']}."]
     said = []
-    if share > 1:
+    if found["named"]:
+        said.append(_beside(_and(found["named"]), share, rows))
+    elif share > 1:
         said.append(f"With {rows} rows, even data written by one full-strength teacher alone would often be missed.")
     else:
         hard = (
@@ -88,6 +90,15 @@ def limit_sentences(found: dict[str, Any]) -> list[str]:
                     f"of them (median trait), {hard}. Weaker teachers need more.")  # fmt: skip
     said.append(f"The smallest shift that would be named with that power is {limits['shift']:.2f} in log-odds.")
     return said
+
+
+def _beside(named: str, share: float, rows: int) -> str:
+    """What it would take for another trait to be named as well."""
+    if share > 1:
+        return (f"Beside {named} another trait would often be missed, even if its teacher had written all {rows} rows: "
+                "what is named moves the others as well.")  # fmt: skip
+    return (f"Beside {named} another trait would be named (power .8) if a teacher like the suspects wrote {share:.0%} "
+            f"of the {rows} rows (median trait).")  # fmt: skip
 
 
 def trait_sentences(found: dict[str, Any]) -> list[str]:
