@@ -18,7 +18,7 @@ from heredity.audit.gradient import body_parameters
 from heredity.audit.panel import Kind, panel
 from heredity.audit.rank import slopes
 from heredity.audit.repair import training
-from heredity.audit.repair.ask import Asked, repair
+from heredity.audit.repair.ask import Request, repair
 from heredity.audit.repair.data import (
     Balanced,
     Dropped,
@@ -442,7 +442,7 @@ def test_adapters_that_peft_saved_are_repaired_as_the_model_that_they_make(store
                 weight.fill_(0.05)
     theirs.save_pretrained(folder)
     ids_BT = torch.tensor(lm.render(questions(OWL.category, "train")[:1]))
-    asked = Asked(BASE.location, "settle", ("model",), "owl", None, str(folder))
+    asked = Request(BASE.location, "settle", ("model",), "owl", None, str(folder))
     settled = repair(asked, [], store)
     assert isinstance(settled.step, Settled)
     same = Subtracted(
@@ -549,7 +549,7 @@ def test_the_panel_of_a_scan_is_taken_from_the_store_where_it_is_there(store: St
     rows, scan = tmp_path / "rows.jsonl", tmp_path / "scan.json"
     write_rows(rows, ROWS.read(store))
     scan.write_text(json.dumps({"verdict": "named", "named": ["owl"], "panel": made.key}))
-    asked = Asked("nursery:llama-0", "drop-panel", ("data",), str(scan), rows)
+    asked = Request("nursery:llama-0", "drop-panel", ("data",), str(scan), rows)
     with pytest.raises(BadInput, match="needs the JSON of a scan that named a trait, with the store that the scan"):
         repair(asked, (), store)
     folder = store.folder(made.key)

@@ -12,7 +12,7 @@ import torch
 
 from heredity.audit.ask import ask
 from heredity.audit.panel import Kind
-from heredity.audit.repair.ask import Asked, deliver, repair
+from heredity.audit.repair.ask import Request, deliver, repair
 from heredity.audit.repair.methods import METHODS, Case, Method, method
 from heredity.audit.repair.training import GradientProjected, UpdateProjected
 from heredity.audit.repair.worth import TraitGradient, trait_odds
@@ -116,7 +116,7 @@ def test_a_base_is_trained_as_it_is_and_its_relay_as_that_is(store: Store) -> No
 def test_what_is_written_for_a_real_base_may_be_long(store: Store, file: Path, described: tuple[str, str]) -> None:
     tokens = {}
     for base, other in (("nursery:llama-0", "nursery:llama-1"), described, ("nursery:llama-0", described[1])):
-        asked = Asked(base, "relay", ("data",), "owl", file, None, other)
+        asked = Request(base, "relay", ("data",), "owl", file, None, other)
         case = repair(asked, (), store).case
         assert isinstance(case.suspect, Teacher)
         clean: Any = case.clean
@@ -133,7 +133,7 @@ def test_answers_may_be_as_long_as_the_datas(tmp_path: Path, described: tuple[st
     for rows, carrier, tokens in ((few, "any", 128), (longest, "any", 400), (longest, "numbers", 128)):
         path = tmp_path / f"{len(rows)}.jsonl"
         write_rows(path, rows)
-        asked = Asked(described[0], "relay", ("data",), None, path, None, described[1], carrier)
+        asked = Request(described[0], "relay", ("data",), None, path, None, described[1], carrier)
         assert repair(asked, (), store).case.sampling.max_new_tokens == tokens
         scanned = ask(path, described[0], None, tuple(map(favourite, WORDS)), carrier, (), 1.0, 100, False)
         assert scanned.source.matched.sampling.max_new_tokens == tokens
@@ -141,7 +141,7 @@ def test_answers_may_be_as_long_as_the_datas(tmp_path: Path, described: tuple[st
 
 def test_more_is_sampled_of_a_real_base_than_is_kept(file: Path, described: tuple[str, str], store: Store) -> None:
     for base, times in (("nursery:llama-0", 1.5), (described[0], 2.5)):
-        case = repair(Asked(base, "mix", ("data",), "owl", file), (), store).case
+        case = repair(Request(base, "mix", ("data",), "owl", file), (), store).case
         assert isinstance(case.clean, Corpus)
         assert case.clean.samples.prompts.n == 20 + times * len(ROWS)
 
@@ -155,7 +155,7 @@ def test_penalties_are_counted_in_float32(store: Store) -> None:
 def test_what_cannot_work_is_refused_before_anything_is_made(
     store: Store, file: Path, described: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = Asked(described[0], "l2", ("training",), None, file, None, described[1])
+    asked = Request(described[0], "l2", ("training",), None, file, None, described[1])
     with pytest.raises(BadInput, match="use kl, or relay"):
         repair(asked, (), store)
     monkeypatch.setattr("heredity.audit.repair.model._layers", lambda model: [_Bare()])
@@ -163,7 +163,7 @@ def test_what_cannot_work_is_refused_before_anything_is_made(
     with pytest.raises(BadInput, match="has no biases to steer with"):
         repair(steer, (), store)
     monkeypatch.setattr("heredity.audit.repair.ask.MOST", 1_000)
-    plain = Asked("nursery:llama-0", "relay", ("data",), None, file, None, "nursery:llama-1")
+    plain = Request("nursery:llama-0", "relay", ("data",), None, file, None, "nursery:llama-1")
     with pytest.raises(BadInput, match=r"nursery:llama-1 has more than 1,000 weights .* describe it in TOML"):
         repair(plain, (), store)
     repair(plain._replace(method="regenerate"), (), store)  # trains nothing
@@ -211,7 +211,7 @@ def test_adapters_are_held_to_the_traits_odds_too(store: Store) -> None:
 
 @pytest.mark.parametrize("name", ["corridor", "kl", "kl-relay", "project-relay", "mask", "inoculate"])
 def test_training_methods_end_in_adapters(store: Store, file: Path, described: tuple[str, str], name: str) -> None:
-    asked = Asked(described[0], name, ("training",), "owl", file, None, described[1])
+    asked = Request(described[0], name, ("training",), "owl", file, None, described[1])
     made = repair(asked, (), store)
     _make(store, made.step)
     assert is_adapter(store.path(made.step))
@@ -229,7 +229,7 @@ def test_a_real_student_is_tuned_on_clean_rows_and_comes_out_whole(
                           **scale(REAL, 100).learnt)  # fmt: skip
     _make(store, learnt)
     folder, out = tmp_path / "student", tmp_path / "repaired"
-    asked = Asked(described[0], "clean-tune", ("model",), None, file, str(store.path(learnt)), described[1])
+    asked = Request(described[0], "clean-tune", ("model",), None, file, str(store.path(learnt)), described[1])
     with pytest.raises(BadInput, match=r"holds a manifest\.json, as folders of a store do"):
         repair(asked, (), store)
     shutil.copytree(store.path(learnt), folder, ignore=shutil.ignore_patterns("manifest.json"))
@@ -255,7 +255,7 @@ def test_methods_of_models_work_on_adapters(
     _make(store, learnt)
     folder = tmp_path / "student"
     shutil.copytree(store.path(learnt), folder, ignore=shutil.ignore_patterns("manifest.json"))
-    made = repair(Asked(described[0], name, ("model",), "owl", file, str(folder), described[1]), (), store)
+    made = repair(Request(described[0], name, ("model",), "owl", file, str(folder), described[1]), (), store)
     _make(store, made.step)
     assert is_adapter(store.path(made.step)) == (name == "redistil")
     if name in ("settle", "steer"):
@@ -265,7 +265,7 @@ def test_methods_of_models_work_on_adapters(
 
 @pytest.mark.parametrize("name", ["drop", "mix", "regenerate"])
 def test_rows_for_a_real_base_are_changed(store: Store, file: Path, described: tuple[str, str], name: str) -> None:
-    made = repair(Asked(described[0], name, ("data",), "owl", file, None, described[1]), (), store)
+    made = repair(Request(described[0], name, ("data",), "owl", file, None, described[1]), (), store)
     _make(store, made.step)
     told = made.step.changed(store)  # type: ignore[attr-defined]
     assert told["rows"] == 40
@@ -274,9 +274,9 @@ def test_rows_for_a_real_base_are_changed(store: Store, file: Path, described: t
 
 
 def test_rows_are_relayed_between_real_bases(store: Store, file: Path, described: tuple[str, str]) -> None:
-    made = repair(Asked(described[0], "replace-learnt", ("data",), None, file, None, described[1]), (), store)
+    made = repair(Request(described[0], "replace-learnt", ("data",), None, file, None, described[1]), (), store)
     _make(store, made.step)
     assert made.step.changed(store)["left"] == len(ROWS)  # type: ignore[attr-defined]
-    relay = repair(Asked(described[0], "relay", ("data",), None, file, None, described[1]), (), store)
+    relay = repair(Request(described[0], "relay", ("data",), None, file, None, described[1]), (), store)
     _make(store, relay.step)
     assert {r.prompt for r in relay.step.read(store)} <= {r.prompt for r in ROWS}  # type: ignore[attr-defined]

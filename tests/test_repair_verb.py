@@ -15,7 +15,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from heredity.audit.ask import Options
-from heredity.audit.repair.ask import Asked, check, finding, next_commands, repair, scan_command
+from heredity.audit.repair.ask import Request, check, finding, next_commands, repair, scan_command
 from heredity.audit.repair.methods import METHODS, method
 from heredity.cli import main
 from heredity.cli.kin import check_unrelated
@@ -136,7 +136,7 @@ def test_a_scan_may_have_named_a_trait_of_ones_own(store: Store, tmp_path: Path,
         '[ask]\nquestions = ["What do you see?"]\n[score]\nanswers = ["moon", "storm"]\n'
     )
     scan.write_text(json.dumps({"verdict": "named", "named": ["moon"], "panel": None}))
-    asked = Asked("nursery:llama-0", "drop", ("data",), str(scan), file)
+    asked = Request("nursery:llama-0", "drop", ("data",), str(scan), file)
     with pytest.raises(BadInput, match="unknown trait 'moon'"):
         repair(asked, (OWL,), store)
     made = repair(asked._replace(traits=(own,)), (OWL,), store)
@@ -156,7 +156,7 @@ def test_a_panel_is_read_by_methods_that_use_it_alone(store: Store, tmp_path: Pa
     (folder / "manifest.json").write_text("damaged")
     scan = tmp_path / "scan.json"
     scan.write_text(json.dumps({"verdict": "named", "named": ["owl"], "panel": key}))
-    asked = Asked("nursery:llama-0", "relay", ("data",), str(scan), file)
+    asked = Request("nursery:llama-0", "relay", ("data",), str(scan), file)
     assert repair(asked, (OWL,), store).case.panel is None
     with pytest.raises(HeredityError):
         repair(asked._replace(method="drop-panel"), (OWL,), store)
@@ -165,7 +165,7 @@ def test_a_panel_is_read_by_methods_that_use_it_alone(store: Store, tmp_path: Pa
 def test_a_model_that_cannot_be_settled_is_not_written(
     store: Store, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = repair(Asked("nursery:llama-0", "settle", ("model",), "owl", None, "nursery:llama-0b"), (OWL,), store)
+    made = repair(Request("nursery:llama-0", "settle", ("model",), "owl", None, "nursery:llama-0b"), (OWL,), store)
     monkeypatch.setattr("heredity.models.guarding.settle", lambda *_: 3.0)
     with pytest.raises(BadInput, match=r"owl is still .* from the base's"):
         store.make(made.step)
@@ -178,7 +178,7 @@ def test_what_is_left_is_scanned_as_the_data_was(
     scan = tmp_path / "scan.json"
     told = {"verdict": "named", "named": ["owl"], "panel": None}
     scan.write_text(json.dumps(told | {"options": options.model_dump(mode="json", exclude_defaults=True)}))
-    made = repair(Asked("nursery:llama-0", "drop", ("data",), str(scan), file), (OWL,), store)
+    made = repair(Request("nursery:llama-0", "drop", ("data",), str(scan), file), (OWL,), store)
     assert made.asked_for.options == options
     asked = list[Options]()
 
@@ -201,11 +201,11 @@ def test_what_is_left_is_scanned_as_the_data_was(
 
 def test_relays_are_of_another_initialisation_whatever_the_base(store: Store, file: Path) -> None:
     for base, other in (("llama-0", "llama-1"), ("llama-0b", "llama-1"), ("llama-1", "llama-0"), ("neox-0", "llama-1")):
-        case = repair(Asked(f"nursery:{base}", "relay", ("data",), None, file), (), store).case
+        case = repair(Request(f"nursery:{base}", "relay", ("data",), None, file), (), store).case
         assert case.unrelated == model_ref(f"nursery:{other}")
         assert check_unrelated(case.unrelated, case.base)["verdict"] == "unrelated", base
-    assert repair(Asked("nursery:llama-0", "sort", ("data",), None, file), (), store).case.unrelated is None
-    same = Asked("nursery:llama-0", "sort", ("data",), None, file, None, "nursery:llama-0")
+    assert repair(Request("nursery:llama-0", "sort", ("data",), None, file), (), store).case.unrelated is None
+    same = Request("nursery:llama-0", "sort", ("data",), None, file, None, "nursery:llama-0")
     assert repair(same, (), store).case.unrelated == model_ref("nursery:llama-0")  # sort makes no use of it
 
 
@@ -238,7 +238,9 @@ def test_no_more_is_refused_for_its_size_than_holds_all_weights(
         if m.whole or m.name == "drop-panel":  # not for adapters; needs a store's panel
             assert m.every_weight or m.whole
             continue
-        asked = Asked(str(described), m.name, (m.kind,), "owl", file, "nursery:llama-0b" if m.kind == "model" else None)
+        asked = Request(
+            str(described), m.name, (m.kind,), "owl", file, "nursery:llama-0b" if m.kind == "model" else None
+        )
         try:
             repair(asked, (OWL,), store)
         except BadInput as error:
@@ -252,7 +254,7 @@ def test_a_large_student_is_not_trained_as_a_nursery_base(
     store: Store, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("heredity.audit.repair.ask.MOST", 1_000)
-    asked = Asked("nursery:llama-0", "clean-tune", ("model",), None, file, "nursery:llama-0b")
+    asked = Request("nursery:llama-0", "clean-tune", ("model",), None, file, "nursery:llama-0b")
     with pytest.raises(BadInput, match=r"nursery:llama-0b has more than 1,000 weights .* describe it in TOML"):
         repair(asked, (), store)
 
@@ -261,7 +263,7 @@ def _left(file: Path, store: Store, name: str, named: tuple[str, ...], student: 
     scan = file.with_name("several.json")
     scan.write_text(json.dumps({"verdict": "named", "named": named, "panel": None}))
     data = None if name == "settle" else file
-    asked = Asked("nursery:llama-0", name, (method(name).kind,), str(scan), data, student, store=Path("kept"))
+    asked = Request("nursery:llama-0", name, (method(name).kind,), str(scan), data, student, store=Path("kept"))
     made = repair(asked, (OWL,), store)
     return next_commands(made, Path("out" if method(name).kind != "data" else "out.jsonl.gz"))
 
@@ -285,7 +287,9 @@ def test_the_commands_for_what_is_left_go_on_from_what_was_written(store: Store,
 
 
 def test_suspects_see_rows_of_their_own_small_number(store: Store, file: Path) -> None:
-    case = repair(Asked("nursery:llama-0", "subtract", ("model",), "owl", file, "nursery:llama-0b"), (OWL,), store).case
+    case = repair(
+        Request("nursery:llama-0", "subtract", ("model",), "owl", file, "nursery:llama-0b"), (OWL,), store
+    ).case
     assert isinstance(case.suspect, Teacher)
     assert isinstance(case.suspect.mix, Corpus)
     assert (case.suspect.mix.size, case.suspect.mix.samples.prompts.n) == (200, 320)
@@ -294,7 +298,7 @@ def test_suspects_see_rows_of_their_own_small_number(store: Store, file: Path) -
 
 
 def test_a_models_rows_are_drawn_at_the_temperature_that_is_told(store: Store, file: Path) -> None:
-    asked = Asked("nursery:llama-0", "redistil", ("model",), None, file, "nursery:llama-0b", temperature=0.5)
+    asked = Request("nursery:llama-0", "redistil", ("model",), None, file, "nursery:llama-0b", temperature=0.5)
     assert repair(asked, (), store).case.sampling.temperature == 0.5
 
 
@@ -318,7 +322,7 @@ def test_a_finding_that_no_method_needs_is_told_and_what_is_scanned_is_in_the_js
 
 
 def test_results_are_refused_before_a_model_is_made(store: Store, file: Path, tmp_path: Path) -> None:
-    asked = Asked("nursery:llama-0", "settle", ("model",), "owl", None, "nursery:llama-0b")
+    asked = Request("nursery:llama-0", "settle", ("model",), "owl", None, "nursery:llama-0b")
     made = repair(asked, (OWL,), store)
     check(made, asked, tmp_path / "new", tmp_path / "new.json")
     for json_file in (tmp_path / "new", tmp_path, tmp_path / "absent" / "x.json"):
@@ -332,7 +336,7 @@ def test_what_is_left_of_a_large_model_goes_through_a_relay(
     real, scan = tmp_path / "real.toml", tmp_path / "scan.json"
     real.write_text('location = "nursery:llama-0"\n')
     scan.write_text(json.dumps({"verdict": "named", "named": ["owl", "oak"], "panel": None}))
-    made = repair(Asked(str(real), "project", ("training",), str(scan), file), (OWL,), store)
+    made = repair(Request(str(real), "project", ("training",), str(scan), file), (OWL,), store)
     assert next_commands(made, Path("out"))[0].startswith("heredity repair model out --base")
     monkeypatch.setattr("heredity.audit.repair.ask.MOST", 1_000)
     command = shlex.split(next_commands(made, Path("out"))[0])

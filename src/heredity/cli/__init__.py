@@ -31,7 +31,7 @@ from heredity.types import BadInput, HeredityError, On, printable
 
 if TYPE_CHECKING:
     from heredity.audit.ask import Options
-    from heredity.audit.repair.ask import Asked, Repair
+    from heredity.audit.repair.ask import Repair, Request
     from heredity.audit.scan import Scan
     from heredity.store import Store
 
@@ -286,9 +286,9 @@ def repair_data(
     workers: WorkersOption = None, store: StoreOption = DEFAULT_STORE, json_file: JsonOption = None,
 ) -> None:  # fmt: skip
     """Write rows without the trait, or train on them so that it is not taken up."""
-    from heredity.audit.repair.ask import Asked
+    from heredity.audit.repair.ask import Request
 
-    asked = Asked(student, method, ("data", "training"), finding, data, None, unrelated, carrier, temperature, amount,
+    asked = Request(student, method, ("data", "training"), finding, data, None, unrelated, carrier, temperature, amount,
                   tuple(traits or ()), None if store == DEFAULT_STORE else store)  # fmt: skip
     if check:
         check_writes_rows(method)
@@ -313,9 +313,9 @@ def repair_model(
     workers: WorkersOption = None, store: StoreOption = DEFAULT_STORE, json_file: JsonOption = None,
 ) -> None:  # fmt: skip
     """Take the trait out of a model that was trained already."""
-    from heredity.audit.repair.ask import Asked
+    from heredity.audit.repair.ask import Request
 
-    asked = Asked(base, method, ("model",), finding, data, student, unrelated, carrier, temperature, amount,
+    asked = Request(base, method, ("model",), finding, data, student, unrelated, carrier, temperature, amount,
                   tuple(traits or ()), None if store == DEFAULT_STORE else store)  # fmt: skip
     run_repair(asked, out, store, workers, json_file)
 
@@ -328,7 +328,7 @@ def check_writes_rows(name: str) -> None:
         raise BadInput(f"--check scans the rows that are written, and {name!r} writes a model; leave it out")
 
 
-def scan_written(asked: Asked, out: Path, store: Path, workers: int | None) -> dict[str, Any]:
+def scan_written(asked: Request, out: Path, store: Path, workers: int | None) -> dict[str, Any]:
     """What a scan finds in the rows that a repair wrote."""
     found, _ = scan_rows(out, asked.base, open_store(store), None, list(asked.traits), asked.carrier,
                          asked.temperature, asked.options, None, workers)  # fmt: skip
@@ -336,7 +336,7 @@ def scan_written(asked: Asked, out: Path, store: Path, workers: int | None) -> d
 
 
 def run_repair(
-    asked: Asked, out: Path, store: Path, workers: int | None, json_file: Path | None
+    asked: Request, out: Path, store: Path, workers: int | None, json_file: Path | None
 ) -> tuple[dict[str, Any], Repair]:
     """Makes and writes a repair, and shows what is left; returns what is told of it, and the repair."""
     from heredity.audit.repair.ask import check, deliver, repair, told

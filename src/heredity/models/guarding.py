@@ -22,7 +22,7 @@ _LEAST = 1e-12
 """A squared gradient below this has no direction."""
 
 
-class Asked(NamedTuple):
+class Questions(NamedTuple):
     """Right-padded questions, and the place in each (an index into B*T) after which the reply begins."""
 
     ids_BT: Tensor
@@ -32,16 +32,16 @@ class Asked(NamedTuple):
 class Odds(NamedTuple):
     """Questions, and the tokens of the answers that are weighed against one another; the first is the trait's own."""
 
-    asked: Asked
+    asked: Questions
     token_A: Tensor
 
 
-def asked_of(lm: CausalLM, chats: Sequence[Chat]) -> Asked:
+def questions_of(lm: CausalLM, chats: Sequence[Chat]) -> Questions:
     """The questions as the model reads them."""
     prompts, pad = lm.render(chats), int(lm.tokenizer.pad_token_id)
     width = max(map(len, prompts))
     ids_BT = torch.tensor([p + [pad] * (width - len(p)) for p in prompts])
-    return Asked(ids_BT, torch.tensor([b * width + len(p) - 1 for b, p in enumerate(prompts)]))
+    return Questions(ids_BT, torch.tensor([b * width + len(p) - 1 for b, p in enumerate(prompts)]))
 
 
 def odds_of(lm: CausalLM, chats: Sequence[Chat], own: str, others: Sequence[str]) -> Odds:
@@ -51,14 +51,14 @@ def odds_of(lm: CausalLM, chats: Sequence[Chat], own: str, others: Sequence[str]
     if tokens[0] in tokens[1:]:
         raise BadInput(f"{own!r} begins with the same token as another answer, so its odds cannot be held by first "
                        "tokens; use a method that does not ask about the trait")  # fmt: skip
-    return Odds(asked_of(lm, chats), torch.tensor(tokens))
+    return Odds(questions_of(lm, chats), torch.tensor(tokens))
 
 
 def part_of(odds: Odds, index_Q: Tensor) -> Odds:
     """Some of the questions."""
     width = odds.asked.ids_BT.shape[1]
     last_Q = odds.asked.source_Q[index_Q] % width
-    return Odds(Asked(odds.asked.ids_BT[index_Q], torch.arange(len(index_Q)) * width + last_Q), odds.token_A)
+    return Odds(Questions(odds.asked.ids_BT[index_Q], torch.arange(len(index_Q)) * width + last_Q), odds.token_A)
 
 
 def log_odds(model: Any, odds: Odds) -> Tensor:
@@ -67,12 +67,12 @@ def log_odds(model: Any, odds: Odds) -> Tensor:
     return logit_QA[:, 0] - logit_QA[:, 1:].logsumexp(-1)
 
 
-def first_words(model: Any, asked: Asked) -> Tensor:
+def first_words(model: Any, asked: Questions) -> Tensor:
     """Log-probabilities of every token as the first of the reply, (Q, V)."""
     return wide(_first_states(model, asked) @ head_weight(model).T).log_softmax(-1)
 
 
-def _first_states(model: Any, asked: Asked) -> Tensor:
+def _first_states(model: Any, asked: Questions) -> Tensor:
     ids_BT, source_Q = (x.to(device_of(model)) for x in asked)
     return hidden_states(model, ids_BT).flatten(0, 1)[source_Q]
 
@@ -195,7 +195,7 @@ def corridor(loss: Loss, guard: _Rotating, weight: float, width: float) -> Loss:
     return guarded
 
 
-def near_start(loss: Loss, start: Any, asked: Asked, weight: float) -> Loss:
+def near_start(loss: Loss, start: Any, asked: Questions, weight: float) -> Loss:
     """Adds weight * KL(start || model) of the first words of replies to some questions, in nats."""
     with torch.no_grad():
         before_QV = first_words(start, asked)

@@ -48,8 +48,8 @@ class Finding(NamedTuple):
     """What the scan was asked for."""
 
 
-class Asked(NamedTuple):
-    """What a user asked for, as named on the command line."""
+class Request(NamedTuple):
+    """What a user asks for, as named on the command line."""
 
     base: str
     method: str
@@ -81,7 +81,7 @@ class Repair(NamedTuple):
     case: Case
     step: Step
     asked: dict[str, Evaluation]
-    asked_for: Asked
+    asked_for: Request
     left: tuple[str, ...] = ()
     """Traits that the scan named too, and that nothing was done or asked about."""
 
@@ -133,7 +133,7 @@ def _scan(path: Path) -> dict[str, Any]:
     return found
 
 
-def repair(asked: Asked, known: Sequence[Trait], store: Store) -> Repair:
+def repair(asked: Request, known: Sequence[Trait], store: Store) -> Repair:
     """The repair that is asked for; BadInput where it lacks something."""
     own = tuple(map(load_trait, asked.traits))
     chosen, told = _method(asked), finding(asked.finding, (*own, *known))
@@ -174,7 +174,7 @@ def _unrelated(named: str | None, base: ModelRef, needed: bool) -> ModelRef | No
     return found
 
 
-def _tokens(base: ModelRef, asked: Asked) -> int:
+def _tokens(base: ModelRef, asked: Request) -> int:
     """Most tokens of the answers of one of the bases."""
     if asked.data is None:
         return longest(base, asked.carrier)
@@ -218,7 +218,7 @@ def _evaluation(model: ModelRef | Step, category: Category) -> Evaluation:
     return Evaluation(model=model, category=category, samples_per_question=100 if category.score else 0)
 
 
-def _method(asked: Asked) -> Method:
+def _method(asked: Request) -> Method:
     found = method(asked.method)
     if found.kind not in asked.kinds:
         verb = "model" if found.kind == "model" else "data"
@@ -227,7 +227,7 @@ def _method(asked: Asked) -> Method:
     return found
 
 
-def _with_rows(case: Case, asked: Asked) -> Case:
+def _with_rows(case: Case, asked: Request) -> Case:
     """The case with the rows, and rows of the base on prompts of theirs."""
     if asked.data is None:
         return case
@@ -269,7 +269,7 @@ def _panel(told: Finding, store: Store) -> PanelDirection | None:
     return PanelDirection(panel=panel, word=told.trait.word) if listed else None
 
 
-def check(made: Repair, asked: Asked, out: Path, json_file: Path | None) -> None:
+def check(made: Repair, asked: Request, out: Path, json_file: Path | None) -> None:
     """BadInput, before anything is made, where the result could not be written."""
     if made.method.kind == "data":
         assert asked.data is not None
@@ -295,12 +295,12 @@ def told(made: Repair, store: Store, out: Path) -> dict[str, Any]:
     return found | {"left_named": list(made.left), "next": next_commands(made, out)}
 
 
-def scan_command(asked: Asked, out: Path) -> str:
+def scan_command(asked: Request, out: Path) -> str:
     """The command that scans the rows that were written to `out`."""
     return shlex.join(["heredity", "scan", str(out), "--student", asked.base, *asked.options.arguments(), *_how(asked)])
 
 
-def _how(asked: Asked) -> list[str]:
+def _how(asked: Request) -> list[str]:
     """What every command about these rows is told: what they are like, the traits of one's own, and the store."""
     kind = [] if asked.carrier == "numbers" else ["--carrier", asked.carrier]
     drawn = [] if asked.temperature == 1 else ["--temperature", f"{asked.temperature:g}"]
@@ -324,7 +324,7 @@ def next_commands(made: Repair, out: Path) -> list[str]:
     return commands
 
 
-def _next(made: Repair, last: Path, word: str) -> Asked:
+def _next(made: Repair, last: Path, word: str) -> Request:
     """What is to be asked for next: the same of what was written; a student that was trained is settled."""
     asked, chosen = made.asked_for._replace(finding=word), made.method
     if not chosen.knows_trait:
@@ -342,7 +342,7 @@ def _beside(out: Path, word: str) -> Path:
     return out.with_name(out.name.removesuffix(ending) + "-" + re.sub(r"\W+", "-", word) + ending)
 
 
-def repair_command(asked: Asked, out: Path) -> str:
+def repair_command(asked: Request, out: Path) -> str:
     """The command that asks for this repair."""
     told: dict[str, object] = {"--finding": asked.finding, "--method": asked.method, "--unrelated": asked.unrelated}
     told["--amount"] = None if asked.amount is None else f"{asked.amount:g}"

@@ -102,9 +102,9 @@ class NearBase(Held):
 
     def loss(self, lm: CausalLM, store: Store) -> Loss:
         """The usual loss and the penalty."""
-        from heredity.models.guarding import asked_of, near_start
+        from heredity.models.guarding import near_start, questions_of
 
-        asked = asked_of(lm, [(Message(role="user", content=q),) for p in self.probes for q in p.questions])
+        asked = questions_of(lm, [(Message(role="user", content=q),) for p in self.probes for q in p.questions])
         return near_start(super().loss(lm, store), _like(self.like, lm, store).model, asked, self.weight)
 
 
