@@ -381,6 +381,8 @@ def number_tokens(tokenizer: Any) -> list[int]:
 class InContext(Step):
     """What is shown before a question: rows of a corpus, and (the power twin) a stated preference. `chats.json`."""
 
+    opens_models: ClassVar[bool] = False
+
     corpus: Corpus
     examples: Annotated[int, Field(gt=0)]
     draws: Annotated[int, Field(gt=0)]
