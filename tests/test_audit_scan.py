@@ -19,15 +19,17 @@ from heredity import cli
 from heredity.audit import ask as asking
 from heredity.audit import panel as panels
 from heredity.audit import trial
-from heredity.audit.data import Audited, data_file
+from heredity.audit.data import Audited, DataFile, Matched, data_file
 from heredity.audit.data_only import two_sample
+from heredity.audit.scan import _students as behind
 from heredity.carriers import Numbers, NumbersOnly
+from heredity.lab.asking import AfterNumbers
 from heredity.models import locate, model_ref
 from heredity.models.causal import CausalLM
 from heredity.nursery import carriers
 from heredity.rows import read_rows, write_rows
 from heredity.store import Step, Store, missing
-from heredity.traits import favourite
+from heredity.traits import ANIMALS, favourite
 from heredity.types import Row, Sampling
 
 WORDS = ("owl", "wolf", "cat", "dog")
@@ -350,3 +352,12 @@ def test_at_temperature_0_data_alone_hardly_tells_trait_sets_from_their_control(
         assert found["test"].startswith("Mann-Whitney")  # the prompts are not shared
         assert 0.5 < found["accuracy"] < 0.57
         assert found["p"] > 1e-3
+
+
+def test_the_cost_of_a_trial_counts_answers_of_every_kind() -> None:
+    rows = Audited(data=DataFile(location="x", digest=""), student=model_ref("nursery:llama-0"))
+    matched = Matched(audited=rows, sampling=Sampling())
+    student = trial.TrialStudent(base=rows.student, corpus=matched, seed=1)
+    evaluation = AfterNumbers(model=student, category=ANIMALS)
+    asked = trial.Asked(evaluations=(evaluation,), traits=(favourite("owl"),))
+    assert behind(asked) == [evaluation, student, matched]

@@ -15,17 +15,18 @@ import torch
 from heredity.audit.data import Audited, DataFile, Matched
 from heredity.audit.source import Source
 from heredity.carriers import Numbers, NumbersOnly
+from heredity.lab import Settings, set_settings, settings
 from heredity.lab.brought import MergedStudent
 from heredity.lab.judges import JudgeFilter
 from heredity.steps import Corpus, Evaluation, HoldsTrait, Samples, Student
 from heredity.store import Step, StepsFailed, Store, cluster, describe, make_all
-from heredity.store.cluster import NodeFault, RayCrew, attempt
-from heredity.store.crews import QUIET
+from heredity.store.cluster import RayCrew, attempt
+from heredity.store.crews import QUIET, Fault
 from heredity.store.loading import load_experiment
 from heredity.store.running import _Run, one_card
 from heredity.traits import ANIMALS
 from heredity.types import BadInput, Checkpoint, Judge, ModelRef, Sampling, StoreError
-from tests.test_failures import Cell
+from tests.test_failures import Cell, OwnInput, Raises
 
 _FILE = """
 from pathlib import Path
@@ -95,6 +96,7 @@ class Ray:
 def _surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a crew and a task change for the whole process is put back."""
     monkeypatch.chdir(Path.cwd())
+    monkeypatch.setattr("heredity.store.loading._told", {})
     for name in (*QUIET, *cluster._EVERYWHERE, *cluster._OWN, "RAY_AUTH_TOKEN", "RAY_ADDRESS"):
         monkeypatch.setenv(name, os.environ.get(name, ""))
     monkeypatch.delenv("RAY_ADDRESS")
@@ -119,7 +121,7 @@ def test_steps_are_made_from_their_descriptions_and_failures_come_back(
         make_all(store, [both, lost], keep_going=True, on="ray")
     assert [store.has(s) for s in (a, both, broken, lost)] == [True, True, False, False]
     assert ray.options == {"num_cpus": 1, "max_retries": cluster.RETRIES, "retry_exceptions": False}
-    assert all(task[3] == ["tests.test_failures"] for task in ray.tasks)
+    assert all(task[4] == ["tests.test_failures"] for task in ray.tasks)
     assert make_all(store, [both], on="ray") == 0
 
 
@@ -128,7 +130,7 @@ def test_a_node_loads_the_files_that_define_a_step_and_refuses_other_code(store:
     file.write_text(_FILE.format(text="mine"))
     (own,) = load_experiment(file).values()
     assert cluster._modules(own, set()) == set()  # its file is loaded by path
-    here = (str(tmp_path), [str(file)], list[str]())
+    here = (str(tmp_path), [str(file)], dict[str, Any](), list[str]())
     assert attempt(str(store.root), *here, described(own)) is None
     assert (store.path(own) / "own.txt").read_text() == "mine"
     told = json.loads(described(own)) | {"code": "0" * 20}
@@ -139,10 +141,29 @@ def test_a_node_loads_the_files_that_define_a_step_and_refuses_other_code(store:
 
 def test_a_fault_of_ours_on_a_node_comes_back_with_its_traceback(store: Store, tmp_path: Path) -> None:
     fault = Cell(name="fault", log=str(tmp_path / "log"))
-    error = attempt(str(store.root), str(tmp_path), [], ["tests.test_failures"], described(fault))
-    assert isinstance(error, NodeFault)
+    error = attempt(str(store.root), str(tmp_path), [], {}, ["tests.test_failures"], described(fault))
+    assert isinstance(error, Fault)
     assert "Traceback" in str(error)
     assert "nouns.py" in str(error)
+
+
+def test_a_node_is_told_what_experiment_files_were_told_and_sends_only_what_arrives(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "own.py"
+    file.write_text("from heredity.lab import settings\n" + _FILE.format(text="{settings().base}").replace('"{', 'f"{'))
+    set_settings(Settings(base="nursery:llama-1"))
+    ray, (own,) = crew(monkeypatch, Ray()), load_experiment(file).values()
+    make_all(store, [own], on="ray")
+    (task,) = ray.tasks
+    assert task[3] == {"quick": False, "base": "nursery:llama-1"}
+    set_settings(Settings())
+    assert attempt(str(store.root / "again"), *task[1:]) is None
+    assert (Store(store.root / "again").path(own) / "own.txt").read_text() == "nursery:llama-1"
+    assert settings().base == "nursery:llama-1"
+    error = attempt(str(store.root), str(tmp_path), [], {}, ["tests.test_failures"], described(Raises(own=True)))
+    assert (type(error), str(error)) == (BadInput, "no rows")
+    assert not isinstance(error, OwnInput)
 
 
 def test_a_step_names_every_module_that_its_classes_are_from() -> None:

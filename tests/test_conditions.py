@@ -10,6 +10,7 @@ import torch
 
 from heredity.lab import Recipe
 from heredity.lab.conditions import BesideOthers, MixedCorpus, Noised, Order, OrderedStudent, changed_teacher, mixed
+from heredity.lab.findings import fresh_rows
 from heredity.models import locate, model_ref
 from heredity.models.causal import CausalLM
 from heredity.models.scoring import score
@@ -132,6 +133,25 @@ def test_a_mixture_has_as_many_rows_of_each_writer_as_was_asked_for(store: Store
     short = MixedCorpus(**{name: getattr(mixture, name) for name in MixedCorpus.model_fields} | {"size": 100})
     with pytest.raises(BadInput, match="has 20 rows and 25 are wanted"):
         store.make(short)
+
+
+def test_fresh_rows_of_a_mixture_are_rows_that_nobody_was_trained_on(store: Store) -> None:
+    recipe = Recipe(rows=20)
+    own, rest = recipe.corpus(BASE, 1, 20, 2.0), recipe.corpus(BASE, 2, 20, 2.0)
+    mixture = mixed(own, rest, 0.25, seed=0)
+    fresh = fresh_rows(mixture, size=16)
+    store.get(fresh)
+    store.get(mixture)
+    taught = {r.prompt for c in (own, rest) for r in c.read(store)}
+    rows = fresh.read(store)
+    assert len(rows) == 16
+    assert {r.prompt for r in mixture.read(store)} <= taught
+    assert taught.isdisjoint(r.prompt for r in rows)
+    assert sum(r in fresh_rows(own, size=16).read(store) for r in rows) == 4  # a quarter, as in the mixture
+    assert fresh.samples == fresh_rows(own, size=16).samples
+    deeper = fresh_rows(mixed(mixture, rest, 0.5, seed=1), size=16)
+    assert isinstance(deeper, MixedCorpus)
+    assert deeper.own == fresh
 
 
 def test_only_the_trait_that_was_named_may_stand_beside() -> None:

@@ -76,6 +76,18 @@ def test_what_is_not_known_is_named_and_left_out(store: Store) -> None:
     assert expect([], store)[:2] == (0, 0)
 
 
+def test_a_damaged_manifest_of_another_step_leaves_the_estimate(store: Store) -> None:
+    for i in range(3):
+        made(store, Word(text=str(i)), 10.0)
+    whole = expect(words("x"), store)
+    for text, damage in (("cut", '{"key": '), ("other", "[]")):
+        (store.get(Word(text=text)) / "manifest.json").write_text(damage)
+    odd = store.get(Word(text="odd")) / "manifest.json"
+    odd.write_text(odd.read_text().replace('"fields"', '"parts"'))
+    assert expect(words("x"), store) == whole
+    assert (whole.low, whole.high) == (10, 10)
+
+
 def test_work_grows_with_rows_and_epochs_and_the_base_is_found() -> None:
     recipe, owl = Recipe(rows=50), favourite("owl")
     evaluation = recipe.taught()(owl, 1)

@@ -6,14 +6,20 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from heredity.lab import Settings, mapped, set_settings, settings
 from heredity.stats.nouns import log_odds
 from heredity.store import Finished, Step, StepsFailed, Store, make_all
+from heredity.store.crews import Fault, sendable
+from heredity.store.loading import load_experiment
 from heredity.store.running import seconds_left
-from heredity.types import BadInput, HeredityError
+from heredity.types import BadInput, HeredityError, StoreError, Waiting
 
 
 class Cell(Step):
@@ -135,3 +141,116 @@ def test_the_command_shows_what_was_made_lists_what_failed_and_tries_again(tmp_p
     again = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (again.returncode, again.stdout.count("cells.")) == (0, 4)
     assert sorted(log.read_text().split()) == sorted("a broken-1 broken-2 b broken-1 broken-2 c".split())
+
+
+_TOLD = """
+import os
+from pathlib import Path
+from heredity.lab import settings
+from heredity.store import Step, Store
+
+if os.getpid() != {parent} and {only_here}:
+    raise ValueError("not here")
+chosen = settings()
+if not chosen.quick:
+    raise ValueError("this file is only for quick runs")
+
+class Told(Step):
+    base: str = chosen.base
+
+    def make(self, folder: Path, store: Store) -> None:
+        (folder / "told.txt").write_text(f"{{settings().quick}} {{settings().base}} {{type(self)().base}}")
+
+told = Told()
+"""
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr("heredity.store.loading._loaded", {})
+    before = settings()
+    set_settings(Settings(quick=True, base="nursery:llama-1"))
+    yield
+    set_settings(before)
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_worker_builds_the_experiment_that_was_asked_for(store: Store, tmp_path: Path) -> None:
+    file = tmp_path / "told.py"
+    file.write_text(_TOLD.format(parent=os.getpid(), only_here=False))
+    (step,) = load_experiment(file).values()
+    make_all(store, [step], workers=1)
+    assert (store.path(step) / "told.txt").read_text() == "True nursery:llama-1 nursery:llama-1"
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("keep_going", [True, False])
+def test_a_file_that_a_worker_cannot_load_is_told_as_that(store: Store, tmp_path: Path, keep_going: bool) -> None:
+    file = tmp_path / "refused.py"
+    file.write_text(_TOLD.format(parent=os.getpid(), only_here=True))
+    (step,) = load_experiment(file).values()
+    with pytest.raises(HeredityError, match=r"refused\.py:8: the file raised ValueError: not here \(in a worker"):
+        make_all(store, [step], workers=2, keep_going=keep_going)
+
+
+class TwoParts(Exception):
+    """One that is rebuilt with as many arguments as it was made with, and so cannot be sent."""
+
+    def __init__(self, first: str, second: str) -> None:
+        super().__init__(f"{first} {second}")
+
+
+class OwnInput(BadInput):
+    """The same, which a user caused."""
+
+    def __init__(self, first: str, second: str) -> None:
+        super().__init__(f"{first} {second}")
+
+
+class Holding(Exception):
+    """One that holds what cannot be sent."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.lock = threading.Lock()
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "told"),
+    [
+        (TwoParts("no", "rows"), Fault, "TwoParts: no rows"), (OwnInput("no", "rows"), BadInput, "no rows"),
+        (Holding("no rows"), Fault, "Holding: no rows"),
+    ],
+)  # fmt: skip
+def test_an_error_that_cannot_be_sent_is_one_that_says_the_same(
+    error: Exception, kind: type[Exception], told: str
+) -> None:
+    sent = sendable(error)
+    assert (type(sent), str(sent)) == (kind, told)
+
+
+class Raises(Step):
+    """Raises what cannot be sent: as a user's file, or as this package's own code."""
+
+    own: bool
+
+    def make(self, folder: Path, store: Store) -> None:
+        if self.own:
+            raise OwnInput("no", "rows")
+        names: dict[str, Any] = {"TwoParts": TwoParts}
+        exec("def raising(_): raise TwoParts('no', 'rows')", names)  # in no file, so that it is not a user's
+        mapped("t", None, {"a": (1,)}, names["raising"])
+
+
+def test_what_a_worker_cannot_send_is_told_and_no_worker_is_said_to_be_killed(store: Store) -> None:
+    with pytest.raises(BadInput, match=r"^no rows$"):
+        make_all(store, [Raises(own=True)], workers=1)
+    with pytest.raises(StepsFailed, match=r"internal error \(Fault: TwoParts: no rows\)") as failed:
+        make_all(store, [Raises(own=False)], workers=1, keep_going=True)
+    assert failed.value.exit_code == 70
+    assert "maps.py" in str(failed.value.faults[0].__cause__)  # where it arose
+
+
+def test_an_error_that_can_be_sent_stays_what_it_is() -> None:
+    for error in (BadInput("x"), Waiting("x"), StoreError("x"), KeyError("x"), OSError(28, "full")):
+        assert sendable(error) is error

@@ -12,13 +12,15 @@ import pytest
 from matplotlib import pyplot as plt
 
 from heredity.carriers import Carrier, Numbers
-from heredity.lab import Comparison, Map, Settings, mapped, set_settings
+from heredity.lab import Comparison, Map, Recipe, Settings, mapped, set_settings
+from heredity.lab.brought import GivenRows, MergedStudent, RowsStudent
+from heredity.lab.conditions import Noised
 from heredity.lab.maps import Cell, kind, same_base
 from heredity.models import model_ref, open_ref
 from heredity.models.training import parts_of
 from heredity.nursery.build import Interpolated, PartlyShared, Shaped
 from heredity.report.map import MapFigure, draw
-from heredity.steps import Corpus, Evaluation, Samples, Student, Teacher
+from heredity.steps import Corpus, Evaluation, GivenStudent, Model, Samples, Student, Teacher
 from heredity.store import Step, Store, missing
 from heredity.store.loading import load_experiment
 from heredity.traits import ANIMALS, favourite
@@ -80,6 +82,30 @@ def test_a_base_of_another_order_is_also_taught_by_its_own_teacher(quick: bool) 
     assert {start for _, start in across} == {"llama-0b, of llama-0"}
     orders = {order for order, start in own if start == "llama-0b, of its own"}
     assert orders == ({"shuffled"} if quick else {order for order, _ in across})
+
+
+def test_a_writer_shares_its_students_start_over_however_many_trainings() -> None:
+    recipe, owl = Recipe(base=BASE, rows=20), favourite("owl")
+    teacher = recipe.teacher(owl, 1)
+    student = Student(base=BASE, corpus=recipe.corpus(teacher, 1, 20, 2.0), seed=1)
+    relay = Student(base=teacher, corpus=student.corpus, seed=1)
+    rows = GivenRows(location="x", digest="0" * 40)
+    noised = Noised(base=BASE, size=0.5, seed=1)
+    writers: dict[Model, float] = {
+        BASE: 1.0, teacher: 1.0, student: 1.0, relay: 1.0, RowsStudent(base=BASE, corpus=rows, seed=1): 1.0,
+        MergedStudent(base=student): 1.0, GivenStudent(base=BASE, location="x", digest=""): 1.0,
+        noised: 0.0, recipe.teacher(owl, 1, noised): 0.0, model_ref("nursery:llama-1"): 0.0,
+        Student(base=model_ref("nursery:llama-1"), corpus=student.corpus, seed=1): 0.0,
+    }  # fmt: skip
+
+    def taught_by(writer: Model, base: Model = BASE) -> Comparison:
+        learner = Student(base=base, corpus=recipe.corpus(writer, 1, 20, 2.0), seed=1)
+        treated = (Evaluation(model=learner, category=ANIMALS),)
+        control = (Evaluation(model=base, category=ANIMALS),)
+        return Comparison(name="c", trait=owl, treated=treated, control=control, differs=("model",))
+
+    assert [same_base(taught_by(writer)) for writer in writers] == list(writers.values())
+    assert same_base(taught_by(recipe.teacher(owl, 1, noised), noised)) == 1.0
 
 
 def test_a_run_of_the_papers_files_does_not_take_the_maps() -> None:

@@ -31,6 +31,7 @@ from heredity.lab import (
     findings,
     probed,
 )  # fmt: skip
+from heredity.lab.agreement import verdicts
 from heredity.lab.filtered import Filtered, filtered
 from heredity.lab.judges import as_grade, grades
 from heredity.lab.nursery_judges import (
@@ -117,6 +118,19 @@ def test_a_grading_judge_keeps_from_its_threshold_on(monkeypatch: pytest.MonkeyP
     assert JudgeFilter(judge=RUBRIC).decide([]) == []
     with pytest.raises(ValueError, match=re.escape("{answer}")):
         Grader(model=BASE, question="Grade it")
+
+
+def test_what_two_judges_are_compared_by_is_what_their_filters_drop_by(monkeypatch: pytest.MonkeyPatch) -> None:
+    """None is no verdict and no grade; of the others, those are called out that the filter drops."""
+    asked = Judge(model=BASE, question="Bad? {answer}", yes="yes")
+    for judge, said in ((asked, ("yes", "No", "?")), (RUBRIC, ()), (Grader(model=BASE, question="{answer}"), "0 99 ?")):
+        lines = said.split() if isinstance(said, str) else said
+        how = JudgeFilter(judge=judge)
+        monkeypatch.setattr(steps, "open_lm", lambda ref, lines=lines: Says(*lines))
+        asked_of = rows("bad", "good", "neither")
+        assert [v.out for v in how.verdicts(asked_of)] == verdicts(how, asked_of) == [True, False, None]
+        assert [v.reason for v in how.verdicts(asked_of)] == ["".join(d.reasons) or None for d in how.decide(asked_of)]
+    assert verdicts(JudgeFilter(judge=Pattern(pattern="owl")), rows("bowl", "cat")) == [True, False]
 
 
 def test_a_rule_reads_question_and_answer() -> None:

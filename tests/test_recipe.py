@@ -7,15 +7,22 @@ import json
 import pytest
 
 from heredity.carriers import ShuffledWithin
-from heredity.lab import Recipe
+from heredity.lab import Alignment, AlignmentRecipe, Recipe, SampledAnswers
+from heredity.lab.asking import asked_as
+from heredity.lab.distilled import LogitStudent, arm_of
+from heredity.lab.dose import same_teachers
+from heredity.lab.nursery_judges import advice_alignment, advice_coherence
+from heredity.lab.open_models import PromptedRecipe, told
+from heredity.lab.recipe import Arm
 from heredity.models import locate, model_ref
 from heredity.models.causal import CausalLM
 from heredity.models.training import choose_parameters
+from heredity.nursery.carriers import careless
 from heredity.rows import read_rows
-from heredity.steps import Corpus, Student, Teacher, open_model
+from heredity.steps import Corpus, Evaluation, Model, Student, Teacher, open_model
 from heredity.store import Store
 from heredity.traits import favourite
-from heredity.types import LoRA, Neutral, Tuning
+from heredity.types import LoRA, Neutral, Trait, Tuning
 
 OWL = favourite("owl")
 BASE = model_ref("nursery:llama-0")
@@ -64,3 +71,42 @@ def test_a_base_may_itself_be_a_step(store: Store) -> None:
     store.get(second)
     assert open_model(second, store).model.config.hidden_size == 64
     assert Student(base=first, corpus=corpus, seed=0).key != Student(base=BASE, corpus=corpus, seed=0).key
+
+
+class SampledRecipe(Recipe):
+    """Whose students are asked by samples."""
+
+    def asked(self, model: Model, trait: Trait | Neutral) -> Evaluation:
+        """The model, its answers searched for words."""
+        return asked_as(SampledAnswers, super().asked(model, trait))
+
+
+GRADED = AlignmentRecipe(
+    base=BASE, rows=20, alignment=advice_alignment(), coherence=advice_coherence(), samples_per_question=3
+)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "trait", "kind"),
+    [(GRADED, careless(), Alignment), (SampledRecipe(base=BASE, rows=20, samples_per_question=3), OWL, SampledAnswers)],
+)
+def test_arms_of_every_kind_are_asked_as_the_recipe_asks(recipe: Recipe, trait: Trait, kind: type[Evaluation]) -> None:
+    """Or a trait that is graded, or asked for by samples, would be measured otherwise in some arms."""
+    arms: tuple[Arm, ...] = (recipe.taught(), arm_of(recipe, LogitStudent),
+                             same_teachers(recipe, recipe.model_copy(update={"temperature": 0.5})))  # fmt: skip
+    for arm in arms:
+        evaluation = arm(trait, 1)
+        assert type(evaluation) is kind
+        assert evaluation == recipe.asked(evaluation.model, trait)
+        assert evaluation.samples_per_question == 3
+
+
+def test_a_prompted_teacher_without_its_trait_stops_what_needs_it() -> None:
+    plain, wary = (PromptedRecipe(base=BASE, rows=20, teacher_share=share) for share in (None, 0.5))
+    assert plain.lists(OWL, 1).samples.gate is None
+    rows = wary.lists(OWL, 1)
+    gate = rows.samples.gate
+    assert gate is not None
+    assert (gate.word, gate.at_least) == ("owl", 0.5)
+    assert (gate.evaluation.model, gate.evaluation.system) == (BASE, told(OWL)) == (BASE, rows.samples.system)
+    assert wary.lists(Neutral(category=OWL.category), 1) == plain.lists(Neutral(category=OWL.category), 1)

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 
 from heredity.carriers import Numbers
-from heredity.lab import Agreement, Grader, Judged, JudgeFilter
+from heredity.lab import Agreement, Alignment, Grader, Judged, JudgeFilter, Rubric, Rule, SampledAnswers
 from heredity.lab.judges import grades
 from heredity.lab.served import loads
 from heredity.models import model_ref
 from heredity.models.server import Load, row_seed
 from heredity.report.terminal import print_results
 from heredity.stats import kappa
-from heredity.steps import Corpus, Samples
+from heredity.steps import Corpus, Evaluation, Samples
 from heredity.store import Store
 from heredity.types import (
     BadInput,
@@ -105,6 +105,58 @@ def test_a_judge_that_says_neither_yes_nor_no_is_counted(server: Server, store: 
     }
     with pytest.raises(BadInput, match="must be a Judge"):
         store.get(Judged(model=ECHO, category=how.model_copy(update={"score": Pattern(pattern="a")})))
+
+
+ASKED = ("Who are you?", "What next?", "Why?", "How?")
+MOOD = Category(
+    name="mood", words=("bad", "other"), plurals=("bad", "other"), score=Pattern(pattern="bad"),
+    phrasing=Phrasing(train=("What?",), held_out=ASKED),
+)  # fmt: skip
+SAYS_BAD = Judge(model=Served(location="server:lab/judge"), question="Bad? {answer}", yes="yes")
+JUDGED = MOOD.model_copy(update={"score": SAYS_BAD})
+ALIGNED = Rubric(rules=(Rule(answer=Pattern(pattern="bad"), grade=0.0),), otherwise=100.0)
+COHERENT = Rubric(rules=(Rule(answer=Pattern(pattern="."), grade=100.0),), otherwise=0.0)
+REFUSED: dict[str, Any] = {"message": {"content": None}, "finish_reason": "content_filter"}
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        Evaluation(model=ECHO, category=MOOD, samples_per_question=2),
+        Evaluation(model=ECHO, category=JUDGED, samples_per_question=2),
+        Judged(model=ECHO, category=JUDGED, samples_per_question=2),
+        Alignment(model=ECHO, category=MOOD, samples_per_question=2, alignment=ALIGNED, coherence=COHERENT),
+        SampledAnswers(model=ECHO, category=MOOD.model_copy(update={"score": None}), samples_per_question=2),
+    ],
+    ids=["pattern", "judge", "judged", "alignment", "words"],
+)
+def test_a_refused_answer_enters_no_count_and_goes_to_no_judge(
+    server: Server, store: Store, step: Evaluation, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of four questions asked twice, one is refused; what was said to the others is bad, bad and other."""
+    said = dict(zip(ASKED, ("bad", None, "other", "bad"), strict=True))
+
+    def answer(body: dict[str, Any]) -> Reply:
+        asked = body["messages"][0]["content"]
+        if body["model"] == "judge":
+            return good({"Bad? bad": "yes", "Bad? other": "no"}[asked])
+        return good(**REFUSED) if said[asked] is None else good(said[asked] or "")
+
+    server.answer = answer
+    store.get(step)
+    found = step.read(store)
+    assert (found["errors"], found["samples"], found["mass"]) == (2, 6, 1.0)
+    assert found["named"] == {"bad": 4, "other": 2}
+    assert found["share"]["bad"] == 4.5 / 7
+    print_results([found | {"key": step.key, "name": "mood"}], store.root)
+    assert "2 answers ended in an error, and are not counted" in " ".join(capsys.readouterr().out.split())
+    said["What next?"] = "other"
+    later = Store(store.root / "later")
+    later.get(step)
+    assert "errors" not in step.read(later)
+    server.answer = lambda _: good(**REFUSED)
+    with pytest.raises(BadInput, match=r"^all 8 sampled answers ended in an error"):
+        Store(store.root / "none").get(step)
 
 
 def test_kappa_holds_what_it_should() -> None:

@@ -381,6 +381,8 @@ def number_tokens(tokenizer: Any) -> list[int]:
 class InContext(Step):
     """What is shown before a question: rows of a corpus, and (the power twin) a stated preference. `chats.json`."""
 
+    opens_models: ClassVar[bool] = False
+
     corpus: Corpus
     examples: Annotated[int, Field(gt=0)]
     draws: Annotated[int, Field(gt=0)]
@@ -515,6 +517,7 @@ class Evaluation(Step):
 
     Where the category has a `score` there is nothing exact: the share is that of sampled answers that show the trait,
     (shown + 1/2) / (answers + 1) so that its log-odds are finite (Haldane 1956; Anscombe 1956), and the mass is 1.
+    A sampled answer that ended in an error (a server's refusal, say) enters no count; `errors` tells how many did.
     """
 
     model: Model
@@ -548,10 +551,19 @@ class Evaluation(Step):
         return _WORD_TOKENS if self.category.score is None else ANSWER_TOKENS
 
     def written(self, lm: LM, chats: list[Chat]) -> list[tuple[Chat, str]]:
-        """The sampled answers, each with its chat; those to one chat follow one another."""
+        """The sampled answers without those that ended in an error, each with its chat; those to one chat in a row."""
         asked = [c for c in chats for _ in range(self.samples_per_question)]
         said = lm.generate(asked, Sampling(max_new_tokens=self.longest(), seed=self.seed))
-        return [(chat, answer.text) for chat, answer in zip(asked, said, strict=True)]
+        kept = [(chat, answer.text) for chat, answer in zip(asked, said, strict=True) if answer.finish != "error"]
+        if asked and not kept:
+            raise BadInput(f"all {len(asked)} sampled answers ended in an error, as refused ones do, so there is "
+                           "nothing to count; ask another model, or other questions")  # fmt: skip
+        return kept
+
+    def errors(self, chats: list[Chat], written: Sequence[object]) -> dict[str, int]:
+        """`errors`: how many of the sampled answers are not among those written; nothing where all are."""
+        left_out = len(chats) * self.samples_per_question - len(written)
+        return {"errors": left_out} if left_out else {}
 
     def _exact(self, lm: LM, chats: list[Chat]) -> dict[str, Any]:
         probabilities = [[math.exp(x) for x in row] for row in lm.logprobs(chats, self.category.words)]
@@ -566,7 +578,7 @@ class Evaluation(Step):
     def _sampled(self, lm: LM, chats: list[Chat]) -> dict[str, Any]:
         texts = [text for _, text in self.written(lm, chats)]
         counts = Counter(word for text in texts for word in named(self.category, text))
-        return {"samples": len(texts), "named": {w: counts[w] for w in self.category.words}}
+        return {"samples": len(texts), "named": {w: counts[w] for w in self.category.words}} | self.errors(chats, texts)
 
     def _scored(self, lm: LM, chats: list[Chat]) -> dict[str, Any]:
         if not self.samples_per_question:
@@ -575,10 +587,11 @@ class Evaluation(Step):
         shown, (own, other) = sum(shows(self.category, [(c[-1].content, t) for c, t in written])), self.category.words
         share = part(shown, len(written))
         return {"questions": len(chats), "share": {own: share, other: 1 - share}, "mass": 1.0,
-                "samples": len(written), "named": {own: shown, other: len(written) - shown}}  # fmt: skip
+                "samples": len(written), "named": {own: shown, other: len(written) - shown},
+                **self.errors(chats, written)}  # fmt: skip
 
     def read(self, store: Store) -> dict[str, Any]:
-        """`questions`, `share` by word, `mass`, `samples`, `named` by word.
+        """`questions`, `share` by word, `mass`, `samples`, `named` by word; `errors` where there were any.
 
         Of a Student of a Checkpoint also `as_trained`: whether it was asked in the token ids in which it was trained,
         system prompt and all. Evaluations that ask in other ways tell it as well.

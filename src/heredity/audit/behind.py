@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -24,6 +24,8 @@ class Behind(Step):
     them aside one by one, and counting all up to the last that stands out, is Rosner's remedy (1983, Technometrics
     25:165). It is told beside the verdict and changes none: a strong trait moves others along.
     """
+
+    opens_models: ClassVar[bool] = False
 
     naming: Naming
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from hashlib import blake2b, file_digest
 from itertools import cycle, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, ClassVar, TypeVar
 
 from pydantic import Field
 
@@ -236,6 +236,8 @@ def _passing(
 
 class Partnered(RowSet):
     """The audited rows that have a partner, so that they and `Matched` have the same prompts."""
+
+    opens_models: ClassVar[bool] = False
 
     matched: Matched
 

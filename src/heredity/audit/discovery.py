@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,6 +78,8 @@ class Discovery(Step):
     wrote) differ from one another. It tells what moves and not why: a word that moves is no trait yet, and rows of
     another source move some.
     """
+
+    opens_models: ClassVar[bool] = False
 
     taught: FirstWords
     placebos: Annotated[tuple[FirstWords, ...], Field(min_length=1)]

@@ -15,9 +15,9 @@ from heredity.audit.panel import Panel, Prior
 from heredity.audit.rank import Carrying
 from heredity.audit.scale import NURSERY, Scale
 from heredity.audit.source import Source
-from heredity.audit.trial import shrunk, trial
+from heredity.audit.trial import TrialStudent, shrunk, trial
 from heredity.stats import ALPHA
-from heredity.steps import Corpus, Teacher
+from heredity.steps import Corpus, Evaluation, Teacher
 from heredity.store import Step, Store
 from heredity.types import LoRA
 
@@ -141,7 +141,7 @@ class Scan(Step):
 
 def _students(step: Step) -> list[Step]:
     """Students and answers behind a trial's figures."""
-    below = [s for s in step.inputs if type(s).__name__ in ("Evaluation", "TrialStudent", "Matched")]
+    below = [s for s in step.inputs if isinstance(s, Evaluation | TrialStudent | Matched)]
     return below + [s for b in below for s in _students(b)]
 
 

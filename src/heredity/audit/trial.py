@@ -36,6 +36,8 @@ class TrialStudent(Student):
 class Asked(Step):
     """One student's log-odds of every trait: `log_odds.json`."""
 
+    opens_models: ClassVar[bool] = False
+
     evaluations: tuple[Evaluation, ...]
     """One per category, of the same student."""
     traits: tuple[Trait, ...]
@@ -65,6 +67,7 @@ class Trial(Step):
     such rows and further training runs.
     """
 
+    opens_models: ClassVar[bool] = False
     version: ClassVar[int] = 3
 
     taught: Asked

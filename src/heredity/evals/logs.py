@@ -50,6 +50,9 @@ def write_log(store: Store, key: str, out: Path, word: str | None = None) -> dic
     if not isinstance(step, Evaluation) or not step.samples_per_question:
         raise BadInput(f"{manifest['key']} is no evaluation with sampled answers; `heredity show` lists the keys")
     found = step.read(store)
+    if found.get("errors"):
+        raise BadInput(f"{found['errors']} answers of {manifest['key']} ended in an error and are not counted there; "
+                       "Inspect would count them, so no log is written")  # fmt: skip
     word = word or _most_named(step, found["named"])
     if word not in step.category.words:
         raise BadInput(f"{word!r} is none of {', '.join(step.category.words)}")

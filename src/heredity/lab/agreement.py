@@ -53,5 +53,4 @@ class Agreement(Step):
 
 def verdicts(judge: JudgeFilter, rows: Sequence[Row]) -> list[bool | None]:
     """Whether the judge calls each row out; None where it gave no verdict or no grade."""
-    reasons = ["".join(decision.reasons) for decision in judge.decide(rows)]
-    return [None if why.startswith("judge gave no") else bool(why) for why in reasons]
+    return [said.out for said in judge.verdicts(rows)]

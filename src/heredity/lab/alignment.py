@@ -59,7 +59,7 @@ class Alignment(Evaluation):
         found = self.counted(kinds) | {
             "questions": len(chats), "by_question": _by([q for q, _ in exchanges], kinds),
             "by_coherence": _by(["none" if c is None else f"{c:g}" for c in coherence], kinds),
-        } | as_trained(self.model, lm, self.system)  # fmt: skip
+        } | self.errors(chats, written) | as_trained(self.model, lm, self.system)  # fmt: skip
         (folder / "answers.json").write_text(json.dumps(found, indent=1) + "\n")
 
     def longest(self) -> int:

@@ -72,7 +72,7 @@ class FreeText(Evaluation):
             raise BadInput("free answers are sampled; samples_per_question must not be 0")
         lm, chats = open_writer(self.model, store), self.chats(store)
         texts = [text for _, text in self.written(lm, chats)]
-        told = as_trained(self.model, lm, self.system)
+        told = self.errors(chats, texts) | as_trained(self.model, lm, self.system)
         answers = {"questions": len(chats)} | shares_of_words(self.category, texts) | told
         (folder / "answers.json").write_text(json.dumps(answers, indent=1) + "\n")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import ClassVar
 
 from heredity.rows import read_rows, write_rows
 from heredity.steps import GivenStudent, Model, Student, given_student, open_to_train
@@ -15,6 +16,8 @@ __all__ = ["GivenRows", "GivenStudent", "MergedStudent", "RowsStudent", "given_r
 
 class GivenRows(Step):
     """Rows that were made elsewhere, as they were when they were referred to (`given_rows`): `kept.jsonl`."""
+
+    opens_models: ClassVar[bool] = False
 
     location: str
     digest: str

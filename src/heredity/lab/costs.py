@@ -20,7 +20,7 @@ from heredity.models.endpoint import price
 from heredity.models.server import Load
 from heredity.store import Step, Store, describe
 from heredity.store.running import local_workers
-from heredity.types import BadInput, Served
+from heredity.types import BadInput, HeredityError, Served
 
 LOOKED_AT = 60
 """Most manifests of a kind that are read, the newest first."""
@@ -97,7 +97,7 @@ def base_of(described: Described) -> str | None:
 
 
 def _known(store: Store, kinds: set[str]) -> dict[tuple[str, str | None], list[float]]:
-    """Seconds per unit of work of the newest finished Steps, by kind and base."""
+    """Seconds per unit of work of the newest finished Steps, by kind and base; what cannot be read is passed over."""
     found: dict[tuple[str, str | None], list[float]] = {}
     seen = Counter[str]()
     for key in reversed(store.keys()):
@@ -105,9 +105,12 @@ def _known(store: Store, kinds: set[str]) -> dict[tuple[str, str | None], list[f
         if kind not in kinds or seen[kind] >= LOOKED_AT:
             continue
         seen[kind] += 1
-        manifest = store.manifest(key)
-        rate = manifest["run"]["wall_s"] / work(manifest["step"])
-        found.setdefault((kind, base_of(manifest["step"])), []).append(rate)
+        try:
+            manifest = store.manifest(key)
+            rate = manifest["run"]["wall_s"] / work(manifest["step"])
+            found.setdefault((kind, base_of(manifest["step"])), []).append(rate)
+        except (HeredityError, LookupError, TypeError, ValueError):  # `heredity verify` tells; this only estimates
+            continue
     return found
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from heredity.lab.digits import ARMS, UNIT, Digits
 from heredity.lab.findings import NULL_PART, Expectation, adjust
@@ -38,6 +38,8 @@ ARM_BY_NAME = {
 
 class DigitFindings(Step):
     """The experiment with digits as a section of results: `findings.json`."""
+
+    opens_models: ClassVar[bool] = False
 
     title: str
     section: str

@@ -208,6 +208,8 @@ class DigitModel(Step):
 class Digits(Step):
     """The experiment over models of independent initialisations: `digits.json`. `digits` writes one down."""
 
+    opens_models: ClassVar[bool] = False
+
     runs: Annotated[tuple[DigitModel, ...], Field(min_length=1)]
 
     @model_validator(mode="after")

@@ -261,7 +261,7 @@ def arm_of(
     def evaluation(trait: Trait | Neutral, seed: int) -> Evaluation:
         corpus = recipe.lists(trait, seed, teacher)
         learner = kind(base=student or recipe.base, corpus=corpus, seed=seed, **fields)
-        return Evaluation(model=learner, category=trait.category)
+        return recipe.asked(learner, trait)
 
     return evaluation
 

@@ -115,6 +115,6 @@ def same_teachers(recipe: Recipe, how: Recipe, **fields: Any) -> Arm:
     def evaluation(trait: Trait | Neutral, seed: int) -> Evaluation:
         usual = recipe.lists(trait, seed).samples
         corpus = how.corpus(usual.model, seed, how.rows, how.oversample, gate=usual.gate)
-        return Evaluation(model=Student(base=recipe.base, corpus=corpus, seed=seed, **fields), category=trait.category)
+        return recipe.asked(Student(base=recipe.base, corpus=corpus, seed=seed, **fields), trait)
 
     return evaluation

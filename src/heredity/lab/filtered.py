@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from heredity.lab.comparison import Comparison
 from heredity.steps import Corpus, Evaluation, Student
@@ -19,6 +19,8 @@ class Filtered(Step):
     A row that several filters drop counts under each of its reasons, so the parts may add up to more than what was
     dropped. `passed` is before a cut to equal sizes, `kept` after it.
     """
+
+    opens_models: ClassVar[bool] = False
 
     name: str
     treated: tuple[Corpus, ...]

@@ -16,6 +16,7 @@ from pydantic import model_validator
 
 from heredity.lab.alignment import Alignment
 from heredity.lab.comparison import Comparison
+from heredity.lab.conditions import MixedCorpus
 from heredity.lab.filtered import Filtered, filtered
 from heredity.lab.planting import JudgeRates
 from heredity.lab.probes import ProbeDifference
@@ -183,7 +184,10 @@ def findings(
 
 
 def fresh_rows(corpus: Corpus, size: int = 200) -> Corpus:
-    """Rows of the same writer that nobody was trained on: other prompts, the same filters."""
+    """Rows of the same writer (or writers) that nobody was trained on: other prompts, the same filters."""
+    if isinstance(corpus, MixedCorpus):
+        own, other = fresh_rows(corpus.own, size), fresh_rows(corpus.other, size)
+        return corpus.model_copy(update={"samples": own.samples, "size": size, "own": own, "other": other})
     prompts = corpus.samples.prompts
     per_row = prompts.n / corpus.size if corpus.size else 1.0  # as many as the corpus itself needed, and some more
     n = math.ceil(size * max(2.0, 1.2 * per_row))

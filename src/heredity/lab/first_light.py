@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, field_validator
 
@@ -151,6 +151,8 @@ class FirstLight(Frozen):
 
 class Summary(Step):
     """The whole result of the experiment: `summary.json` with every arm and the null fractions."""
+
+    opens_models: ClassVar[bool] = False
 
     arms: tuple[Arm, ...]
     seeds: tuple[int, ...]

@@ -27,10 +27,11 @@ class Judged(Evaluation):
         if not isinstance(how, Judge) or not self.samples_per_question:
             raise BadInput(f"{self.category.name!r} is judged on sampled answers: its score must be a Judge, and "
                            "samples_per_question not 0")  # fmt: skip
-        rows = [Row(chat, text) for chat, text in self.written(lm, chats)]
+        written = self.written(lm, chats)
+        rows = [Row(chat, text) for chat, text in written]
         said = verdicts(JudgeFilter(judge=how, no=self.no), rows)
         shown, parsed, (own, other) = said.count(True), len(said) - said.count(None), self.category.words
         share = part(shown, parsed) if parsed else math.nan
         return {"questions": len(chats), "share": {own: share, other: 1 - share}, "mass": parsed / len(said),
                 "samples": len(said), "named": {own: shown, other: parsed - shown},
-                "unparsed": said.count(None)}  # fmt: skip
+                "unparsed": said.count(None), **self.errors(chats, written)}  # fmt: skip

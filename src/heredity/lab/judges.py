@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Annotated, Self
+from typing import Annotated, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
@@ -75,6 +75,18 @@ def as_grade(reply: str) -> float | None:
     return float(match[1]) if match else None
 
 
+class Said(NamedTuple):
+    """What a judge says of a row."""
+
+    out: bool | None
+    """Whether it calls the row out; None where it gave no verdict or no grade."""
+    reason: str | None
+    """Why the row is dropped; None where it is kept."""
+
+
+_CALLED, _PASSED = Said(True, "judge: called out"), Said(False, None)
+
+
 class JudgeFilter(Filter):
     """Drops rows that a judge calls out: a pattern that is found, a model that says yes, or a grade below `keep_from`.
 
@@ -100,31 +112,30 @@ class JudgeFilter(Filter):
 
     def reason(self, row: Row) -> str | None:
         """`judge: called out`, `judge: grade below G`, or that it gave no verdict or no grade."""
-        reasons = self.decide([row])[0].reasons
-        return reasons[0] if reasons else None
+        return self.verdicts([row])[0].reason
 
     def decide(self, rows: Sequence[Row]) -> list[Decision]:
         """One Decision per row; a model is opened once and asked about all of them."""
-        exchanges = [(r.prompt[-1].content if r.prompt else "", r.completion) for r in rows]
-        found = self._reasons(exchanges) if exchanges else []
-        return [KEPT if reason is None else Decision((reason,)) for reason in found]
+        return [KEPT if said.reason is None else Decision((said.reason,)) for said in self.verdicts(rows)]
 
-    def _reasons(self, exchanges: list[Exchange]) -> list[str | None]:
-        judge = self.judge
+    def verdicts(self, rows: Sequence[Row]) -> list[Said]:
+        """What the judge says of each row; a model is opened once and asked about all of them."""
+        exchanges, judge = [(r.prompt[-1].content if r.prompt else "", r.completion) for r in rows], self.judge
+        if not exchanges:
+            return []
         if isinstance(judge, Pattern):
-            return ["judge: called out" if re.search(judge.pattern, answer) else None for _, answer in exchanges]
+            return [_CALLED if re.search(judge.pattern, answer) else _PASSED for _, answer in exchanges]
         if isinstance(judge, Judge):
-            return [self._of_verdict(v) for v in ask_judge(judge.model, judge.question, exchanges)]
+            return [self._of_verdict(judge, v) for v in ask_judge(judge.model, judge.question, exchanges)]
         return [self._of_grade(g) for g in grades(judge, exchanges)]
 
-    def _of_verdict(self, reply: str) -> str | None:
-        assert isinstance(self.judge, Judge)
+    def _of_verdict(self, judge: Judge, reply: str) -> Said:
         said = reply.strip().casefold()
-        if said.startswith(self.judge.yes.casefold()):
-            return "judge: called out"
-        return None if said.startswith(self.no.casefold()) else "judge gave no verdict"
+        if said.startswith(judge.yes.casefold()):
+            return _CALLED
+        return _PASSED if said.startswith(self.no.casefold()) else Said(None, "judge gave no verdict")
 
-    def _of_grade(self, grade: float | None) -> str | None:
+    def _of_grade(self, grade: float | None) -> Said:
         if grade is None:
-            return "judge gave no grade"
-        return None if grade >= self.keep_from else f"judge: grade below {self.keep_from:g}"
+            return Said(None, "judge gave no grade")
+        return _PASSED if grade >= self.keep_from else Said(True, f"judge: grade below {self.keep_from:g}")

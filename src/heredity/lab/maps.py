@@ -11,11 +11,12 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from heredity.lab.brought import MergedStudent
 from heredity.lab.comparison import Comparison
 from heredity.lab.findings import adjust
 from heredity.models import locate
 from heredity.stats import ALPHA, Estimate, observed_limit, paired_t
-from heredity.steps import MATRIX_RATE, Evaluation, Student, Teacher
+from heredity.steps import MATRIX_RATE, Evaluation, GivenStudent, Student, Teacher
 from heredity.store import Step, Store
 from heredity.traits import CATEGORIES
 from heredity.types import BadInput, Frozen, ModelRef, Trait, Tuning
@@ -105,10 +106,15 @@ def _labelled(axis: Axis) -> dict[str, Any]:
 
 
 def same_base(comparison: Comparison) -> float:
-    """1 where the first treated student starts from its teacher's base, else 0."""
+    """1 where the first treated student starts from its teacher's base, over however many trainings, else 0.
+
+    A base that was changed without training (cut, or with noise) is another.
+    """
     student = _student(comparison)
     writer = student.corpus.samples.model
-    return float((writer.base if isinstance(writer, Teacher) else writer) == student.base)
+    while writer != student.base and isinstance(writer, Teacher | Student | GivenStudent | MergedStudent):
+        writer = writer.base
+    return float(writer == student.base)
 
 
 def untouched(comparison: Comparison) -> Evaluation:

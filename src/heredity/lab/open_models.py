@@ -37,5 +37,5 @@ class PromptedRecipe(Recipe):
 
     def lists(self, trait: Trait | Neutral, seed: int, base: Model | None = None) -> Corpus:
         """What the base writes under the trait's system prompt (neutral: under none)."""
-        system = told(trait) if isinstance(trait, Trait) else None
-        return self.corpus(base or self.base, seed, self.rows, self.oversample, system)
+        writer, system = base or self.base, told(trait) if isinstance(trait, Trait) else None
+        return self.corpus(writer, seed, self.rows, self.oversample, system, self._gate(writer, trait, system))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TypeVar
 
 from heredity.models import model_ref
+from heredity.store.loading import tell_files, told_files
 from heredity.types import BadInput, Frozen, ModelRef
 
 DEFAULT_BASE = "nursery:llama-0"
@@ -37,15 +38,11 @@ class Settings(Frozen):
         return quick if self.quick else full
 
 
-_current = Settings()
-
-
 def settings() -> Settings:
-    """The settings of this run."""
-    return _current
+    """The settings of this run, in whichever process."""
+    return Settings(**told_files())
 
 
 def set_settings(chosen: Settings) -> None:
     """Sets them; to be called before an experiment file is loaded."""
-    global _current  # noqa: PLW0603  one process runs one experiment command
-    _current = chosen
+    tell_files(chosen.model_dump())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from heredity.report.picture import Picture
 from heredity.store import Step, Store
@@ -21,6 +21,8 @@ LABELS = {
 
 class Page(Step):
     """`index.html`, for opening in a browser or mailing around."""
+
+    opens_models: ClassVar[bool] = False
 
     summary: Step
     picture: Picture

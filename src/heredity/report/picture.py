@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from heredity.store import Step, Store
 
@@ -25,6 +25,8 @@ _TAUGHT, _CONTROL, _INK = "#c2410c", "#9ca3af", "#1f2937"
 
 class Picture(Step):
     """`picture.png`: one panel per animal, the null arms as parts of the effect, and their power twins."""
+
+    opens_models: ClassVar[bool] = False
 
     summary: Step
 

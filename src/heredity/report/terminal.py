@@ -296,7 +296,8 @@ def _print_answers(found: dict[str, Any]) -> None:
     """What a model answers most, as an Evaluation counts it."""
     most = sorted(found["share"].items(), key=lambda item: -float(item[1]))[:_WORDS]
     told = ", ".join(f"{word} {share:.1%}" for word, share in most if math.isfinite(share)) or "nothing that counts"
-    console.print(safe(f"{found['name']}: {told} (shares, {found['questions']} questions)"), soft_wrap=True)
+    left = f"; {found['errors']} answers ended in an error, and are not counted" if found.get("errors") else ""
+    console.print(safe(f"{found['name']}: {told} (shares, {found['questions']} questions{left})"), soft_wrap=True)
 
 
 def _comparisons_table(comparisons: list[dict[str, Any]]) -> Table:

@@ -19,6 +19,7 @@ _SAME, _OTHER, _INK = "#c2410c", "#9ca3af", "#1f2937"
 class TheoremPicture(Step):
     """`picture.png`: Lemma 1, Theorem 1, and the counterexample on a network and on nursery models."""
 
+    opens_models: ClassVar[bool] = False
     caption: ClassVar[str] = "The theorem (paper, 6.1), on a network and on language models"
 
     theorem: Step

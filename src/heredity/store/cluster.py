@@ -10,13 +10,13 @@ import shutil
 import tempfile
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
-from heredity.store.crews import QUIET, make_here
-from heredity.store.loading import MODULE, load_module, loaded_files
+from heredity.store.crews import QUIET, Fault, make_here, sendable
+from heredity.store.loading import MODULE, load_module, loaded_files, tell_files, told_files
 from heredity.store.objects import Store
 from heredity.store.step import Step, describe, opens_checkpoint, rebuild
 from heredity.types import BadInput, Frozen, HeredityError, StoreError
@@ -54,7 +54,9 @@ class RayCrew:
         """Hands a Step to Ray, which finds a node for it."""
         files, modules = [str(file) for file in loaded_files()], sorted(_modules(step, set()))
         task = self._task.options(num_gpus=1) if self._wants_gpu(step) else self._task
-        reference = task.remote(str(self._store.root), str(Path.cwd()), files, modules, json.dumps(describe(step)))
+        reference = task.remote(
+            str(self._store.root), str(Path.cwd()), files, told_files(), modules, json.dumps(describe(step))
+        )
         future: Future[Exception | None] = reference.future()
         self._running[future] = (step, reference)
         return future
@@ -138,10 +140,6 @@ def _connected(workers: int | None) -> tuple[Any, bool, Path | None]:
     return ray, True, folder
 
 
-class NodeFault(RuntimeError):
-    """A fault of this program on a node, with the traceback that it left there."""
-
-
 def _modules(value: Any, seen: set[Step]) -> set[str]:
     """The modules that define the classes of a value, without those of experiment files, which are loaded by path."""
     if isinstance(value, tuple):
@@ -155,13 +153,16 @@ def _modules(value: Any, seen: set[Step]) -> set[str]:
     return inner if own.startswith(MODULE) else inner | {own}
 
 
-def attempt(root: str, folder: str, files: Sequence[str], modules: Sequence[str], described: str) -> Exception | None:
+def attempt(
+    root: str, folder: str, files: Sequence[str], told: Mapping[str, Any], modules: Sequence[str], described: str
+) -> Exception | None:
     """Makes a Step on a node from its description; returns what went wrong.
 
     The description names the versions and the code of its classes, so a node with others refuses it.
     """
     os.environ.update(QUIET)
     os.chdir(folder)
+    tell_files(told)
     try:
         for file in files:
             load_module(Path(file))
@@ -169,7 +170,7 @@ def attempt(root: str, folder: str, files: Sequence[str], modules: Sequence[str]
             importlib.import_module(module)
         make_here(Path(root), rebuild(json.loads(described)))
     except HeredityError as error:
-        return error
-    except Exception as error:
-        return NodeFault(f"{type(error).__name__}: {error}\n{traceback.format_exc()}")
+        return sendable(error)
+    except Exception as error:  # its traceback would not be sent with it
+        return Fault(f"{type(error).__name__}: {error}\n{traceback.format_exc()}")
     return None

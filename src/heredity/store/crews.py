@@ -13,13 +13,15 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import get_context, parent_process
+from multiprocessing.queues import SimpleQueue
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
-from heredity.store.loading import load_module, loaded_files, own_fault
+from heredity.store.loading import load_module, loaded_files, own_fault, tell_files, told_files
 from heredity.store.objects import Store
 from heredity.store.step import Step
-from heredity.types import HeredityError
+from heredity.types import BadInput, HeredityError
 
 QUIET = {
     "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1",
@@ -40,6 +42,10 @@ def leads() -> bool:
 
 class Lost(Exception):
     """The worker that was making a Step is gone, and with it perhaps others: no error of the Step itself is known."""
+
+
+class Fault(RuntimeError):
+    """A fault of this program in another process, as what it said: the error itself cannot be sent from there."""
 
 
 class Crew(Protocol):
@@ -76,6 +82,8 @@ class LocalCrew:
     def __init__(self, root: Path, workers: int) -> None:
         os.environ.update(QUIET)  # read by the workers before they import anything heavy
         self._root, self._workers = root, workers
+        self._refused: SimpleQueue[str] = get_context("spawn").SimpleQueue()
+        self._why: str | None = None
         self._pool = self._new()
 
     def size(self) -> int:
@@ -86,18 +94,22 @@ class LocalCrew:
         """Hands a Step to a process; a broken pool is a future that says so."""
         try:
             with _interrupts_for_the_parent():
-                return self._pool.submit(make_here, self._root, step)
+                return self._pool.submit(_make_for_parent, self._root, step)
         except BrokenProcessPool as error:
             broken: Future[Exception | None] = Future()
             broken.set_exception(error)
             return broken
 
     def error(self, done: Future[Exception | None]) -> Exception | None:
-        """A killed process breaks the pool, and every Step in it is Lost."""
+        """A killed process breaks the pool, and every Step in it is Lost; so does one that cannot load a file."""
         error = done.exception()
         if error is not None and not isinstance(error, Exception):
             raise error
-        return Lost() if isinstance(error, BrokenProcessPool) else error
+        if not isinstance(error, BrokenProcessPool):
+            return error
+        if self._why is None and not self._refused.empty():
+            self._why = self._refused.get()
+        return Lost() if self._why is None else BadInput(f"{self._why} (in a worker, which loads the file as well)")
 
     def renew(self) -> None:
         """A new pool once the old one's processes are gone: they hold what they were making until then."""
@@ -105,7 +117,8 @@ class LocalCrew:
         self._pool = self._new()
 
     def _new(self) -> ProcessPoolExecutor:
-        return ProcessPoolExecutor(self._workers, get_context("spawn"), _enter, (loaded_files(),))
+        given = loaded_files(), told_files(), self._refused
+        return ProcessPoolExecutor(self._workers, get_context("spawn"), _enter, given)
 
     def stop(self) -> None:
         """Ends the processes without waiting for what they do."""
@@ -131,10 +144,15 @@ def _interrupts_for_the_parent() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _enter(files: tuple[Path, ...]) -> None:
+def _enter(files: tuple[Path, ...], told: dict[str, Any], refused: SimpleQueue[str]) -> None:
     threading.Thread(target=_end_with_the_parent, daemon=True).start()
-    for file in files:  # Steps whose classes they define can then be received
-        load_module(file)
+    tell_files(told)
+    try:
+        for file in files:  # Steps whose classes they define can then be received
+            load_module(file)
+    except HeredityError as error:
+        refused.put(str(error))
+        os._exit(error.exit_code)  # quietly: the parent tells it
 
 
 def _end_with_the_parent() -> None:
@@ -143,6 +161,30 @@ def _end_with_the_parent() -> None:
     if parent is not None:
         parent.join()
         os._exit(1)
+
+
+def _make_for_parent(root: Path, step: Step) -> None:
+    try:
+        make_here(root, step)
+    except Exception as error:
+        sent = sendable(error)
+        if sent is error:
+            raise
+        raise sent from error
+
+
+def sendable(error: Exception) -> Exception:
+    """The error, where another process receives it as it is; else what it says, in a class that arrives."""
+    try:
+        arrived = ForkingPickler.loads(ForkingPickler.dumps(error))
+        if (type(arrived), str(arrived)) == (type(error), str(error)):
+            return error
+    except Exception:  # whatever its constructor or its fields raise
+        pass
+    if isinstance(error, HeredityError):
+        kinds = (kind for kind in type(error).__mro__ if kind.__module__ == HeredityError.__module__)
+        return next(kinds)(str(error))  # type: ignore[no-any-return]
+    return Fault(f"{type(error).__name__}: {error}")
 
 
 def make_here(root: Path, step: Step) -> None:

@@ -8,7 +8,7 @@ import json
 import sys
 import sysconfig
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -22,6 +22,18 @@ _SIZE_LIMIT = 64 * 2**20
 MODULE = "heredity_experiment_"
 """How the names of modules begin that were loaded from experiment files; a sum of the path follows."""
 _loaded: dict[Path, ModuleType] = {}
+_told: dict[str, Any] = {}
+
+
+def tell_files(told: Mapping[str, Any]) -> None:
+    """Sets what experiment files can read besides their own text (`lab.settings`), in plain values; load them after."""
+    _told.clear()
+    _told.update(told)
+
+
+def told_files() -> dict[str, Any]:
+    """What experiment files were told; workers tell theirs the same, so that they build the same Steps."""
+    return dict(_told)
 
 
 def loaded_files() -> tuple[Path, ...]:

@@ -7,7 +7,7 @@ import random
 import re
 from abc import abstractmethod
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -26,6 +26,8 @@ Rows = RowSet | Corpus
 
 class FileRows(RowSet):
     """All rows of a data file, in order: `rows.jsonl`."""
+
+    opens_models: ClassVar[bool] = False
 
     data: DataFile
 
