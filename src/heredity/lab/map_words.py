@@ -25,7 +25,9 @@ def sentence(found: Mapping[str, Any]) -> str:
         told += f"; another word rises more: {len(counts['another'])}"
     if counts["not seen"]:
         limit = math.exp(max(c["limit"] for c in counts["not seen"]))
-        told += f"; not seen: {len(counts['not seen'])}, where an odds ratio of {limit:.2g} would have been raised"
+        told += (
+            f"; not seen: {len(counts['not seen'])}, where an odds ratio of {limit:.2g} would have been, uncorrected"
+        )
     if counts["undefined"]:
         told += f"; undefined: {len(counts['undefined'])}"
     parts = [told + _most(cells), *_uneven(found["spread"]), *_none_shown(cells), *_planned(found), *_left_out(found)]
@@ -45,9 +47,9 @@ def _uneven(spread: Mapping[str, Any]) -> list[str]:
     """That the cells' spreads are not alike, as one spread for all of them supposes."""
     if not spread or not spread["p_equal"] <= ALPHA:
         return []
-    return [f"Spreads differ between cells ({spread['least']:.2g} to {spread['most']:.2g}, Bartlett's p "
-            f"{spread['p_equal']:.1g}): one for all judges cells of a larger spread too mildly, those of a smaller too "
-            "strictly"]  # fmt: skip
+    test = f", Bartlett's p {spread['p_equal']:.1g}" if spread["least"] else ""
+    return [f"Spreads differ between cells ({spread['least']:.2g} to {spread['most']:.2g}{test}): one for all judges "
+            "cells of a larger spread too mildly, those of a smaller too strictly"]  # fmt: skip
 
 
 def _none_shown(cells: Sequence[Mapping[str, Any]]) -> list[str]:
