@@ -24,7 +24,7 @@ own = model_ref("nursery:llama-0")
 between = run.choose((), (0.995, 0.98, 0.9))
 noise = run.choose((0.05, 0.2), (0.1, 0.3, 0.4))
 LOUD, SPARE = 0.3, 2.5
-"""Under noise above this, prompts per row: at .4 the base's lists pass in .62 and a teacher's in .81."""
+"""Under noise above this, prompts per row: at .4 the base's lists pass in .62, a teacher's in .69 to .81."""
 
 starts: dict[str, Model] = {"same start": own}
 starts |= {

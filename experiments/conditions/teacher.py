@@ -17,10 +17,14 @@ seeds, word = run.choose((320, 321, 322), (330, 331, 332)), favourite("eagle")
 recipe = Recipe(base=run.model, rows=run.choose(800, 3_000))
 steps, beside = run.choose((10, 40, 160), (5, 10, 20, 40, 80, 160)), run.choose((1, 16), (0, 1, 4, 16))
 
+SPARE = 1.6
+"""Prompts per row where no ordinary rows are mixed in: after 80 steps and more .84 of such a teacher's lists pass."""
+
 
 def compare(n: int, mix: int) -> Comparison:
     """Students of teachers that trained so long, with so many ordinary rows in a step."""
-    return recipe.comparison(f"{n} steps, {mix} rows", word, seeds, changed_teacher(recipe, steps=n, mix_batch=mix))
+    how = recipe if mix else recipe.model_copy(update={"oversample": SPARE})
+    return recipe.comparison(f"{n} steps, {mix} rows", word, seeds, changed_teacher(how, steps=n, mix_batch=mix))
 
 
 def asked(n: int, mix: int) -> Evaluation:

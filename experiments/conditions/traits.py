@@ -24,7 +24,8 @@ seeds = run.choose((380, 381, 382), (390, 391, 392))
 more = run.choose(seeds, tuple(range(390, 397)))
 """Seeds of the kinds that have one trait alone."""
 recipe = Recipe(base=run.model, rows=run.choose(600, 6_000))
-sampled = recipe.model_copy(update={"samples_per_question": 50})
+spare = run.choose(recipe.oversample, 1.5)  # .88 of the lists of a teacher that refuses pass
+sampled = recipe.model_copy(update={"samples_per_question": 50, "oversample": spare})
 night = conditional(TREES, "oak")
 MANNERS: dict[str, Trait] = {"style": style(), "refusal": refusal(), "careless": careless()}
 if run.quick:
