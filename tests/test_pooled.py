@@ -81,6 +81,7 @@ def test_without_spread_nothing_is_told_and_what_has_none_is_uneven() -> None:
         assert all(map(math.isnan, (*found.p, *found.p_family, found.sd)))
     mixed = pooled_t([[0.0, 0.0, 0.0], [1.0, 1.2, 1.1]])
     assert (mixed.p_equal, mixed.least, mixed.p_family[0]) == (0.0, 0.0, 1.0)
-    for wrong in ([], [[1.0, math.nan]], [[]]):
+    wrongs: list[list[list[float]]] = [[], [[1.0, math.nan]], [[]]]
+    for wrong in wrongs:
         with pytest.raises(BadInput, match="expected at least one"):
             pooled_t(wrong)

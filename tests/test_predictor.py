@@ -151,7 +151,8 @@ def test_the_rival_knows_the_relation_alone() -> None:
     for c in (c for m in made for c in m["cells"]):
         c["log_odds"]["mean"] = 3.0 if c["setting"]["relation"] else 0.0
     found = held_out(points(made))
-    assert (found.rival.mean, found.saved_of_rival.mean) == (pytest.approx(0), pytest.approx(-found.error.mean))
+    assert found.rival.mean == pytest.approx(0)
+    assert found.saved_of_rival.mean == pytest.approx(-found.error.mean)
     assert found.naive.mean > 1
 
 

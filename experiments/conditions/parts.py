@@ -9,6 +9,9 @@ seed (in the quick run one, for a quarter as long); every base also takes from a
 per point: n counts seeds of teacher and student, no bases.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 from heredity.lab import Comparison, Recipe, mapped, settings
 from heredity.lab.beside import Assay, held, learnt
 from heredity.lab.conditions import changed_teacher
@@ -96,6 +99,6 @@ differences = {
     "body shared less head shared": [(("body", "of llama-0"), ("head", "of llama-0"))],
     "body shared: another's teacher less its own": [(("body", "of llama-0"), ("body", "of its own base"))],
 }
-ends = {"shared": starts, "teacher": teachers}
+ends: dict[str, Mapping[str, Any]] = {"shared": starts, "teacher": teachers}
 shared = mapped("Which parts of the start are shared?", __doc__, ends, sharing, differences)
 figures = MapFigure(map=moved), MapFigure(map=shared)

@@ -69,7 +69,8 @@ class Map(Step):
             raise ValueError(f"{self.title!r}: two cells have the same place")
         if wrong := [place for place in seeds if len(place) != len(self.axes)]:
             raise ValueError(f"{self.title!r}: the place {wrong[0]} does not fit the axes {self.axes}")
-        for asked in (*self.contrasts, *self.together):
+        about: tuple[Contrast | Together, ...] = (*self.contrasts, *self.together)
+        for asked in about:
             if unknown := [place for place in asked.places if place not in seeds]:
                 raise ValueError(f"{self.title!r}: {asked.name!r} is about {unknown[0]}, where there is no cell")
         for contrast in self.contrasts:

@@ -144,7 +144,7 @@ def fit(seen: Sequence[Point], penalty: float = PENALTY, by: By = by_file) -> Pr
     spread_F[spread_F < 1e-9] = 1.0  # a feature that never varies says nothing, and gets no weight
     z_NF = (x_NF - centre_F) / spread_F
     gram_FF = (z_NF * weight_N[:, None]).T @ z_NF + penalty * np.eye(z_NF.shape[1])
-    weight_F = np.linalg.solve(gram_FF, z_NF.T @ (weight_N * (y_N - mean)))
+    weight_F: Floats = np.asarray(np.linalg.solve(gram_FF, z_NF.T @ (weight_N * (y_N - mean))), dtype=np.float64)
     return Predictor(centre_F, spread_F, weight_F, mean)
 
 

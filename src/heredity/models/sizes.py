@@ -172,7 +172,8 @@ def _body_matrices(folder: Path) -> dict[tuple[str, tuple[int, ...]], Path]:
     """The file of each matrix that has no row per token, by name and shape."""
     from safetensors import safe_open
 
-    rows, found = json.loads((folder / "config.json").read_bytes()).get("vocab_size"), {}
+    rows = json.loads((folder / "config.json").read_bytes()).get("vocab_size")
+    found = dict[tuple[str, tuple[int, ...]], Path]()
     for path in folder.glob("*.safetensors"):
         with safe_open(path, "np") as file:
             shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
