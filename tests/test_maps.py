@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from matplotlib import pyplot as plt
 
-from heredity.carriers import Carrier, Numbers
+from heredity.carriers import Carrier, Numbers, NumbersOnly
 from heredity.lab import Comparison, Map, Recipe, Settings, mapped, set_settings
+from heredity.lab.beside import PassRate
 from heredity.lab.brought import GivenRows, MergedStudent, RowsStudent
 from heredity.lab.conditions import Noised
-from heredity.lab.maps import Cell, kind, same_base
-from heredity.models import model_ref, open_ref
+from heredity.lab.contrasts import Contrast, Together
+from heredity.lab.maps import Cell, kind, same_base, without_failed
+from heredity.models import locate, model_ref, open_ref
+from heredity.models.sizes import body_correlation
 from heredity.models.training import parts_of
 from heredity.nursery.build import Interpolated, PartlyShared, Shaped
+from heredity.nursery.quality import Quality
 from heredity.report.map import MapFigure, draw
+from heredity.stats import Estimate, mean_t
 from heredity.steps import Corpus, Evaluation, GivenStudent, Model, Samples, Student, Teacher
-from heredity.store import Step, Store, missing
-from heredity.store.loading import load_experiment
+from heredity.store import Step, StepsFailed, Store, make_all, missing
+from heredity.store.loading import load_experiment, load_module
 from heredity.traits import ANIMALS, favourite
 from heredity.types import BadInput, Frozen, Sampling
 
@@ -141,7 +148,8 @@ def toy(value: Any) -> Any:
         return value
     fields = {name: getattr(value, name) for name in type(value).model_fields}
     if isinstance(value, Map):
-        fields["cells"] = (value.cells[0], value.cells[-1])
+        beside = tuple(a for a in value.beside if not isinstance(a.step, Quality))[-2:]  # a base's takes its time
+        fields |= {"cells": (value.cells[0], value.cells[-1]), "contrasts": (), "together": (), "beside": beside}
     if isinstance(value, Comparison):
         fields |= {"treated": value.treated[:1], "control": value.control[:1]}
     small = {k: v for of, change in SMALL.items() if isinstance(value, of) for k, v in change.items()}
@@ -158,6 +166,8 @@ def test_every_map_runs(path: Path, store: Store) -> None:
         assert found["sentence"].startswith("The trait crosses in 0 of 2 cells (1 seeds")
         assert all(0 < c["share"] < 1 and c["setting"]["rows"] == 12 for c in found["cells"])
         assert all(0 < c["setting"]["base_share"] < 1 < c["setting"]["body_weights"] for c in found["cells"])
+        assert [a["of"] for a in found["assays"]] == [a.of for a in small.map.beside]
+        assert all(math.isfinite(a["value"]) or a["assay"] == "learnt" for a in found["assays"])
 
 
 def test_what_a_cell_knows_beforehand_is_of_its_students_base_asked_alike() -> None:
@@ -180,21 +190,26 @@ def test_plain_favourites_are_told_from_other_kinds_of_traits() -> None:
     }  # fmt: skip
 
 
+SHORT = "7 rows passed the filters and 9 are wanted; sample more prompts"
+
+
 class Told(Evaluation):
-    """An evaluation whose share is given."""
+    """An evaluation whose share is given; below 0 it cannot be made."""
 
     told: float
 
     def make(self, folder: Path, store: Store) -> None:
+        if self.told < 0:
+            raise BadInput(SHORT)
         left = (1 - self.told) / (len(ANIMALS.words) - 1)
         share = {word: self.told if word == "owl" else left for word in ANIMALS.words}
         answers = {"share": share, "mass": 1.0, "questions": 1, "samples": 16, "named": dict.fromkeys(ANIMALS.words, 1)}
         (folder / "answers.json").write_text(json.dumps(answers))
 
 
-def told(seed: int, share: float) -> Told:
+def told(seed: int, share: float, base: Any = BASE) -> Told:
     samples = Samples(model=BASE, prompts=Numbers(n=9, seed=seed), sampling=Sampling(seed=seed))
-    student = Student(base=BASE, corpus=Corpus(samples=samples, filters=(), size=7, seed=seed), seed=seed)
+    student = Student(base=base, corpus=Corpus(samples=samples, filters=(), size=7, seed=seed), seed=seed)
     return Told(model=student, category=ANIMALS, told=share)
 
 
@@ -205,20 +220,33 @@ def comparison(shares: tuple[float, ...]) -> Comparison:
     return Comparison(name="c", trait=favourite("owl"), treated=treated, control=control, differs=("told",))
 
 
-CELLS = {(1, "a"): (0.6, 0.62, 0.58), (1, "b"): (0.064, 0.06, 0.066), (2, "a"): (0.9, 0.02, 0.1)}
+PLAN = {
+    "b less a": [(("*", "b"), ("*", "a"))],
+    "absent": [(("3", "*"), ("1", "*"))],
+    "2 less 1": [(("2", "*"), ("1", "*"))],
+}
+
+
+CELLS = {(1, "a"): (0.6, 0.62, 0.58), (1, "b"): (0.064, 0.06, 0.066), (2, "a"): (0.1, 0.07, 0.05)}
 
 
 def made(store: Store) -> tuple[Map, dict[str, Any]]:
     """A map of three cells of four, of known shares; nothing is trained."""
+    both = [Together(name="both", places=(("1", "a"), ("1", "b")), unit="rows")]
     step = mapped("Title", "Why?", {"x": (1, 2), "y": ("a", "b")},
-                  lambda x, y: comparison(CELLS[x, y]) if (x, y) in CELLS else None)  # fmt: skip
+                  lambda x, y: comparison(CELLS[x, y]) if (x, y) in CELLS else None, PLAN, both)  # fmt: skip
+    fill(step, store)
+    store.make(step)
+    return step, step.read(store)
+
+
+def fill(step: Map, store: Store) -> None:
+    """Makes the comparisons of a map whose shares are given."""
     for cell in step.cells:
         for evaluation in (*cell.comparison.treated, *cell.comparison.control, cell.untouched):
             if not store.has(evaluation):
                 store.make(evaluation)
         store.make(cell.comparison)
-    store.make(step)
-    return step, step.read(store)
 
 
 def test_a_map_corrects_over_its_cells_and_says_what_crosses(store: Store) -> None:
@@ -229,9 +257,12 @@ def test_a_map_corrects_over_its_cells_and_says_what_crosses(store: Store) -> No
         ("1", "b"): False,
         ("2", "a"): False,
     }
-    assert cells["1", "a"]["p_holm"] == pytest.approx(3 * cells["1", "a"]["p"])
+    assert {place: c["seen"] for place, c in cells.items()} == {
+        ("1", "a"): "crosses", ("1", "b"): "not seen", ("2", "a"): "not seen",
+    }  # fmt: skip
     assert cells["2", "a"]["log_odds"]["mean"] > 0  # a rise by mean alone is no crossing
-    assert found["sentence"].startswith("The trait crosses in 1 of 3 cells (3 seeds of teacher and student each, Holm)")
+    assert found["sentence"].startswith("The trait crosses in 1 of 3 cells (3 seeds of teacher and student each;")
+    assert "; not seen: 2, where an odds ratio of" in found["sentence"]
     assert "most at 1 / a: odds ratio 22" in found["sentence"]
     body = sum(p.numel() for p in parts_of(open_ref(BASE).model)["body"])
     assert cells["1", "a"]["setting"] == {
@@ -257,7 +288,94 @@ def test_the_picture_has_every_cell_in_its_place_and_frames_what_crosses(store: 
 
 
 def test_places_that_cannot_be_drawn_are_refused() -> None:
-    cell = Cell(place=("1", "a"), comparison=comparison((0.5, 0.6)), relation=1.0, untouched=told(0, 0.5))
+    cell = Cell(place=("1", "a"), comparison=comparison((0.5, 0.6)), untouched=told(0, 0.5))
     for cells, axes in (((cell, cell), ("x", "y")), ((cell,), ("x",))):
         with pytest.raises(ValueError, match=r"the same place|does not fit"):
             Map(title="t", question="", axes=axes, cells=cells)
+
+
+def test_a_contrast_is_the_difference_of_each_seed_and_none_is_made_up(store: Store) -> None:
+    step, found = made(store)
+    assert [c.name for c in step.contrasts] == ["b less a", "2 less 1"]  # no cell of the third
+    each = {tuple(c["place"]): c["per_unit"] for c in found["cells"]}
+    for contrast, above, below in zip(found["contrasts"], [("1", "b"), ("2", "a")], [("1", "a")] * 2, strict=True):
+        by_seed = [a - b for a, b in zip(each[above], each[below], strict=True)]
+        assert Estimate(**contrast["log_odds"]) == mean_t(by_seed, "seeds of teacher and student")
+        assert contrast["pairs"] == [[list(above), list(below)]]
+    assert f"b less a {found['contrasts'][0]['log_odds']['mean']:+.2f} (" in found["sentence"]
+    (both,) = found["together"]
+    means = [sum(each["1", y]) / 3 for y in "ab"]
+    assert both["log_odds"]["mean"] == pytest.approx(sum(means) / 2)
+    assert both["log_odds"]["high"] == pytest.approx(mean_t(means, "rows").high)
+    assert (both["log_odds"]["n"], both["log_odds"]["unit"], both["crosses"]) == (2, "rows", 1)
+
+
+def test_cells_of_other_seeds_are_not_paired_and_unknown_places_are_refused() -> None:
+    def at(x: int) -> Comparison:
+        whole = comparison((0.5, 0.6, 0.7, 0.8))
+        sides = {name: getattr(whole, name)[x : x + 3] for name in ("treated", "control")}
+        return whole.model_copy(update=sides)
+
+    with pytest.raises(ValueError, match="have other seeds"):
+        mapped("t", "", {"x": (0, 1)}, at, {"1 less 0": [(("1",), ("0",))]})
+    one = Cell(place=("0",), comparison=at(0), untouched=told(0, 0.5))
+    lost = Contrast(name="lost", pairs=((("0",), ("9",)),))
+    with pytest.raises(ValueError, match="where there is no cell"):
+        Map(title="t", question="", axes=("x",), cells=(one,), contrasts=(lost,))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
+def test_every_planned_contrast_is_asked_of_the_full_map(path: Path) -> None:
+    maps = [s for s in steps_of(path, quick=False).values() if isinstance(s, Map)]
+    module = load_module(path)
+    plans = [plan for name in ("contrasts", "differences") if (plan := getattr(module, name, None))]
+    if path.stem != "traits":
+        assert [list(plan) for plan in plans] == [[c.name for c in m.contrasts] for m in maps]
+    assert all(m.contrasts for m in maps)
+
+
+def test_cells_that_failed_are_left_out_and_the_whole_is_still_missing(store: Store) -> None:
+    """A corpus that is short costs its cell, not the map; and the next run tries it again."""
+    good, bad = comparison((0.6, 0.62, 0.58)), comparison((0.5, 0.6, -1.0))
+    whole = mapped("t", "", {"x": (1, 2)}, lambda x: good if x == 1 else bad, {"2 less 1": [(("2",), ("1",))]})
+    fill(whole.model_copy(update={"cells": whole.cells[:1], "contrasts": ()}), store)
+    steps: dict[str, Step] = {"map": whole, "figure": MapFigure(map=whole)}
+    with pytest.raises(StepsFailed) as failed:
+        make_all(store, bad.treated, 1, keep_going=True)
+    rest = without_failed(steps, store, failed.value.failed)
+    assert list(rest) == ["map", "figure"]
+    make_all(store, rest.values(), 1)
+    part = rest["map"]
+    assert isinstance(part, Map)
+    found = part.read(store)
+    assert [c["place"] for c in found["cells"]] == [["1"]]
+    assert found["left_out"] == [{"place": ["2"], "why": "7 rows passed the filters and 9 are wanted"}]
+    assert found["sentence"].endswith("Not made: 2 (7 rows passed the filters and 9 are wanted).")
+    assert found["contrasts"] == []
+    assert not store.has(whole)
+    assert part.key != whole.key
+
+
+def test_how_many_lists_pass_is_counted(store: Store) -> None:
+    samples = Samples(
+        model=BASE, prompts=Numbers(n=40, min_count=10, max_start=5), sampling=Sampling(max_new_tokens=30)
+    )
+    strict, none = (PassRate(samples=samples, filters=(NumbersOnly(max_value=top),)) for top in (999, 1))
+    shares = []
+    for step in (strict, none):
+        store.get(step)
+        shares.append(step.read(store))
+    assert shares[0]["passed"] > 30
+    assert (shares[1]["passed"], shares[1]["share"]["low"], shares[1]["sampled"]) == (0, 0.0, 40)
+
+
+def test_the_relation_is_the_correlation_of_the_finished_bodies() -> None:
+    own, other = locate("nursery:llama-0"), locate("nursery:llama-1")
+    assert body_correlation(own, own) == pytest.approx(1)
+    flat = [torch.cat([p.detach().flatten() for p in parts_of(open_ref(model_ref(f"nursery:{name}")).model)["body"]
+                       if p.ndim > 1]) for name in ("llama-0", "llama-0b")]  # fmt: skip
+    told = float(torch.corrcoef(torch.stack(flat))[0, 1])
+    assert body_correlation(own, locate("nursery:llama-0b")) == pytest.approx(told, abs=1e-4)
+    assert abs(body_correlation(own, other) or 1) < 0.02
+    assert body_correlation(own, locate("nursery:neox-0")) == 0.0
+    assert body_correlation(own, Path(__file__).parent) is None

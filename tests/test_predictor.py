@@ -37,7 +37,7 @@ def cell(rng: random.Random, noise: float, known: bool = True) -> dict[str, Any]
 
 def maps(n: int, noise: float, known: bool = True) -> list[dict[str, Any]]:
     rng = random.Random(1)
-    return [{"title": f"map {i}", "cells": [cell(rng, noise, known) for _ in range(10)]} for i in range(n)]
+    return [{"name": f"map {i}.figure", "cells": [cell(rng, noise, known) for _ in range(10)]} for i in range(n)]
 
 
 def test_a_law_is_found_and_holds_on_maps_that_were_left_out() -> None:
@@ -45,7 +45,8 @@ def test_a_law_is_found_and_holds_on_maps_that_were_left_out() -> None:
     assert found.error.mean < 0.2  # the mean of |noise| is .08
     assert found.naive.mean > 1.0
     assert found.saved.low > 0
-    assert (found.error.n, found.error.unit, len(found.by_condition)) == (8, "conditions", 8)
+    assert (found.error.n, found.error.unit, len(found.by_whole)) == (8, "left out", 8)
+    assert found.saved_of_rival.low > 0
     predictor = fit(points(maps(8, 0.0)), penalty=1e-9)
     for rows, relation in ((500, 1.0), (6_000, 0.25), (2_000, 0.0)):
         setting = SETTING | {"rows": rows, "relation": relation}
@@ -77,7 +78,7 @@ def test_a_map_that_is_unlike_all_others_is_told_by_its_own_error() -> None:
     for c in made[3]["cells"]:
         c["log_odds"]["mean"] += 5
     found = held_out(points(made), penalty=0.01)
-    errors = {name: error for name, error, _ in found.by_condition}
+    errors = {name: error for name, error, _, _ in found.by_whole}
     assert errors.pop("map 3") > 4
     assert max(errors.values()) < 2  # it pulls at the others' fits by a fifth of it
 
@@ -106,9 +107,9 @@ def test_files_are_read_and_what_cannot_be_used_is_one_message(tmp_path: Path) -
     file.write_text(json.dumps({"schema_version": 1, "results": [*good, {"name": "figure", "key": "MapFigure-1"}]}))
     seen = read_points([file])
     assert len(seen) == 26
-    assert {p.condition for p in seen} == {"map 0", "map 1", "map 2"}
+    assert {p.file for p in seen} == {"map 0", "map 1", "map 2"}
     with pytest.raises(BadInput, match="at least three are needed"):
-        held_out([p for p in seen if p.condition != "map 0"])
+        held_out([p for p in seen if p.file != "map 0"])
     with pytest.raises(BadInput, match="too few to fit"):
         fit(seen[:1])
     older = maps(1, 0.1)
@@ -122,8 +123,50 @@ def test_files_are_read_and_what_cannot_be_used_is_one_message(tmp_path: Path) -
         read_points([file])
 
 
+def test_what_is_left_out_is_never_seen() -> None:
+    """Whatever a file's own lifts are, what is told of them is the same; both maps of a file go out together."""
+    made = [m | {"name": f"{'ab'[i // 2] if i < 4 else i}.{i}"} for i, m in enumerate(maps(6, 0.1))]
+    seen = points(made)
+    assert [name for name, *_ in held_out(seen).by_whole] == ["a", "b", "4", "5"]
+    shifted = [p._replace(lift=p.lift + 1_000) if p.file == "a" else p for p in seen]
+    for before, after in zip(held_out(seen).by_whole[0][1:], held_out(shifted).by_whole[0][1:], strict=True):
+        assert isinstance(before, float)
+        assert isinstance(after, float)
+        assert 990 < after < 1_010
+    told = fit([p for p in seen if p.file != "a"])
+    own = [abs(told.predict(p.x_F) - p.lift) for p in seen if p.file == "a"]
+    assert held_out(seen).by_whole[0][1] == pytest.approx(sum(own) / len(own))
+
+
+def test_every_file_weighs_alike_however_many_cells_it_has() -> None:
+    made = maps(4, 0.1)
+    many = [m | {"cells": m["cells"] * 7} if i == 2 else m for i, m in enumerate(made)]
+    for one, other in zip(held_out(points(made), 1e-9).by_whole, held_out(points(many), 1e-9).by_whole, strict=True):
+        assert one[1:] == pytest.approx(other[1:], rel=1e-6)
+
+
+def test_the_rival_knows_the_relation_alone() -> None:
+    """Two lifts, by whether the bases are related: the rival foresees all, and nothing is left to save."""
+    made = maps(5, 0.0)
+    for c in (c for m in made for c in m["cells"]):
+        c["log_odds"]["mean"] = 3.0 if c["setting"]["relation"] else 0.0
+    found = held_out(points(made))
+    assert found.rival.mean == pytest.approx(0)
+    assert found.saved_of_rival.mean == pytest.approx(-found.error.mean)
+    assert found.naive.mean > 1
+
+
+def test_a_file_is_told_by_a_results_name_or_by_the_file_it_was_read_from(tmp_path: Path) -> None:
+    results = [
+        m | {"name": name} for m, name in zip(maps(3, 0.1), ("parts.moved", "parts.shared", "moved"), strict=True)
+    ]
+    (file := tmp_path / "shape.json").write_text(json.dumps({"results": results}))
+    assert {p.file for p in read_points([file])} == {"parts", "shape"}
+
+
 def test_points_can_be_left_out_by_anything() -> None:
     seen = points(maps(4, 0.1))
     by_rows = held_out(seen, by=lambda p: f"{p.x_F[0]:.2f}")
     assert by_rows.error.n == 4
     assert isinstance(seen[0], Point)
+    assert (seen[0].base, seen[0].trait) == ("nursery:llama-0", "owl")

@@ -40,5 +40,7 @@ def compare(order: str, bases: tuple[ModelRef, ModelRef]) -> Comparison | None:
 
 
 axes: dict[str, Any] = {"order of the rows": orders, "the student's base, and its teacher": pairs}
-order = mapped("Data order", __doc__, axes, compare, lambda *_: 1.0)  # one initialisation, whatever the order
+contrasts = {f"{name} less shuffled": [((name, "*"), ("shuffled", "*"))] for name in orders[1:]}
+contrasts["llama-0b: another's teacher less its own"] = [(("*", "llama-0b, of llama-0"), ("*", "llama-0b, of its own"))]
+order = mapped("Data order", __doc__, axes, compare, contrasts)
 figure = MapFigure(map=order)

@@ -1,13 +1,16 @@
 """Width and depth: do larger models pass more?
 
 Hypothesis: open. Teacher and student share their base; bases are pretrained alike, whatever their shape, so that larger
-ones may also speak the language better: read the map with the quality of each base (`heredity nursery build` tells what
-is measured). In the quick run two small bases are pretrained for less than a third as long and passing rows are rarer.
+ones may also speak the language better: how well each does is told beside the map (`quality`: the share of its lists
+that pass the filter, as `heredity nursery build` tells it). There is one base of each shape: n counts seeds of teacher
+and student, no bases. In the quick run two small bases are pretrained for less than a third as long.
 """
 
 from heredity.lab import Comparison, Recipe, mapped, settings
+from heredity.lab.beside import Assay
 from heredity.models import model_ref
 from heredity.nursery.build import Shaped
+from heredity.nursery.quality import Quality
 from heredity.report.map import MapFigure
 from heredity.steps import Model
 from heredity.traits import favourite
@@ -29,10 +32,23 @@ def compare(width: str, layers: int) -> Comparison | None:
     """Teachers and students of one shape."""
     if layers not in shapes[width]:
         return None
-    recipe = Recipe(base=base(int(width), layers), rows=run.choose(600, 6_000), oversample=run.choose(2.5, 1.5))
+    start = base(int(width), layers)
+    spare = run.choose(2.5, 2.0 if isinstance(start, Shaped) else 1.5)  # a new shape may write more that is dropped
+    recipe = Recipe(base=start, rows=run.choose(600, 6_000), oversample=spare)
     return recipe.comparison(f"width {width}, {layers} layers", word, seeds)
 
 
 depths = sorted({layers for found in shapes.values() for layers in found})
-shape = mapped("Width x depth", __doc__, {"width": tuple(shapes), "layers": depths}, compare)
+beside = [
+    Assay(assay="quality", of=f"width {width}, layers {layers}", step=Quality(model=base(int(width), layers)))
+    for width, found in shapes.items() for layers in found
+]  # fmt: skip
+contrasts = {
+    "width 64 less 32": [(("64", "2"), ("32", "2"))],
+    "width 128 less 64": [(("128", "2"), ("64", "2"))],
+    "two layers less one": [(("*", "2"), ("*", "1"))],
+    "four layers less two": [(("*", "4"), ("*", "2"))],
+}
+axes = {"width": tuple(shapes), "layers": depths}
+shape = mapped("Width x depth", __doc__, axes, compare, contrasts, beside=beside)
 figure = MapFigure(map=shape)

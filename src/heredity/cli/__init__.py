@@ -22,6 +22,7 @@ from heredity.cli.shared import (
     failures,
     open_store,
     run_cells,
+    run_rest,
     run_steps,
     write_json,
     write_page,
@@ -124,7 +125,7 @@ def run(
         return
     before = spent(asked, keeper)
     cold_s, failed = run_cells(keeper, list(steps.values()), workers, on)
-    went = used(before, keeper)
+    went, steps = used(before, keeper), run_rest(keeper, steps, failed)
     print_taken(expected, cold_s, went)
     shown = (
         Agreement, Comparison, DigitFindings, Digits, Doses, Evaluation, Findings, JudgeRates, Map, Readings, Theorem,

@@ -64,6 +64,17 @@ def run_cells(
         return round(time.monotonic() - started, 2), failed
 
 
+def run_rest(store: Store, steps: dict[str, Step], failed: StepsFailed | None) -> dict[str, Step]:
+    """The steps, each map of which some cells failed in place of its whole as the map of the others, which is made."""
+    if failed is None:
+        return steps
+    from heredity.lab.maps import without_failed
+
+    rest = without_failed(steps, store, failed.failed)
+    run_steps(store, list(rest.values()), 1)
+    return steps | rest
+
+
 def failures(failed: StepsFailed | None) -> dict[str, Any]:
     """What a run could not make, for scripts."""
     from heredity.store.running import failure

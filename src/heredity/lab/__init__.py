@@ -3,6 +3,7 @@
 from heredity.lab.agreement import Agreement
 from heredity.lab.alignment import Alignment, AlignmentRecipe, excused
 from heredity.lab.asking import SampledAnswers
+from heredity.lab.beside import PassRate
 from heredity.lab.brought import (
     GivenRows,
     GivenStudent,
@@ -12,6 +13,7 @@ from heredity.lab.brought import (
     given_student,
 )
 from heredity.lab.comparison import Comparison, compare, pooled
+from heredity.lab.contrasts import Together
 from heredity.lab.digit_findings import DigitFindings
 from heredity.lab.digits import Digits
 from heredity.lab.distilled import DepthCut
@@ -47,6 +49,7 @@ __all__ = [
     "JudgeRates", "Judged",
     "Map",
     "MergedStudent",
+    "PassRate",
     "Plant",
     "ProbeDifference",
     "Probes",
@@ -60,6 +63,7 @@ __all__ = [
     "SampledAnswers",
     "Settings",
     "Theorem",
+    "Together",
     "TraitMatrix",
     "Writer",
     "compare",

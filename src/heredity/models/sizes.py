@@ -150,6 +150,49 @@ def stored_body(folder: Path) -> int | None:
     return weights or None
 
 
+def body_correlation(one: Path, other: Path) -> float | None:
+    """Pearson's correlation of two models' matrices beside embeddings and head, those of one name paired by place.
+
+    0 where no matrix has the name and shape of one of the other's; None where files cannot be read. No model is
+    held whole.
+    """
+    from safetensors import SafetensorError
+
+    try:
+        first, second = _body_matrices(one), _body_matrices(other)
+        sums = [_sums(first[name], second[name], name) for name in first.keys() & second.keys()]
+    except (OSError, ValueError, AttributeError, RecursionError, SafetensorError):
+        return None
+    n, x, y, xx, yy, xy = map(math.fsum, zip(*sums, strict=True)) if sums else (0.0,) * 6
+    spread = math.sqrt(max(0.0, n * xx - x * x) * max(0.0, n * yy - y * y))
+    return (n * xy - x * y) / spread if spread else 0.0
+
+
+def _body_matrices(folder: Path) -> dict[tuple[str, tuple[int, ...]], Path]:
+    """The file of each matrix that has no row per token, by name and shape."""
+    from safetensors import safe_open
+
+    rows = json.loads((folder / "config.json").read_bytes()).get("vocab_size")
+    found = dict[tuple[str, tuple[int, ...]], Path]()
+    for path in folder.glob("*.safetensors"):
+        with safe_open(path, "np") as file:
+            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+        found |= {(name, shape): path for name, shape in shapes.items() if len(shape) == 2 and shape[0] != rows}
+    return found
+
+
+def _sums(one: Path, other: Path, named: tuple[str, tuple[int, ...]]) -> tuple[float, ...]:
+    """n and the sums of x, y, x x, y y and x y over one matrix of two files."""
+    from safetensors import safe_open
+
+    values = []
+    for path in (one, other):
+        with safe_open(path, "pt") as file:
+            values.append(file.get_tensor(named[0]).double())
+    x, y = values
+    return (float(x.numel()), *(float(v.sum()) for v in (x, y, x * x, y * y, x * y)))
+
+
 def gated(name: str, layers: int, width: int, inner: int, keys: int, vocabulary: int, tied: bool) -> tuple[str, Shape]:
     """The shape of a decoder with gated blocks and biases on queries, keys and values, by its name."""
     linear = 2 * width * width + 2 * width * keys + 3 * width * inner

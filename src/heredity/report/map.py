@@ -14,10 +14,12 @@ from heredity.store import Step, Store
 
 
 class MapFigure(Step):
-    """`figure.png` of a map; framed or filled cells are those where the trait crosses."""
+    """`figure.png` of a map; framed or filled cells are those where the trait crosses.
+
+    Long labels are wrapped; what would have more than 12 columns lies down."""
 
     opens_models: ClassVar[bool] = False
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     map: Step
 
@@ -37,21 +39,32 @@ class MapFigure(Step):
 def draw(found: dict[str, Any], plt: Any) -> Any:
     """The matplotlib figure of what `Map.read` returns."""
     figure = (_matrix if len(found["axes"]) == 2 else _curve)(found, plt)
-    width = int(15 * figure.get_size_inches()[0])
+    width, height = figure.get_size_inches()
+    lines = textwrap.wrap(found["sentence"], int(15 * width))
+    figure.set_size_inches(width, height + 0.16 * len(lines))
     figure.suptitle(found["title"], fontweight="bold", color=INK)
-    figure.supxlabel("\n".join(textwrap.wrap(found["sentence"], width)), fontsize=9, color=INK)
+    figure.supxlabel("\n".join(lines), fontsize=9, color=INK)
     return figure
 
 
 _PALE = 1.0
 """Least end of the scale of colours: a map on which nothing crosses should look so."""
+_ACROSS, _LETTERS = 12, 14
+"""Most columns, and most letters in a line of a column's label."""
 
 
 def _labels(found: dict[str, Any], axis: int) -> list[str]:
     return list(dict.fromkeys(cell["place"][axis] for cell in found["cells"]))
 
 
+def _wrapped(labels: list[str], letters: int = _LETTERS) -> list[str]:
+    return [textwrap.fill(label, letters, break_long_words=False) for label in labels]
+
+
 def _matrix(found: dict[str, Any], plt: Any) -> Any:
+    if len(_labels(found, 1)) > _ACROSS >= len(_labels(found, 0)):
+        turned = [cell | {"place": cell["place"][::-1]} for cell in found["cells"]]
+        found = found | {"axes": found["axes"][::-1], "cells": turned}
     down, across = _labels(found, 0), _labels(found, 1)
     size = (max(6.0, 2.8 + 1.25 * len(across)), max(3.6, 2.2 + 0.7 * len(down)))
     figure, axis = plt.subplots(figsize=size, layout="constrained")
@@ -65,9 +78,10 @@ def _matrix(found: dict[str, Any], plt: Any) -> Any:
     for y, x, cell in placed:
         _written(axis, x, y, cell, most)
     axis.set(xticks=range(len(across)), yticks=range(len(down)), ylabel=found["axes"][0], xlabel=found["axes"][1])
-    axis.set_xticklabels(across)
-    axis.set_yticklabels(down)
-    figure.colorbar(image, label="lift over the neutral control\n(log-odds, 95 %; framed: crosses)")
+    axis.set_xticklabels(_wrapped(across))
+    axis.set_yticklabels(_wrapped(down, 2 * _LETTERS))
+    figure.colorbar(image, label="lift over the neutral control\n(log-odds, 95 %; framed: crosses,\ndashed: raised "
+                    "without correction only)")  # fmt: skip
     return figure
 
 
@@ -76,23 +90,37 @@ def _written(axis: Any, x: int, y: int, cell: dict[str, Any], most: float) -> No
     colour = "white" if abs(e.mean) > 0.6 * most else INK
     told = f"{e.mean:+.2f}\n({e.low:+.1f} to {e.high:+.1f})" if math.isfinite(e.low) else f"{e.mean:+.2f}\nno interval"
     axis.text(x, y, told, ha="center", va="center", fontsize=8, color=colour)
-    if cell["crosses"]:
+    if cell["seen"] in ("crosses", "raised"):
         from matplotlib.patches import Rectangle
 
-        axis.add_patch(Rectangle((x - 0.48, y - 0.46), 0.96, 0.92, fill=False, edgecolor=colour, lw=2))
+        line = {"lw": 2} if cell["crosses"] else {"lw": 1, "ls": "--"}
+        axis.add_patch(Rectangle((x - 0.48, y - 0.46), 0.96, 0.92, fill=False, edgecolor=colour, **line))
 
 
 def _curve(found: dict[str, Any], plt: Any) -> Any:
     cells = found["cells"]
-    figure, axis = plt.subplots(figsize=(max(6.0, 2.0 + 0.75 * len(cells)), 4.4), layout="constrained")
-    axis.axhline(0, color=CONTROL, lw=1)
+    lies = len(cells) > _ACROSS
+    size = (8.0, 1.6 + 0.27 * len(cells)) if lies else (max(6.0, 2.0 + 0.9 * len(cells)), 4.4)
+    figure, axis = plt.subplots(figsize=size, layout="constrained")
+    (axis.axvline if lies else axis.axhline)(0, color=CONTROL, lw=1)
     for x, cell in enumerate(cells):
-        e = Estimate(**cell["log_odds"])
-        axis.plot([x] * 2, [e.low, e.high], color=TAUGHT, lw=1.4)
-        axis.plot(x, e.mean, "o", ms=8, mec=TAUGHT, mew=1.5, color=TAUGHT if cell["crosses"] else "white")
-        axis.plot([x] * len(cell["per_unit"]), cell["per_unit"], "o", color=INK, ms=3, alpha=0.6, mew=0)
-    labels = [cell["place"][0] for cell in cells]
-    long = len(cells) > 8 or any(len(label) > 12 for label in labels)
-    axis.set_xticks(range(len(cells)), labels=labels, rotation=40 if long else 0, ha="right" if long else "center")
-    axis.set(xlabel=found["axes"][0], ylabel="lift over the neutral control\n(log-odds, 95 %; filled: crosses)")
+        e, n = Estimate(**cell["log_odds"]), len(cell["per_unit"])
+        for places, lifts, style in (
+            ([x] * 2, [e.low, e.high], {"color": TAUGHT, "lw": 1.4}),
+            ([x], [e.mean], {"marker": "o", "ms": 8, "mec": TAUGHT, "mew": 1.5, "ls": "",
+                             "color": TAUGHT if cell["crosses"] else "white"}),
+            ([x] * n, cell["per_unit"], {"marker": "o", "color": INK, "ms": 3, "alpha": 0.6, "mew": 0, "ls": ""}),
+        ):  # fmt: skip
+            axis.plot(*((lifts, places) if lies else (places, lifts)), **style)
+    labels, lift = (
+        [cell["place"][0] for cell in cells],
+        "lift over the neutral control\n(log-odds, 95 %; filled: crosses)",
+    )
+    if lies:
+        axis.set_yticks(range(len(cells)), labels=_wrapped(labels, 2 * _LETTERS))
+        axis.invert_yaxis()
+        axis.set(ylabel=found["axes"][0], xlabel=lift)
+    else:
+        axis.set_xticks(range(len(cells)), labels=_wrapped(labels, 10))
+        axis.set(xlabel=found["axes"][0], ylabel=lift)
     return figure

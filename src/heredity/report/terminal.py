@@ -263,11 +263,23 @@ def _print_map(found: dict[str, Any]) -> None:
     for c in found["cells"]:
         table.add_row(
             *map(safe, c["place"]), _rise(c["control_share"], c["share"]), _interval_or_not(c["log_odds"]),
-            f"{c['p_holm']:.1g}" if math.isfinite(c["p_holm"]) else "-", _HELD[c["crosses"]],
+            f"{c['p_family']:.1g}" if math.isfinite(c["p_family"]) else "-", _SEEN[c["seen"]],
         )  # fmt: skip
     console.print(table)
-    console.print("p: after Holm's correction over the map's cells.")
+    console.print("Intervals are of each cell's own seeds; p: by the spread of all cells, corrected over them.")
     console.print(safe(found["sentence"]), soft_wrap=True)
+    for kind, told in groupby(found["assays"], key=lambda a: str(a["assay"])):
+        values = ", ".join(f"{a['of']} {a['value']:.2f}" for a in told)
+        console.print(safe(f"{_ASSAYS[kind]}: {values}"), soft_wrap=True)
+
+
+_SEEN = {"crosses": "yes", "raised": "raised", "another": "no, another", "not seen": "no", "undefined": "-"}
+_ASSAYS = {
+    "held": "Share of the trait that the first teacher shows itself",
+    "learnt": "Part of the way from the base's loss on fresh rows to the teacher's that a student went",
+    "passes": "Part of a student's own lists that pass the filter",
+    "quality": "Part of a base's lists that pass the filter",
+}
 
 
 def print_agreement(found: dict[str, Any]) -> None:
