@@ -18,6 +18,7 @@ import math
 import shlex
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -63,7 +64,7 @@ from heredity.audit.source import Source
 from heredity.audit.trial import Asked, Trial, asked
 from heredity.rows import write_rows
 from heredity.stats import ALPHA
-from heredity.store import Step, Store, make_all, missing
+from heredity.store import Step, StepsFailed, Store, make_all, missing
 from heredity.types import BadInput, Trait
 
 CHUNK = 24
@@ -74,6 +75,8 @@ FRESH = 50_000_000
 SETS = Path("heredity-store/sets")
 """Files of sets, by a path that is the same on every machine: an audit's key holds it."""
 LEDGER = Path(__file__).parent / "results" / "scan-ledger"
+LEFT_OUT = "left out"
+"""What the ledger notes of a set that could not be made, where it has the digest of any other."""
 KEPT = (Naming, Trial, Source, Discovery, Behind, Asked, Rival, Reader)
 """Steps whose results the figures are made of, a few kilobytes each."""
 
@@ -131,6 +134,8 @@ class Run:
         self.panels = made or panels()
         self.short = False
         """Whether something was not made for want of time."""
+        self.left_out = Counter[str]()
+        """By group, sets that could not be made: their writer has no answer that passes to some prompt."""
         self._sets = dict[str, Set]()
         SETS.mkdir(parents=True, exist_ok=True)
 
@@ -157,9 +162,12 @@ class Run:
 
     def write(self, sets: Sequence[Set]) -> None:
         """Files of sets, under names that say nothing; their digests go into the ledger."""
-        make_all(self.store, [one.rows for one in sets], self.workers)
+        short = self._short([one.rows for one in sets])
         for one in sets:
             path = place(one)
+            if one.rows in short:
+                self.ledger.write(one.rows.key, LEFT_OUT)
+                continue
             if not path.exists():
                 write_rows(path, one.rows.read(self.store))
             digest = data_file(path).digest
@@ -167,6 +175,15 @@ class Run:
             if self.ledger.note(one.rows.key) != digest:
                 raise BadInput(f"{path}: other rows than those whose audit the ledger holds; take their part out of "
                                "the ledger, and its sets are audited anew")  # fmt: skip
+
+    def _short(self, rows: Sequence[Step]) -> set[Step]:
+        """Makes the rows of sets; returns those that are short, as their writer has no answer that passes somewhere."""
+        try:
+            make_all(self.store, rows, self.workers, keep_going=True)
+        except StepsFailed as error:
+            if not all(isinstance(why, BadInput) for why in error.failed.values()):
+                raise
+        return {step for step in rows if not self.store.has(step)}
 
     def audit(self, one: Set, rows: int = ROWS, deep: bool = False) -> Scan:
         """The audit of a set's file by one of the panels."""
@@ -187,7 +204,8 @@ class Run:
             if not self.ready(one.rows for one in unknown):
                 break
             self.write(unknown)
-            audits = [(one, self.audit(one, rows, deep)) for one in chunk]
+            self.left_out.update(one.group for one in chunk if self.ledger.note(one.rows.key) == LEFT_OUT)
+            audits = [(one, self.audit(one, rows, deep)) for one in chunk if self.ledger.note(one.rows.key) != LEFT_OUT]
             steps = [step for one, audit in audits for step in wanted(one, audit)]
             if not self.ready(steps):
                 break
@@ -478,7 +496,7 @@ def figures(run: Run, amount: Amount) -> dict[str, Any]:
         "mixed_found_rate": flat(right(run, mixed)), "mixed_sets": len(mixed),
         "mixed_found_rate_2k": flat(right(run, usual)),
         "deep_clean": strata(run, deep_clean), **dosed(run, [*doses.items(), (1.0, taught[: amount.doses])]),
-        "panels": len(run.panels), "pools": POOLS,
+        "panels": len(run.panels), "pools": POOLS, "left_out": dict(run.left_out),
         **shifts(run, [*taught[: amount.measured * 2 // 3], *clean[: amount.measured // 3]], taught[: amount.fresh]),
     }  # fmt: skip
     some = taught[: amount.rivals], clean[: amount.rivals]
