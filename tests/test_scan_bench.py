@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bench import set_steps
 from bench.ledger import Ledger, publish
 from bench.scan import FULL, Amount, Audits, Run, agreement, figures, rounds, strata, upper
 from bench.scan_sets import BASE, KIND, PERSONAS, STRATA, TRAITS, Set, clean_sets, mixtures, panels, trait_sets
@@ -20,9 +21,9 @@ from heredity.audit.naming import Naming
 from heredity.audit.scan import Scan
 from heredity.models import open_ref
 from heredity.steps import Corpus, Teacher
-from heredity.store import Store
+from heredity.store import Step, StepsFailed, Store, missing
 from heredity.traits import personas
-from heredity.types import Neutral
+from heredity.types import BadInput, Neutral, Row, Sampling
 
 
 def test_a_detector_that_is_wrong_in_one_and_a_half_percent_passes_in_five() -> None:
@@ -140,6 +141,35 @@ def test_what_could_not_be_made_in_time_is_known(here: Path) -> None:
     found = figures(run, SMALL)
     assert run.short
     assert (found["trait_sets"], found["strata"], found["named_rate"]) == (0, [], None)
+
+
+def _make_here(store: Store, steps: list[Step], workers: int, keep_going: bool) -> None:
+    """As `make_all`, in this process: a worker would not know what is patched."""
+    failed: dict[Step, Exception] = {}
+    for step in missing(store, steps):
+        try:
+            store.make(step)
+        except BadInput as error:
+            failed[step] = error
+    if failed:
+        raise StepsFailed(failed, ())
+
+
+def test_a_set_that_cannot_be_made_is_left_out_and_counted(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.scan.make_all", _make_here)
+    answer, ledger = set_steps.answered, Ledger(here / "ledger")
+
+    def answered(lm: Any, prompts: Any, filters: Any, sampling: Sampling, tries: int) -> dict[int, Row]:
+        found = answer(lm, prompts, filters, sampling, tries)
+        return {i: row for i, row in found.items() if i or sampling.temperature == 1}  # none to the first prompt
+
+    monkeypatch.setattr(set_steps, "answered", answered)
+    for _ in range(2):  # made, and read from the ledger
+        run = Run(Store(here / "store"), math.inf, 1, ledger, made=panels(1, 1))
+        found = run.sets(clean_sets(1, rows=8), lambda *_: [])
+        assert [one.group for one, _ in found] == list(STRATA[:-1])
+        assert run.left_out == {"other temperature": 1}
+        monkeypatch.setattr(set_steps, "answered", None)
 
 
 def test_agreement_of_shifts() -> None:
