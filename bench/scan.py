@@ -75,6 +75,10 @@ FRESH = 50_000_000
 SETS = Path("heredity-store/sets")
 """Files of sets, by a path that is the same on every machine: an audit's key holds it."""
 LEDGER = Path(__file__).parent / "results" / "scan-ledger"
+SHORT = "have no answer that passes"
+"""What is said of rows that a writer could not complete."""
+DRAWN_ON = 4
+"""How often a clean set that was left out is replaced by another of its kind, prompt and temperature."""
 LEFT_OUT = "left out"
 """What the ledger notes of a set that could not be made, where it has the digest of any other."""
 KEPT = (Naming, Trial, Source, Discovery, Behind, Asked, Rival, Reader)
@@ -134,8 +138,8 @@ class Run:
         self.panels = made or panels()
         self.short = False
         """Whether something was not made for want of time."""
-        self.left_out = Counter[str]()
-        """By group, sets that could not be made: their writer has no answer that passes to some prompt."""
+        self.left_out = dict[str, Set]()
+        """Sets that could not be made, by their rows' keys: their writer has no answer that passes to some prompt."""
         self._sets = dict[str, Set]()
         SETS.mkdir(parents=True, exist_ok=True)
 
@@ -181,9 +185,10 @@ class Run:
         try:
             make_all(self.store, rows, self.workers, keep_going=True)
         except StepsFailed as error:
-            if not all(isinstance(why, BadInput) for why in error.failed.values()):
+            if any(step not in rows or SHORT not in str(why) for step, why in error.failed.items()):
                 raise
-        return {step for step in rows if not self.store.has(step)}
+            return set(error.failed)
+        return set()
 
     def audit(self, one: Set, rows: int = ROWS, deep: bool = False) -> Scan:
         """The audit of a set's file by one of the panels."""
@@ -204,7 +209,7 @@ class Run:
             if not self.ready(one.rows for one in unknown):
                 break
             self.write(unknown)
-            self.left_out.update(one.group for one in chunk if self.ledger.note(one.rows.key) == LEFT_OUT)
+            self.left_out |= {s.rows.key: s for s in chunk if self.ledger.note(s.rows.key) == LEFT_OUT}
             audits = [(one, self.audit(one, rows, deep)) for one in chunk if self.ledger.note(one.rows.key) != LEFT_OUT]
             steps = [step for one, audit in audits for step in wanted(one, audit)]
             if not self.ready(steps):
@@ -496,7 +501,7 @@ def figures(run: Run, amount: Amount) -> dict[str, Any]:
         "mixed_found_rate": flat(right(run, mixed)), "mixed_sets": len(mixed),
         "mixed_found_rate_2k": flat(right(run, usual)),
         "deep_clean": strata(run, deep_clean), **dosed(run, [*doses.items(), (1.0, taught[: amount.doses])]),
-        "panels": len(run.panels), "pools": POOLS, "left_out": dict(run.left_out),
+        "panels": len(run.panels), "pools": POOLS, "left_out": dict(Counter(s.group for s in run.left_out.values())),
         **shifts(run, [*taught[: amount.measured * 2 // 3], *clean[: amount.measured // 3]], taught[: amount.fresh]),
     }  # fmt: skip
     some = taught[: amount.rivals], clean[: amount.rivals]
@@ -519,6 +524,11 @@ def rounds(run: Run, amount: Amount, wanted: Wanted) -> tuple[list[tuple[Set, Sc
     for r in range(amount.replicates):
         taught += run.sets(trait_sets(1, first=r), wanted)
         clean += run.sets(islice(stream, len(STRATA) * math.ceil(amount.clean / amount.replicates)), wanted)
+    lost = [one for one in run.left_out.values() if one.label is None]
+    for _ in range(DRAWN_ON if lost else 0):
+        known = {*run.left_out}
+        clean += run.sets((s for one in lost for s in clean_sets(1, first=one.at + 1_000, strata=(one.group,))), wanted)
+        lost = [one for key, one in run.left_out.items() if key not in known]
     if run.short:
         return taught, clean
     doubtful = tuple(name for name, audits in by_stratum(clean).items() if how_many(run, audits)[0] == 1)
@@ -527,6 +537,8 @@ def rounds(run: Run, amount: Amount, wanted: Wanted) -> tuple[list[tuple[Set, Sc
 
 def dosed(run: Run, doses: Sequence[tuple[float, Audits]]) -> dict[str, Any]:
     """How often each share of a teacher's rows is named, with how large a t; the same teachers at every share."""
+    common = set.intersection(*({one.label for one, _ in sets} for _, sets in doses))
+    doses = [(share, [(one, audit) for one, audit in sets if one.label in common]) for share, sets in doses]
     found = [{"share": share, "sets": len(sets), "named_rate": flat(right(run, sets)), "mean_t": mean_t(run, sets)}
              for share, sets in doses]  # fmt: skip
     t = [x["mean_t"] for x in found if x["mean_t"] is not None]

@@ -79,8 +79,12 @@ def test_every_neutral_set_has_a_teacher_of_its_own_and_panels_differ() -> None:
 class _Judged:
     """A Run whose audits say what a test wants."""
 
-    def __init__(self, store: Store, named: dict[tuple[str, int], list[str]], foreign: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, store: Store, named: dict[tuple[str, int], list[str]], foreign: tuple[str, ...] = (),
+        cannot: tuple[tuple[str, int], ...] = (),
+    ) -> None:  # fmt: skip
         self.store, self.named, self.foreign, self.short = store, named, foreign, False
+        self.cannot, self.left_out = cannot, dict[str, Set]()
         self.run = Run(store, math.inf, 1, Ledger(store.root / "ledger"), made=panels(1, 1))
         self.asked: list[tuple[str, int]] = []
 
@@ -88,6 +92,9 @@ class _Judged:
         found = []
         for one in sets:
             self.asked.append((one.group, one.at))
+            if (one.group, one.at) in self.cannot:
+                self.left_out[one.rows.key] = one
+                continue
             self.run.ledger.write(one.rows.key, f"digest of {one.rows.key}")
             audit = self.run.audit(one)
             self._judge(one, audit.naming)
@@ -126,6 +133,21 @@ def test_a_stratum_goes_on_where_one_of_its_sets_named_a_trait_and_no_other_does
     assert (told["other family"]["sets"], told["other family"]["named"]) == (3, 2)
     assert told["own base"]["upper"] == pytest.approx(upper(1, 5), abs=1e-4)
     assert told["neutrally tuned"]["writers"] == 3 and told["own base"]["writers"] == 1
+
+
+def test_a_clean_set_that_is_left_out_is_replaced_by_one_of_the_same_prompt_and_temperature(here: Path) -> None:
+    cannot = (("other temperature", 1), ("other temperature", 1_001), ("irrelevant prompt", 2), ("trait", 0))
+    run: Any = _Judged(Store(here / "store"), {}, cannot=cannot)
+    taught, clean = rounds(run, SMALL, lambda *_: [])
+    assert len(taught) == 0 and len(run.left_out) == 3 + 24
+    assert {row["name"]: row["sets"] for row in strata(run, clean)} == dict.fromkeys(STRATA, SMALL.clean)
+    told = [(one.group, one.at, one.rows) for one, _ in clean if one.at >= SMALL.clean]
+    assert [(group, at) for group, at, _ in told] == [("irrelevant prompt", 1_002), ("other temperature", 2_001)]
+    lost = {(s.group, s.at): s.rows for s in run.left_out.values() if s.label is None}
+    for (group, at), (_, _, rows) in zip((("irrelevant prompt", 2), ("other temperature", 1)), told, strict=True):
+        first: Any = lost[group, at]
+        assert (rows.system, rows.sampling.temperature) == (first.system, first.sampling.temperature)
+        assert rows.prompts != first.prompts and rows.sampling.seed != first.sampling.seed
 
 
 def test_nothing_is_named_where_the_panel_cannot_be_relied_on_and_that_is_told(here: Path) -> None:
@@ -168,7 +190,7 @@ def test_a_set_that_cannot_be_made_is_left_out_and_counted(here: Path, monkeypat
         run = Run(Store(here / "store"), math.inf, 1, ledger, made=panels(1, 1))
         found = run.sets(clean_sets(1, rows=8), lambda *_: [])
         assert [one.group for one, _ in found] == list(STRATA[:-1])
-        assert run.left_out == {"other temperature": 1}
+        assert [one.group for one in run.left_out.values()] == ["other temperature"]
         monkeypatch.setattr(set_steps, "answered", None)
 
 
