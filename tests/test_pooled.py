@@ -74,13 +74,22 @@ def test_a_small_effect_is_found_that_three_seeds_alone_would_not_show() -> None
     assert min(found.p_family[1:]) > 0.05
 
 
-def test_without_spread_nothing_is_told_and_what_has_none_is_uneven() -> None:
+def test_without_spread_nothing_is_told_and_a_cell_without_tells_nothing_of_the_others() -> None:
     for cells, why in (([[1.0], [2.0]], "one unit a cell"), ([[1.0, 1.0], [2.0, 2.0]], "no spread")):
         found = pooled_t(cells)
         assert why in str(found.reason)
         assert all(map(math.isnan, (*found.p, *found.p_family, found.sd)))
-    mixed = pooled_t([[0.0, 0.0, 0.0], [1.0, 1.2, 1.1]])
-    assert (mixed.p_equal, mixed.least, mixed.p_family[0]) == (0.0, 0.0, 1.0)
+    cells, empty = [[1.0, 1.2, 1.1], [0.5, 0.2, 0.6]], [0.0, 0.0, 0.0]
+    mixed, alone = pooled_t([empty, *cells]), pooled_t(cells)
+    assert (mixed.sd, mixed.freedom, mixed.least, mixed.p_equal) == (alone.sd, 4, alone.least, alone.p_equal)
+    assert mixed.statistic[1:] == alone.statistic
+    assert mixed.p_family[0] == 1.0
+
+
+def test_a_correction_never_makes_a_p_smaller() -> None:
+    for cells in ([[0.3, 0.4, 0.2]], [[0.3, 0.4, 0.2], [3.0, 3.2, 3.1]], [[2.6, 2.5, 2.7], [2.6, 2.6, 2.5]]):
+        found = pooled_t(cells)
+        assert all(family >= p for family, p in zip(found.p_family, found.p, strict=True))
     wrongs: list[list[list[float]]] = [[], [[1.0, math.nan]], [[]]]
     for wrong in wrongs:
         with pytest.raises(BadInput, match="expected at least one"):

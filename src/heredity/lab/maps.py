@@ -49,7 +49,7 @@ class Map(Step):
     """
 
     opens_models: ClassVar[bool] = False
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
 
     title: str
     question: str
@@ -181,7 +181,7 @@ def _none_of(comparison: Comparison, store: Store) -> dict[str, Any] | None:
 def judge(cells: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Judges every cell by the spread of all: adds `p`, `p_family`, `seen`, `crosses` and `limit`; returns the spread.
 
-    A cell without a defined lift, or one that is alone with its seed, takes no part.
+    A cell without a defined lift takes no part; one that is alone with its seed only in the correction.
     """
     judged = [c for c in cells if all(map(math.isfinite, c["per_unit"]))]
     pooled = pooled_t([c["per_unit"] for c in judged]) if judged else None
@@ -274,11 +274,11 @@ def without_failed(steps: Mapping[str, Step], store: Store, failed: Mapping[Step
 
 
 def _without(whole: Map, store: Store, failed: Mapping[Step, Exception]) -> Map | None:
-    """The map of the cells that were made; None where none was."""
+    """The map of the cells that were made; None where none was, or where all were and the map itself failed."""
     cells = tuple(c for c in whole.cells if store.has(c.comparison) and store.has(c.untouched))
     there = {c.place for c in cells}
     out = tuple((c.place, _why(c, failed)) for c in whole.cells if c.place not in there)
-    if not cells:
+    if not cells or len(cells) == len(whole.cells):
         return None
     kept = [t.model_copy(update={"places": places}) for t in whole.together
             if (places := tuple(p for p in t.places if p in there))]  # fmt: skip
