@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import bench.maps
 import pytest
 import torch
 from matplotlib import pyplot as plt
@@ -18,7 +19,7 @@ from heredity.lab import Comparison, Map, Recipe, Settings, mapped, set_settings
 from heredity.lab.beside import PassRate
 from heredity.lab.brought import GivenRows, MergedStudent, RowsStudent
 from heredity.lab.conditions import Noised
-from heredity.lab.contrasts import Contrast, Together
+from heredity.lab.contrasts import Contrast, Together, _expanded
 from heredity.lab.maps import Cell, kind, same_base, without_failed
 from heredity.models import locate, model_ref, open_ref
 from heredity.models.sizes import body_correlation
@@ -331,6 +332,9 @@ def test_every_planned_contrast_is_asked_of_the_full_map(path: Path) -> None:
     plans = [plan for name in ("contrasts", "differences") if (plan := getattr(module, name, None))]
     if path.stem != "traits":
         assert [list(plan) for plan in plans] == [[c.name for c in m.contrasts] for m in maps]
+        for plan, made in zip(plans, maps, strict=True):
+            places = [c.place for c in made.cells]
+            assert all(any(_expanded(pattern, places)) for patterns in plan.values() for pattern in patterns)
     assert all(m.contrasts for m in maps)
 
 
@@ -354,6 +358,27 @@ def test_cells_that_failed_are_left_out_and_the_whole_is_still_missing(store: St
     assert found["contrasts"] == []
     assert not store.has(whole)
     assert part.key != whole.key
+
+
+def test_a_full_map_that_lacks_few_cells_is_not_taken_for_a_quick_one(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good, bad = comparison((0.6, 0.62, 0.58)), comparison((0.5, 0.6, -1.0))
+    whole = mapped("t", "", {"x": (1, 2, 3)}, lambda x: bad if x == 2 else good)
+    quick = mapped("t", "", {"x": (1,)}, lambda _: good)
+    fill(quick, store)
+    store.get(quick)
+    steps: dict[bool, dict[str, Step]] = {
+        q: {"map": m, "figure": MapFigure(map=m)} for q, m in ((True, quick), (False, whole))
+    }
+    monkeypatch.setattr(bench.maps, "steps_of", lambda _, quick: steps[quick])
+    found = bench.maps.found_in(store, FOLDER / "x.py", ("full", "quick"))
+    assert found is not None
+    assert (found[0], [len(m["cells"]) for m in found[1]], len(found[2])) == ("full, 1 cells not made", [2], 1)
+    more = mapped("t", "", {"x": (1, 2, 3)}, lambda x: good if x == 2 else bad)
+    steps[False] = {"map": more}
+    found = bench.maps.found_in(store, FOLDER / "x.py", ("full", "quick"))
+    assert found is not None and found[0] == "quick"
 
 
 def test_how_many_lists_pass_is_counted(store: Store) -> None:
