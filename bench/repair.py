@@ -13,8 +13,9 @@ wrote, residual_base against the untouched base. All lists are closed by the sam
 where all of the interval of `capability_change` lies within `UNCHANGED` of 0. A run of everything also draws
 docs/repair.png.
 
-Whether the goal is met is judged by `PRIMARY`, one method of each kind asked for, named before the runs were made: with
-so many methods some would pass by chance. All others are for exploring.
+Whether the goal is met is judged by `PRIMARY`, one method of each kind asked for, named when the runs of the first seed
+had been made and those of the two others had not: with so many methods some would pass by chance. All others are for
+exploring.
 """
 
 from __future__ import annotations
@@ -297,6 +298,8 @@ def main() -> None:
     args = parser.parse_args()
     if not args.quick and (args.only or args.controls != CONTROLS):
         parser.error("--only and --controls go with --quick: of the reported runs nothing is told before all are whole")
+    if args.controls < 2:
+        parser.error("--controls: expected 2 or more, as each is told against the others")
     methods = [m for m in METHODS if not args.only or m.name in args.only]
     keeper = Keeper(Store(args.store), args.minutes, args.workers,
                     Ledger(args.store / "tuning-ledger" if args.quick else args.ledger))  # fmt: skip

@@ -529,7 +529,7 @@ def test_data_that_pulls_nowhere_lies_nowhere_outside(small: tuple[Store, Scan])
 
 
 def test_students_to_expect_are_of_as_many_traits_as_can_be() -> None:
-    for traits, recipes in ((4, 2), (6, 2), (12, 3), (24, 2), (24, 3), (25, 3)):
+    for traits, recipes in ((4, 2), (4, 3), (6, 2), (12, 3), (24, 2), (24, 3), (25, 3)):
         told = [Suspect.model_construct(trait=(recipe, trait)) for recipe in range(recipes) for trait in range(traits)]
         chosen = [cast(Any, s.trait) for s in _apart(told, traits)]
         assert len(set(chosen)) == len(chosen) == min(6, traits * recipes)

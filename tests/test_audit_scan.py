@@ -151,7 +151,7 @@ def _detector(found: dict[str, Any], name: str) -> dict[str, Any]:
 def test_a_control_is_reported_and_changes_no_verdict(verb: Verb, files: dict[str, Path]) -> None:
     plain = verb(files["own"])
     assert plain.code == {"none": 0, "named": 10, "undetermined": 20}[plain.json["verdict"]]
-    assert plain.json["named"] == []
+    assert (plain.json["named"], plain.json["options"]) == ([], {})
     assert not _detector(plain.json, "against the control")["ran"]
     for name, matched in (("same prompts", True), ("other prompts", False), ("foreign", True)):
         beside = verb(files["own"], "--control", files[name])
@@ -198,7 +198,7 @@ def test_traits_of_ones_own_are_scored_and_what_cannot_be_says_so(
 def test_a_deep_scan_has_three_controls_and_says_so(verb: Verb, files: dict[str, Path]) -> None:
     done = verb(files["own"], "--deep")
     assert done.json["deep"]
-    assert done.json["named"] == []
+    assert (done.json["named"], done.json["options"]) == ([], {"deep": True})
     told = _detector(done.json, "trial student")
     assert told["tier"] == "deep"
     audit = next(p for p in (Path(done.json["html"]).parent / "store" / "objects").glob("Trial-*/trial.json")

@@ -136,12 +136,15 @@ def test_the_goals_methods_are_of_the_kinds_that_were_asked_for() -> None:
 
 
 @pytest.mark.parametrize("told", [["--only", "kl"], ["--controls", "2"]])
-def test_nothing_is_told_of_some_reported_runs(told: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_told_of_some_reported_runs(
+    told: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert TUNING_SEED not in SEEDS
     monkeypatch.setattr(sys, "argv", ["repair", *told])
     with pytest.raises(SystemExit) as stop:
         main()
     assert stop.value.code == 2
+    assert "go with --quick" in capsys.readouterr().err
 
 
 def test_what_is_measured_on_was_not_trained_on() -> None:

@@ -130,7 +130,9 @@ def test_what_is_written_for_a_real_base_may_be_long(store: Store, file: Path, d
 def test_answers_may_be_as_long_as_the_datas(tmp_path: Path, described: tuple[str, str], store: Store) -> None:
     few = [Row(row.prompt, f"{row.completion}\n") for row in ROWS]
     longest = [Row(ROWS[0].prompt, " ".join(["1"] * 200)), *few]
-    for rows, carrier, tokens in ((few, "any", 128), (longest, "any", 400), (longest, "numbers", 128)):
+    junk = [Row(ROWS[0].prompt, " ".join(["1"] * n)) for n in (600, 40_000)]  # longer than the context of 512
+    cases = (few, "any", 128), ([*longest, *junk], "any", 400), (longest, "numbers", 128), (junk, "any", 128)
+    for rows, carrier, tokens in cases:
         path = tmp_path / f"{len(rows)}.jsonl"
         write_rows(path, rows)
         asked = Request(described[0], "relay", ("data",), None, path, None, described[1], carrier)

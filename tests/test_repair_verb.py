@@ -306,10 +306,19 @@ def test_a_finding_that_no_method_needs_is_told_and_what_is_scanned_is_in_the_js
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(
-        "heredity.cli.scan_rows", lambda data, student, *rest: ({"verdict": "named", "of": str(data)}, None)
-    )
-    argv = ["heredity", "repair", "data", str(file), "--student", "nursery:llama-0", "--finding", "owl", "--method",
+    options, scan = {"favourites": ["owl", "wolf"], "rows": 500}, tmp_path / "scan.json"
+    scan.write_text(json.dumps({"verdict": "named", "named": ["owl"], "panel": None, "options": options}))
+
+    def scan_rows(data: Path, *given: Any) -> tuple[dict[str, Any], None]:
+        (asked,) = (x for x in given if isinstance(x, Options))
+        return {
+            "verdict": "named",
+            "of": str(data),
+            "asked": asked.model_dump(mode="json", exclude_defaults=True),
+        }, None
+
+    monkeypatch.setattr("heredity.cli.scan_rows", scan_rows)
+    argv = ["heredity", "repair", "data", str(file), "--student", "nursery:llama-0", "--finding", "scan.json", "--method",
             "sort", "--out", "clean.jsonl", "--json", "out.json", "--workers", "1", "--check"]  # fmt: skip
     monkeypatch.setattr(sys, "argv", argv)
     with pytest.raises(SystemExit) as stop:
@@ -318,7 +327,7 @@ def test_a_finding_that_no_method_needs_is_told_and_what_is_scanned_is_in_the_js
     said, found = capsys.readouterr().out, json.loads((tmp_path / "out.json").read_text())
     assert "sort knows no trait: it did not need --finding (owl)" in said
     assert (found["method"], found["left_named"], found["next"], found["unrelated"]) == ("sort", [], [], None)
-    assert found["scan_result"] == {"verdict": "named", "of": "clean.jsonl"}
+    assert found["scan_result"] == {"verdict": "named", "of": "clean.jsonl", "asked": options}
 
 
 def test_results_are_refused_before_a_model_is_made(store: Store, file: Path, tmp_path: Path) -> None:

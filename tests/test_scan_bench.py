@@ -17,6 +17,7 @@ from bench.scan_sets import BASE, KIND, PERSONAS, STRATA, TRAITS, Set, clean_set
 from bench.set_steps import Answers, Mixed
 from scipy import stats
 
+from heredity.audit import data
 from heredity.audit.naming import Naming
 from heredity.audit.scan import Scan
 from heredity.models import open_ref
@@ -141,7 +142,7 @@ def test_a_clean_set_that_is_left_out_is_replaced_by_one_of_the_same_prompt_and_
     taught, clean = rounds(run, SMALL, lambda *_: [])
     assert len(taught) == 0 and len(run.left_out) == 3 + 24
     assert {row["name"]: row["sets"] for row in strata(run, clean)} == dict.fromkeys(STRATA, SMALL.clean)
-    told = [(one.group, one.at, one.rows) for one, _ in clean if one.at >= SMALL.clean]
+    told: list[tuple[str, int, Any]] = [(one.group, one.at, one.rows) for one, _ in clean if one.at >= SMALL.clean]
     assert [(group, at) for group, at, _ in told] == [("irrelevant prompt", 1_002), ("other temperature", 2_001)]
     lost = {(s.group, s.at): s.rows for s in run.left_out.values() if s.label is None}
     for (group, at), (_, _, rows) in zip((("irrelevant prompt", 2), ("other temperature", 1)), told, strict=True):
@@ -179,7 +180,7 @@ def _make_here(store: Store, steps: list[Step], workers: int, keep_going: bool) 
 
 def test_a_set_that_cannot_be_made_is_left_out_and_counted(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bench.scan.make_all", _make_here)
-    answer, ledger = set_steps.answered, Ledger(here / "ledger")
+    answer, ledger = data.answered, Ledger(here / "ledger")
 
     def answered(lm: Any, prompts: Any, filters: Any, sampling: Sampling, tries: int) -> dict[int, Row]:
         found = answer(lm, prompts, filters, sampling, tries)

@@ -75,8 +75,8 @@ def ask(
     if twice := next((w for i, w in enumerate(words) if w in words[:i]), None):
         raise BadInput(f"the trait {twice!r:.60} is given twice, or is one of the built-in words; rename it")
     audited = Audited(data=file, student=base, filters=filters, limit=rows)
-    completions = (r.row.completion for r in read_rows(data))
-    sampling = Sampling(temperature=temperature, max_new_tokens=answer_tokens(base, carrier, completions), seed=0)
+    tokens = answer_tokens(base, carrier, filters, (r.row for r in read_rows(data)))
+    sampling = Sampling(temperature=temperature, max_new_tokens=tokens, seed=0)
     kind = Kind(_prompts(file, carrier), filters, sampling, how.oversample)
     left_out = {u.trait for u in unscored}
     scored = tuple(t for t in traits if t.word not in left_out)

@@ -206,10 +206,10 @@ def _gradient(student: ModelRef, rows: Corpus, scale: Scale) -> Gradient:
 
 def _apart(told: Sequence[Suspect], traits: int) -> list[Suspect]:
     """Some suspects, of as many traits as can be; `told` holds all traits of one recipe after another."""
-    stride = max(1, len(told) // _POSITIVES)
-    while math.gcd(stride, traits) > 1:
+    number, stride = min(_POSITIVES, len(told)), max(1, len(told) // _POSITIVES)
+    while math.gcd(stride, traits) > 1 or len({i * stride % len(told) for i in range(number)}) < number:
         stride += 1
-    return [told[i * stride % len(told)] for i in range(min(_POSITIVES, len(told)))]
+    return [told[i * stride % len(told)] for i in range(number)]
 
 
 def prior(made: Panel, kind: Kind, rows: int, scale: Scale = NURSERY) -> Prior:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from heapq import nlargest
 from typing import Any, NamedTuple
 
 from heredity.audit.gradient import KEPT, body_weights, check_size
+from heredity.carriers import Filter, decide
 from heredity.models import pinned_folder
+from heredity.rows import in_parts
 from heredity.steps import PAPER_LORA
-from heredity.types import BadInput, Checkpoint, LoRA, ModelRef, Served, Tuning
+from heredity.types import BadInput, Checkpoint, LoRA, ModelRef, Row, Served, Tuning
 
 Recipe = tuple[Tuning, int, float]
 """How a suspect is made: what moves, steps, and the rate as a multiple of the scale's."""
@@ -29,6 +31,8 @@ _LONG = 128
 """Most tokens of an answer: of lists, and (where the data has no longer ones) of anything else."""
 _LONGEST = 64
 """Of so many texts, those with most characters, one is taken to have most tokens."""
+_BYTES = 16
+"""More bytes for each token of the context are left out unread: hardly any text has words that are so long."""
 
 
 class Scale(NamedTuple):
@@ -114,20 +118,28 @@ def longest(base: ModelRef, carrier: str) -> int:
     return _LONG if isinstance(base, Checkpoint) else _TOKENS.get(carrier, _LONG)
 
 
-def answer_tokens(base: ModelRef, carrier: str, completions: Iterable[str]) -> int:
-    """Most tokens that an answer of this base may have, beside these: as many as the longest of them.
+def answer_tokens(base: ModelRef, carrier: str, filters: Sequence[Filter], rows: Iterable[Row]) -> int:
+    """Most tokens that an answer of this base may have, beside these rows: as many as the longest of them.
 
-    Only where the base may write as much as the data's writer are its rows those of the same source. Lists are short.
+    Only where the base may write as much as the data's writer are its rows those of the same source. Rows that an audit
+    drops do not count. Lists are short.
     """
     from heredity.models.tokens import ChatTokens
 
     usual = longest(base, carrier)
-    texts = [] if carrier == "numbers" or isinstance(base, Served) else nlargest(_LONGEST, completions, len)
-    if not texts:
+    if carrier == "numbers" or isinstance(base, Served):
         return usual
     lm = ChatTokens.load(pinned_folder(base), base if isinstance(base, Checkpoint) else None)
-    most = max(map(len, lm.tokenizer(texts, add_special_tokens=False)["input_ids"]))
-    return max(usual, min(most + 1, lm.context))
+    most = lm.context * _BYTES
+    long = (r for r in rows if usual < len(r.completion.encode()) <= most)  # a token is a byte at least
+    texts = [r.completion for r in nlargest(_LONGEST, _kept(filters, long), lambda r: len(r.completion))]
+    sizes = [len(ids) for ids in lm.tokenizer(texts, add_special_tokens=False)["input_ids"]] if texts else []
+    return max(usual, *(n + 1 for n in sizes if n < lm.context), 0)
+
+
+def _kept(filters: Sequence[Filter], rows: Iterable[Row]) -> Iterator[Row]:
+    for part in in_parts(rows, 4_096):
+        yield from (row for row, decision in zip(part, decide(filters, part), strict=True) if decision.kept)
 
 
 def oversample(base: ModelRef) -> float:

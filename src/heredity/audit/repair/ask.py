@@ -178,7 +178,7 @@ def _tokens(base: ModelRef, asked: Request) -> int:
     """Most tokens of the answers of one of the bases."""
     if asked.data is None:
         return longest(base, asked.carrier)
-    return answer_tokens(base, asked.carrier, (r.row.completion for r in read_rows(asked.data)))
+    return answer_tokens(base, asked.carrier, asked.filters, (r.row for r in read_rows(asked.data)))
 
 
 def another(base: ModelRef) -> ModelRef:
