@@ -318,8 +318,8 @@ def test_a_finding_that_no_method_needs_is_told_and_what_is_scanned_is_in_the_js
         }, None
 
     monkeypatch.setattr("heredity.cli.scan_rows", scan_rows)
-    argv = ["heredity", "repair", "data", str(file), "--student", "nursery:llama-0", "--finding", "scan.json", "--method",
-            "sort", "--out", "clean.jsonl", "--json", "out.json", "--workers", "1", "--check"]  # fmt: skip
+    argv = ["heredity", "repair", "data", str(file), "--student", "nursery:llama-0", "--finding", "scan.json",
+            "--method", "sort", "--out", "clean.jsonl", "--json", "out.json", "--workers", "1", "--check"]  # fmt: skip
     monkeypatch.setattr(sys, "argv", argv)
     with pytest.raises(SystemExit) as stop:
         main()
