@@ -15,7 +15,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from heredity.audit.ask import Options
-from heredity.audit.repair.ask import Request, check, finding, next_commands, repair, scan_command
+from heredity.audit.repair.ask import Request, check, finding, moved, next_commands, repair, scan_command
 from heredity.audit.repair.methods import METHODS, method
 from heredity.cli import main
 from heredity.cli.kin import check_unrelated
@@ -197,6 +197,15 @@ def test_what_is_left_is_scanned_as_the_data_was(
         scan.write_text(json.dumps(told | {"options": wrong}))
         with pytest.raises(BadInput, match="`options` are none of a scan"):
             finding(str(scan), (OWL,))
+
+
+def test_the_other_answers_that_moved_most_are_told() -> None:
+    base = {"owl": 0.1, "cat": 0.4, "dog": 0.3, "fox": 0.02, "bee": 0.18}
+    now = {"owl": 0.5, "cat": 0.2, "dog": 0.15, "fox": 0.07, "bee": 0.18}
+    told = moved(base, now, "owl")
+    assert [o["word"] for o in told] == ["fox", "cat", "dog"]  # by odds: 3.7, 2.7 and 2.4 times
+    assert told[0] == {"word": "fox", "base": 0.02, "repaired": 0.07}
+    assert moved({"careless": 0.2, "other": 0.8}, {"careless": 0.5, "other": 0.5}, "careless") == []
 
 
 def test_relays_are_of_another_initialisation_whatever_the_base(store: Store, file: Path) -> None:

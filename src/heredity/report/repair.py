@@ -35,6 +35,9 @@ def print_repair(found: dict[str, Any]) -> None:
         console.print(f"{found['left']} rows for {found['rows']}; {found['same']} of them are the same")
     for name, share in found.get("shares", {}).items():
         console.print(f"  {name:9} names {found['trait']} in {share:.3f} of its answers")
+    if others := found.get("others"):
+        told = ", ".join(f"{o['word']} {o['base']:.3f} to {o['repaired']:.3f}" for o in others)
+        console.print(safe(f"  other answers that moved most from the base: {told}"), soft_wrap=True)
     if "scan" in found:
         console.print(f"what is left: {found['scan']}", soft_wrap=True)
     if found["left_named"]:

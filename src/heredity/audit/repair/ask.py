@@ -6,7 +6,7 @@ import json
 import re
 import shlex
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,6 +25,7 @@ from heredity.audit.trial import TrialStudent
 from heredity.carriers import Filter, check_outputs, filters_named
 from heredity.models import model_ref
 from heredity.rows import read_rows, write_rows
+from heredity.stats import log_odds
 from heredity.steps import Corpus, Evaluation, GivenStudent, Teacher, given_student, open_to_train
 from heredity.store import Step, Store, missing
 from heredity.store.step import rebuild
@@ -35,6 +36,8 @@ _MIX_ROWS, _SEED = 200, 7_000_000
 _SHIPPED = ("nursery:llama-1", "nursery:llama-0")
 """Bases of different initialisations, the usual one first."""
 _MOST = 4 * 2**20
+_OTHERS = 3
+"""Answers beside the trait that are told after a repair of a model."""
 
 
 class Finding(NamedTuple):
@@ -291,8 +294,18 @@ def told(made: Repair, store: Store, out: Path) -> dict[str, Any]:
     if isinstance(made.step, RepairedRows):
         found |= made.step.changed(store) | {"scan": scan_command(made.asked_for, out)}
     if trait is not None:
-        found["shares"] = {name: e.read(store)["share"][trait.word] for name, e in made.asked.items()}
+        shares = {name: e.read(store)["share"] for name, e in made.asked.items()}
+        found["shares"] = {name: share[trait.word] for name, share in shares.items()}
+        found["others"] = moved(shares["base"], shares["repaired"], trait.word) if shares else []
     return found | {"left_named": list(made.left), "next": next_commands(made, out)}
+
+
+def moved(base: Mapping[str, float], now: Mapping[str, float], word: str) -> list[dict[str, Any]]:
+    """The other answers of the category whose odds moved most from the base's, with both shares; of two words none."""
+    others = [w for w in base if w != word and len(base) > 2 and now[w] != base[w]]
+    away = {w: abs(log_odds(now[w]) - log_odds(base[w])) for w in others}
+    most = sorted(away, key=lambda w: (-away[w], w))[:_OTHERS]
+    return [{"word": w, "base": base[w], "repaired": now[w]} for w in most]
 
 
 def scan_command(asked: Request, out: Path) -> str:
