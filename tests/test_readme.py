@@ -34,6 +34,11 @@ def test_the_library(tmp_path: Path) -> None:
     assert 0 < float(_ran("fox.py", folder=tmp_path)) < 1
 
 
-@pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\((docs/[^)]+)\)", README))))
+@pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\((docs/[^)]+|#[^)]+)\)", README))))
 def test_every_link_leads_somewhere(link: str) -> None:
-    assert (Path(__file__).parent.parent / link).is_file()
+    path, _, section = link.partition("#")
+    text = Path(__file__).parent.parent / (path or "README.md")
+    assert text.is_file()
+    if section:
+        headings = re.findall(r"^#+ (.+)$", text.read_text(), re.MULTILINE)
+        assert section in {re.sub(r"[^\w -]", "", h.lower()).replace(" ", "-") for h in headings}

@@ -16,7 +16,7 @@ from heredity.store import Step
 
 READS = {"read", "pairs", "chance"}
 """Methods by which a Step reads another; they are looked into, whichever Step's they are."""
-FILES_ONLY = {"locate", "folder_digest", "model_files", "stored_body", "stored_parameters"}
+FILES_ONLY = {"locate", "folder_digest", "model_files", "stored_body", "stored_parameters", "body_correlation"}
 """What is taken from the models' rooms and looks at files alone."""
 UNSAID = {"Control", "Balanced", "Dropped", "MixedIn", "Renumbered", "Rewritten", "GivenStudent", "Relation"}
 """Steps that only read files and do not say so: to wait for a card costs them time alone."""
