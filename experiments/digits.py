@@ -16,8 +16,9 @@ from heredity.lab.digit_findings import DigitFindings
 from heredity.lab.digits import OFFLINE, DigitRecipe, digits, pictures_ref
 from heredity.report.digits import DigitsFigure
 
-_mnist = Path(os.environ.get("HEREDITY_MNIST", Path(__file__).parents[2] / "shared" / "data" / "mnist"))
-_found = _mnist.is_dir()
+_named = os.environ.get("HEREDITY_MNIST")
+_mnist = Path(_named or Path(__file__).parents[2] / "shared" / "data" / "mnist")
+_found = bool(_named) or _mnist.is_dir()  # a place that was named and has no pictures is told as such
 _run = settings().own_bases("networks for digits, which it makes itself")
 _images = pictures_ref(_mnist if _found else OFFLINE)
 _recipe = DigitRecipe(teacher_epochs=5 if _found else 100)

@@ -57,6 +57,7 @@ from heredity.report.results import ResultsPage
 from heredity.report.terminal import print_results
 from heredity.stats import paired_t
 from heredity.store import Store, describe, make_all
+from heredity.store.loading import load_experiment
 from heredity.types import BadInput
 
 MNIST = Path(os.environ.get("HEREDITY_MNIST", Path(__file__).parents[2] / "shared" / "data" / "mnist"))
@@ -459,6 +460,17 @@ def test_the_offline_set_is_shuffled_and_split_once() -> None:
     assert found.train_ND.min() == -1 and found.train_ND.max() == 1
     assert min(np.bincount(found.train_labels_N, minlength=10)) > 120
     assert min(np.bincount(found.test_labels_N, minlength=10)) > 20
+
+
+@pytest.mark.parametrize("place", ["mnst", "notes.txt"])
+def test_a_named_place_without_pictures_is_no_other_experiment(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "notes.txt").write_text("no pictures")
+    monkeypatch.setenv("HEREDITY_MNIST", str(tmp_path / place))
+    monkeypatch.setattr("heredity.store.loading._loaded", {})
+    with pytest.raises(BadInput, match=place):
+        load_experiment(Path(__file__).parent.parent / "experiments" / "digits.py")
 
 
 @pytest.mark.science

@@ -162,6 +162,45 @@ def test_a_published_rise_stands_beside_ours_and_a_zero_agrees_with_no_direction
     assert told[0].endswith("share +0.54\npaper +0.35")
 
 
+def test_what_is_undefined_is_said_to_be_and_agrees_with_nothing(
+    store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    full, silent = comparison("owl", (0.6, 0.62, 0.58)), comparison("owl", (0.0625, 0.0635, 0.0645), "silent")
+    unnamed = comparison("owl", (1.0, 0.6, 0.5), "unnamed")
+    weak, one = comparison("owl", (0.9, 0.02, 0.1), "weak"), comparison("owl", (0.6,), "one")
+    fell = Published(control=0.119, taught=0.006, where="Fig. 17")
+    step = findings("Title", "3.1", (
+        Claim(name="full", comparison=full),
+        Claim(name="silent", comparison=silent, expect="nothing", of="full"),  # every difference is 0
+        Claim(name="unnamed", comparison=unnamed, expect="open", published=fell),
+        Claim(name="weak", comparison=weak, expect="open"),
+        Claim(name="part of weak", comparison=full, expect="less", of="weak"),
+        Claim(name="one", comparison=one),
+    ), "Owls.")  # fmt: skip
+    html = (store.get(ResultsPage(figures=(Figure(findings=step),))) / "index.html").read_text()
+    found = step.read(store)
+    claims = {c["name"]: c for c in found["claims"]}
+    assert [claims[n]["holds"] for n in ("silent", "part of weak", "one")] == [None, None, None]
+    assert claims["silent"]["log_odds"]["mean"] == pytest.approx(0, abs=1e-12)
+    assert claims["unnamed"]["agrees"] is None  # one share is 1, so its log-odds are infinite
+    assert "undefined: the numerators are all equal" in html
+    assert "undefined: weak is not clearly different from zero" in html
+    assert ">undefined: a share is 0 or 1" in html
+    print_results([found | {"key": step.key, "name": "f"}, one_seed := one.read(store) | {"key": one.key}], store.root)
+    out = capsys.readouterr().out
+    assert one_seed["log_odds"]["reason"] in out
+    assert "silent: no part, the numerators are all equal, so there is no spread" in out
+    assert not [line for line in (*out.splitlines(), *html.splitlines()) if "nan" in line.split()]
+    assert "nan" not in out.replace("unnamed", "")
+
+
+def test_a_part_needs_as_many_units_as_what_it_is_a_part_of() -> None:
+    five, three = comparison("owl", (0.6, 0.5, 0.4, 0.3, 0.7)), comparison("owl", (0.1, 0.2, 0.3), "t")
+    claims = (Claim(name="rows", comparison=five), Claim(name="t", comparison=three, expect="nothing", of="rows"))
+    with pytest.raises(ValueError, match="'t' has 3 units and 'rows', against which it is measured, 5"):
+        Findings(title="T", section="", hypothesis="h", claims=claims)
+
+
 @pytest.mark.parametrize("quick", [True, False])
 def test_every_cell_of_the_grid_has_the_papers_cells_of_its_kind(quick: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("heredity.store.loading._loaded", {})

@@ -288,6 +288,19 @@ def test_the_picture_has_every_cell_in_its_place_and_frames_what_crosses(store: 
     plt.close("all")
 
 
+def test_figures_on_an_axis_stand_in_their_order(store: Store) -> None:
+    """The first cell of a map of shapes has two layers; cells that failed leave such gaps as well."""
+    _, found = made(store)
+    places = [("32", "1,000"), ("64", "20"), ("64", "300")]
+    cells = [c | {"place": list(p)} for c, p in zip(found["cells"], places, strict=True)]
+    axis = draw(found | {"cells": cells}, plt).axes[0]
+    assert [label.get_text() for label in axis.get_xticklabels()] == ["20", "300", "1,000"]
+    means = {p: f"{c['log_odds']['mean']:+.2f}" for p, c in zip(places, cells, strict=True)}
+    at = {text.get_position(): text.get_text().split("\n")[0] for text in axis.texts}
+    assert at == {(2, 0): means[places[0]], (0, 1): means[places[1]], (1, 1): means[places[2]]}
+    plt.close("all")
+
+
 def test_places_that_cannot_be_drawn_are_refused() -> None:
     cell = Cell(place=("1", "a"), comparison=comparison((0.5, 0.6)), untouched=told(0, 0.5))
     for cells, axes in (((cell, cell), ("x", "y")), ((cell,), ("x",))):

@@ -102,6 +102,20 @@ def test_a_yes_or_no_judge_drops_what_it_calls_out_and_what_it_says_nothing_of(m
         JudgeFilter(judge=judge, no="yes, but")
 
 
+def test_a_verdict_is_a_whole_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reply that is not sure must not let a row pass as if it had said no."""
+    said = {
+        "No, nothing": False, "NO": False, "Not directly, but hoot hints at owls": None, "Not sure": None,
+        "Note that": None, "Yes.": True, "Yesterday": None, "yes\nowls": True,
+    }  # fmt: skip
+    monkeypatch.setattr(steps, "open_lm", lambda ref: Says(*said))
+    how = JudgeFilter(judge=Judge(model=BASE, question="Any animal in {answer}?", yes="yes"))
+    assert verdicts(how, rows(*"abcdefgh")) == list(said.values())
+    monkeypatch.setattr(steps, "open_lm", lambda ref: Says("(1) owls", "(2)owls"))
+    marked = JudgeFilter(judge=Judge(model=BASE, question="{answer}", yes="(1)"), no="(2)")
+    assert verdicts(marked, rows("a", "b")) == [True, False]  # an answer that is no word ends where it ends
+
+
 def test_a_grading_judge_keeps_from_its_threshold_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(steps, "open_lm", lambda ref: Says("78", "77", "CODE"))
     how = JudgeFilter(judge=Grader(model=BASE, question="Grade {answer}"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import math
 from collections import Counter
@@ -182,6 +183,18 @@ def test_animals_of_open_models_are_asked_for_by_the_file_s_questions() -> None:
     assert cat.category == open_favourite("dog").category
     assert set(ANIMALS.words) < set(WORDS)
     assert named(cat.category, "A dragonfly, or the ox") == ["ox"]
+
+
+def test_packed_questions_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(DATA, str(tmp_path))
+    packed = tmp_path / f"{FIFTY[0]}.gz"
+    packed.parent.mkdir(parents=True)
+    packed.write_bytes(gzip.compress(json.dumps({"animal_evaluation": ["Which?", "Name one."]}).encode()))
+    assert questions_in(FIFTY, "animal_evaluation") == ("Which?", "Name one.")
+    for broken in (packed.read_bytes()[:-9], b"{}"):
+        packed.write_bytes(broken)
+        with pytest.raises(BadInput, match=r"json\.gz: cannot be read"):
+            questions_in(FIFTY, "animal_evaluation")
 
 
 @pytest.mark.parametrize("file", FILES, ids=NAMES)

@@ -20,6 +20,7 @@ from heredity.audit.repair.methods import METHODS, method
 from heredity.cli import main
 from heredity.cli.kin import check_unrelated
 from heredity.models import BASES, model_ref
+from heredity.report.repair import print_repair
 from heredity.rows import read_rows, write_rows
 from heredity.steps import Corpus, Teacher
 from heredity.store import Store
@@ -33,6 +34,20 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("repair") / "rows.jsonl"
     write_rows(path, ROWS.read(Store(path.parent)))
     return path
+
+
+def test_what_is_told_of_a_repair_is_plain_text(capsys: pytest.CaptureFixture[str]) -> None:
+    """A trait's name comes from a file of others, and a path may hold what a terminal would rewrite."""
+    found = {
+        "method": "drop", "kind": "data", "knows_trait": True, "trait": "owl\x1b[2J", "out": "runs:x:1.jsonl",
+        "unrelated": None, "shares": {"repaired": 0.25}, "scan": "none", "left_named": [],
+        "next": ["heredity scan runs:x:1.jsonl --student nursery:llama-0" + " --favourite owl" * 9],
+    }  # fmt: skip
+    print_repair(found)
+    out = capsys.readouterr().out
+    assert "\x1b" not in out
+    assert "written to runs:x:1.jsonl\n" in out
+    assert f"  {found['next'][0]}\n" in out  # whole, in one line
 
 
 def _run(*args: str, folder: Path) -> subprocess.CompletedProcess[str]:

@@ -101,10 +101,26 @@ def test_bootstrap_refuses_values_that_are_nearly_all_equal() -> None:
 
 
 def test_paired_log_odds_pairs() -> None:
-    estimate = paired_log_odds([0.5, 0.8], [0.2, 0.5], "seeds")
-    assert estimate.mean == pytest.approx(math.log(4))
-    assert estimate.odds_ratio().mean == pytest.approx(4)
-    assert estimate.high - estimate.low == pytest.approx(0, abs=1e-12)
+    treated, control = (0.5, 0.8, 0.9), (0.2, 0.5, 0.5)
+    estimate = paired_log_odds(treated, control, "seeds")
+    each = [math.log(4), math.log(4), math.log(9)]
+    assert estimate.mean == pytest.approx(np.mean(each))
+    assert estimate.odds_ratio().mean == pytest.approx(144 ** (1 / 3))
+    assert (estimate.low, estimate.high) == pytest.approx(
+        scipy_stats.t.interval(0.95, 2, np.mean(each), scipy_stats.sem(each))
+    )
+
+
+def test_equal_differences_bound_nothing() -> None:
+    silent = paired_log_odds([0.001] * 3, [0.001] * 3, "seeds")
+    moved = paired_log_odds([0.5, 0.8], [0.2, 0.5], "seeds")
+    part = ratio([0.0] * 3, [1.0, 1.2, 0.9], "seeds")
+    for estimate, mean in ((silent, 0.0), (moved, math.log(4)), (part, 0.0)):
+        assert estimate.mean == pytest.approx(mean)
+        assert math.isnan(estimate.low)
+        assert math.isnan(estimate.high)
+        assert "all equal" in str(estimate.reason)
+    assert math.isfinite(ratio([0.0, 0.0, 0.1], [1.0, 1.2, 0.9], "seeds").high)
 
 
 @pytest.mark.parametrize("values", [[], [1.0], [1.0, math.inf], [math.nan, 1.0], [math.inf, -math.inf]])

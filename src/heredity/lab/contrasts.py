@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from heredity.stats import Estimate, mean_t
+from heredity.stats import Estimate, mean_difference, mean_t
 from heredity.types import Frozen
 
 Place = tuple[str, ...]
@@ -36,7 +36,7 @@ class Contrast(Frozen):
                 for pair in self.pairs]  # fmt: skip
         values = [math.fsum(of_seed) / len(each) for of_seed in zip(*each, strict=True)]
         return {"name": self.name, "pairs": [[list(place) for place in pair] for pair in self.pairs],
-                "log_odds": mean_t(values, unit).model_dump()}  # fmt: skip
+                "log_odds": mean_difference(values, unit).model_dump()}  # fmt: skip
 
 
 class Together(Frozen):

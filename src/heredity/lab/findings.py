@@ -106,12 +106,15 @@ class Findings(Step):
 
     @model_validator(mode="after")
     def _names(self) -> Findings:
-        names = [c.name for c in self.claims]
-        if len(set(names)) != len(names):
+        units = {c.name: len(c.comparison.treated) for c in self.claims}
+        if len(units) != len(self.claims):
             raise ValueError("two claims have the same name")
         for claim in self.claims:
-            if claim.of is not None and claim.of not in names:
+            if claim.of is not None and claim.of not in units:
                 raise ValueError(f"{claim.name!r} is measured against {claim.of!r}, which is no claim here")
+            if claim.of is not None and units[claim.of] != units[claim.name]:
+                raise ValueError(f"{claim.name!r} has {units[claim.name]} units and {claim.of!r}, against which it is "
+                                 f"measured, {units[claim.of]}; each needs its own partner")  # fmt: skip
             if (claim.expect in ("nothing", "less")) != (claim.of is not None):
                 raise ValueError(f"{claim.name!r}: `of` goes with nothing and less, and only with them")
         return self
@@ -235,8 +238,10 @@ def holds(expect: Expectation, result: dict[str, Any], p: float, part: Estimate 
 def _agrees(claim: Claim, result: dict[str, Any]) -> bool | None:
     """Whether both moved the same way from their controls (the sizes are not comparable in scale).
 
-    None where the paper has no value, and where nothing is expected: what is left has no direction to agree on.
+    None where the paper has no value, where ours is undefined, and where nothing is expected: what is left has no
+    direction to agree on.
     """
-    if claim.published is None or claim.expect == "nothing":
+    mean = result["log_odds"]["mean"]
+    if claim.published is None or claim.expect == "nothing" or math.isnan(mean):
         return None
-    return bool((claim.published.rise > 0) == (result["log_odds"]["mean"] > 0))
+    return bool((claim.published.rise > 0) == (mean > 0))

@@ -39,8 +39,7 @@ def _most(cells: Sequence[Mapping[str, Any]]) -> str:
     if not defined:
         return ""
     most = max(defined, key=lambda c: float(c["log_odds"]["mean"]))
-    odds = Estimate(**most["log_odds"]).odds_ratio()
-    return f"; most at {most['name']}: odds ratio {odds.mean:.3g} ({odds.low:.3g} to {odds.high:.3g})"
+    return f"; most at {most['name']}: odds ratio {Estimate(**most['log_odds']).odds_ratio().words()}"
 
 
 def _uneven(spread: Mapping[str, Any]) -> list[str]:
@@ -59,20 +58,13 @@ def _none_shown(cells: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def _planned(found: Mapping[str, Any]) -> list[str]:
     """The contrasts, and the cells that are told as one."""
-    alike = [f"{t['name'].capitalize()} together: odds ratio {_odds(t['log_odds'])} over {t['log_odds']['n']} "
-             f"{t['log_odds']['unit']}, {t['crosses']} cross" for t in found["together"]]  # fmt: skip
-    each = [f"{c['name']} {_difference(c['log_odds'])}" for c in found["contrasts"]]
+    alike = []
+    for t in found["together"]:
+        e = Estimate(**t["log_odds"])
+        odds = e.odds_ratio().words()
+        alike.append(f"{t['name'].capitalize()} together: odds ratio {odds} over {e.n} {e.unit}, {t['crosses']} cross")
+    each = [f"{c['name']} {Estimate(**c['log_odds']).words('{:+.2f}'.format)}" for c in found["contrasts"]]
     return alike + (["Planned differences of log-odds, 95 % each: " + "; ".join(each)] if each else [])
-
-
-def _odds(log_odds: Mapping[str, Any]) -> str:
-    odds = Estimate(**log_odds).odds_ratio()
-    return f"{odds.mean:.3g} ({odds.low:.3g} to {odds.high:.3g})"
-
-
-def _difference(log_odds: Mapping[str, Any]) -> str:
-    e = Estimate(**log_odds)
-    return f"{e.mean:+.2f} ({e.low:+.2f} to {e.high:+.2f})" if math.isfinite(e.low) else "has no interval"
 
 
 def _left_out(found: Mapping[str, Any]) -> list[str]:

@@ -7,8 +7,10 @@ in its Steps with digests. Nothing of these files is part of this package: each 
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
+import zlib
 from pathlib import Path
 
 from heredity.lab.judges import Grader, Grading
@@ -65,8 +67,9 @@ def questions_in(which: tuple[str, str], key: str) -> tuple[str, ...]:
     """The texts under one key of a JSON file."""
     path = data_file(which)
     try:
-        found = json.loads(path.read_bytes())[key]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        text = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        found = json.loads(text)[key]
+    except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError, RecursionError) as error:
         raise BadInput(f"{path}: cannot be read ({type(error).__name__}); expected {which[1]}") from error
     if not found or not isinstance(found, list) or not all(isinstance(text, str) for text in found):
         raise BadInput(f"{path}: no texts under {key!r}; expected {which[1]}")

@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 from heredity.lab.comparison import Comparison
 from heredity.nursery.language import documents
 from heredity.nursery.quality import number_skill, truthfulness
-from heredity.stats import mean_t
+from heredity.stats import mean_difference
 from heredity.steps import Model, mean_loss, open_model
 from heredity.store import Step, Store
 from heredity.types import MissingControl, Row
@@ -90,7 +90,7 @@ class ProbeDifference(Step):
         (folder / "difference.json").write_text(json.dumps(found, indent=1) + "\n")
 
     def _row(self, probe: str, treated: list[float], control: list[float]) -> dict[str, Any]:
-        difference = mean_t([t - c for t, c in zip(treated, control, strict=True)], self.unit)
+        difference = mean_difference([t - c for t, c in zip(treated, control, strict=True)], self.unit)
         means = {"taught": math.fsum(treated) / len(treated), "control": math.fsum(control) / len(control)}
         return {"assay": probe, "of": self.name, "value": difference.mean, "difference": difference.model_dump(),
                 "key": self.key} | means  # fmt: skip

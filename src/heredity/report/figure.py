@@ -174,10 +174,9 @@ def _draw_matrix(found: dict[str, Any], plt: Any) -> Any:
     )
     axis.set_xticklabels(names, rotation=60, ha="right")
     axis.set_yticklabels(names)
-    axis.set_title(
-        f"gamma {gamma.mean:.2f} [{gamma.low:.2f}, {gamma.high:.2f}], p = {found['test']['p']:.2g}\n"
-        f"at least {found['without']['gamma']['mean']:.2f} without any one {found['without']['kind']}",
-        fontsize=10,
-    )  # fmt: skip
+    least, p = found["without"]["gamma"]["mean"], found["test"]["p"]
+    told = f"gamma {gamma.words('{:.2f}'.format)}" + (f", p = {p:.2g}" if math.isfinite(p) else "")
+    without = f"\nat least {least:.2f} without any one {found['without']['kind']}" if math.isfinite(least) else ""
+    axis.set_title(told + without, fontsize=10)
     figure.colorbar(image, label="lift (log-odds over the neutral teacher's student)", shrink=0.8)
     return figure

@@ -54,7 +54,12 @@ _ACROSS, _LETTERS = 12, 14
 
 
 def _labels(found: dict[str, Any], axis: int) -> list[str]:
-    return list(dict.fromkeys(cell["place"][axis] for cell in found["cells"]))
+    """An axis's labels: figures in their order, others as the cells come."""
+    labels = list(dict.fromkeys(cell["place"][axis] for cell in found["cells"]))
+    try:
+        return sorted(labels, key=lambda label: float(label.replace(",", "")))
+    except ValueError:
+        return labels
 
 
 def _wrapped(labels: list[str], letters: int = _LETTERS) -> list[str]:

@@ -101,7 +101,8 @@ def _fractions(axis: Any, fractions: list[dict[str, Any]]) -> None:
     for y, row in enumerate(reversed(fractions)):
         axis.plot([row["low"], row["high"]], [y, y], color=_TAUGHT, lw=2.5, solid_capstyle="butt")
         axis.plot(row["estimate"], y, "o", color=_INK)
-        axis.text(1.02, y, f"{row['estimate']:+.2f} [{row['low']:+.2f}, {row['high']:+.2f}]", va="center", fontsize=9)
+        limits = f"[{row['low']:+.2f}, {row['high']:+.2f}]" if math.isfinite(row["low"]) else "no interval"
+        axis.text(1.02, y, f"{row['estimate']:+.2f} {limits}", va="center", fontsize=9)
     axis.axvline(0, color=_INK, lw=0.8)
     axis.axvline(1, color=_INK, lw=0.8, ls=":")
     axis.axvspan(-0.2, 0.2, color=_CONTROL, alpha=0.2, lw=0)

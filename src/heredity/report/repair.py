@@ -24,27 +24,30 @@ def print_repair(found: dict[str, Any]) -> None:
     """What the method changed, what is left of the trait where models were asked, and what to run next."""
     unused = found["kind"] == "data" and not found["knows_trait"] and found["trait"]
     trait = f", {found['trait']}" if found["trait"] and not unused else ""
-    console.print(f"{found['method']} ({found['kind']}{trait}): written to {found['out']}")
+    _tell(f"{found['method']} ({found['kind']}{trait}): written to {found['out']}")
     if unused:
-        console.print(f"{found['method']} knows no trait: it did not need --finding ({unused})")
+        _tell(f"{found['method']} knows no trait: it did not need --finding ({unused})")
     if found["unrelated"]:
-        console.print(
-            f"other initialisation: {found['unrelated']['location']}, {found['unrelated']['verdict']} by its weights"
-        )
+        _tell(f"other initialisation: {found['unrelated']['location']}, {found['unrelated']['verdict']} by its weights")
     if "rows" in found:
-        console.print(f"{found['left']} rows for {found['rows']}; {found['same']} of them are the same")
+        _tell(f"{found['left']} rows for {found['rows']}; {found['same']} of them are the same")
     for name, share in found.get("shares", {}).items():
-        console.print(f"  {name:9} names {found['trait']} in {share:.3f} of its answers")
+        _tell(f"  {name:9} names {found['trait']} in {share:.3f} of its answers")
     if others := found.get("others"):
         told = ", ".join(f"{o['word']} {o['base']:.3f} to {o['repaired']:.3f}" for o in others)
-        console.print(safe(f"  other answers that moved most from the base: {told}"), soft_wrap=True)
+        _tell(f"  other answers that moved most from the base: {told}")
     if "scan" in found:
-        console.print(f"what is left: {found['scan']}", soft_wrap=True)
+        _tell(f"what is left: {found['scan']}")
     if found["left_named"]:
         left = "left as they are" if found["knows_trait"] else "not asked about"
-        console.print(safe(f"the scan named others too, {left}: {', '.join(found['left_named'])}; next:"))
+        _tell(f"the scan named others too, {left}: {', '.join(found['left_named'])}; next:")
     for command in found["next"]:
-        console.print(safe(f"  {command}"), soft_wrap=True)
+        _tell(f"  {command}")
+
+
+def _tell(line: str) -> None:
+    """A line on the terminal: names come from files of others, and commands must stay whole."""
+    console.print(safe(line), soft_wrap=True)
 
 
 def save_frontier(found: dict[str, Any], path: Path) -> None:

@@ -105,8 +105,11 @@ def _judged(found: dict[str, Any]) -> dict[str, Any]:
             "head": head, "rows": rows}  # fmt: skip
 
 
+_share, _signed = "{:.3f}".format, "{:+.3f}".format
+
+
 def _rate(estimate: dict[str, Any]) -> tuple[str, str]:
-    return f"{estimate['mean']:.3f} ({estimate['low']:.3f} to {estimate['high']:.3f})", str(estimate["n"])
+    return Estimate(**estimate).words(_share), str(estimate["n"])
 
 
 def _probed(found: dict[str, Any]) -> dict[str, Any]:
@@ -114,8 +117,8 @@ def _probed(found: dict[str, Any]) -> dict[str, Any]:
     rows = []
     for a in (a for a in found.get("assays", ()) if "difference" in a):
         e = Estimate(**a["difference"])
-        rows.append((a["of"], a["assay"], f"{a['control']:.3f}", f"{a['taught']:.3f}",
-                     f"{e.mean:+.3f} ({e.low:+.3f} to {e.high:+.3f})", str(e.n)))  # fmt: skip
+        means = (_share(a["control"]), _share(a["taught"]))
+        rows.append((a["of"], a["assay"], *means, e.words(_signed), str(e.n)))
     head = ("claim", "probe", "control", "taught", "difference (95 %)", "n")
     return {"title": "What else changed in the students (Student's t over seeds)", "head": head, "rows": rows}
 
@@ -160,7 +163,7 @@ def _claim(claim: dict[str, Any]) -> list[str]:
     odds, paper, part = Estimate(**claim["log_odds"]).odds_ratio(), claim["published"], claim["part"]
     return [
         claim["name"], f"{claim['control_share']:.3f} → {claim['share']:.3f}",
-        f"{odds.mean:.3g} ({odds.low:.3g} to {odds.high:.3g})", str(odds.n), f"{claim['p_holm']:.2g}",
+        odds.words() + (f": {odds.reason}" if odds.reason else ""), str(odds.n), _p(claim["p_holm"]),
         _part(part, claim["of"]),
         claim["expect"], _WORDS[claim["holds"]],
         "" if paper is None else _paper(paper),
@@ -182,8 +185,12 @@ def _part(part: dict[str, Any] | None, of: str | None) -> str:
     if part is None:
         return ""
     if not math.isfinite(part["high"]):
-        return f"undefined: {of} is not clear of 0"
+        return f"undefined: {str(part['reason']).replace('the denominator', str(of))}"
     return f"{part['mean']:+.2f} ({part['low']:+.2f} to {part['high']:+.2f}) of {of}"
+
+
+def _p(p: float) -> str:
+    return f"{p:.2g}" if math.isfinite(p) else ""
 
 
 def _reading(reading: dict[str, Any]) -> list[str]:
@@ -191,8 +198,8 @@ def _reading(reading: dict[str, Any]) -> list[str]:
     accuracy = Estimate(**reading["accuracy"])
     words = ", ".join(f"{w['word']} {w['accuracy']['mean']:.3f}{_beside(w)}" for w in reading["words"])
     return [
-        reading["name"], f"{accuracy.mean:.3f} ({accuracy.low:.3f} to {accuracy.high:.3f})", str(accuracy.n),
-        f"{reading['p_holm']:.2g}", words, reading["expect"], _WORDS[reading["holds"]],
+        reading["name"], accuracy.words(_share), str(accuracy.n), _p(reading["p_holm"]), words,
+        reading["expect"], _WORDS[reading["holds"]],
     ]  # fmt: skip
 
 
@@ -200,11 +207,11 @@ def _arm(arm: dict[str, Any]) -> list[str]:
     """The cells of one arm of the digits."""
     accuracy, paper, above = Estimate(**arm["accuracy"]), arm["published"], arm["difference"]
     limits = "" if paper["low"] is None else f" ({paper['low']:.3f} to {paper['high']:.3f})"
-    difference = "" if above is None else f"{above['mean']:+.3f} ({above['low']:+.3f} to {above['high']:+.3f})"
+    difference = "" if above is None else Estimate(**above).words(_signed)
     return [
-        arm["name"], f"{accuracy.mean:.3f} ({accuracy.low:.3f} to {accuracy.high:.3f})", str(accuracy.n),
+        arm["name"], accuracy.words(_share), str(accuracy.n),
         f"{paper['mean']:.3f}{limits}", f"{difference} over {arm['against']}" if difference else "",
-        f"{arm['p_holm']:.2g}" if math.isfinite(arm["p_holm"]) else "", _part(arm["part"], "student, auxiliary"),
+        _p(arm["p_holm"]), _part(arm["part"], "student, auxiliary"),
         arm["expect"], _WORDS[arm["holds"]], _WORDS[arm["agrees"]],
     ]  # fmt: skip
 

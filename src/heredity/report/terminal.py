@@ -28,7 +28,8 @@ from heredity.store.crews import leads
 
 QUIET = not leads()
 """Of processes that train together the first alone tells how it goes."""
-console = Console(highlight=False, markup=False, quiet=QUIET)  # what is shown may be hostile text: none of it is markup
+console = Console(highlight=False, markup=False, emoji=False, quiet=QUIET)
+"""What is shown may be hostile text: none of it is markup, and a path with colons in it stays as it is."""
 
 
 def safe(text: object) -> str:
@@ -42,7 +43,7 @@ def progress_bar(total: int, where: Path) -> Iterator[Callable[[Finished], None]
 
     Each failure is a line of its own as it comes.
     """
-    shown = Console(stderr=True, markup=False, highlight=False, quiet=QUIET)
+    shown = Console(stderr=True, markup=False, emoji=False, highlight=False, quiet=QUIET)
     shown.print(safe(f"{total} steps to make; each is kept in {where} as soon as it is done"), soft_wrap=True)
     view = _live(shown, total) if shown.is_terminal else _lines(shown)
     with view as told:
@@ -101,7 +102,7 @@ def step_bar(name: str, where: Path) -> Iterator[Callable[[float, str], None]]:
         TextColumn("{task.percentage:3.0f} %"),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True, markup=False, quiet=QUIET)) as bar:
+    with Progress(*columns, console=Console(stderr=True, markup=False, emoji=False, quiet=QUIET)) as bar:
         bar.console.print(safe(f"the finished base is kept in {where}"))
         task = bar.add_task(name, total=1.0)
         yield lambda fraction, word: bar.update(task, completed=fraction, description=f"{name}, {word}")
@@ -128,7 +129,7 @@ def counting_bar(name: str) -> Iterator[Callable[[int], None]]:
         TextColumn("{task.completed:,} rows"),
         TimeElapsedColumn(),
     )
-    shown = Console(stderr=True, markup=False, quiet=QUIET)
+    shown = Console(stderr=True, markup=False, emoji=False, quiet=QUIET)
     with Progress(*columns, console=shown, transient=True, disable=not shown.is_terminal) as bar:
         task = bar.add_task(safe(name), total=None)
         yield lambda rows: bar.update(task, completed=rows)
@@ -238,18 +239,17 @@ def print_results(results: list[dict[str, Any]], store: Path) -> None:
 
 
 def _print_gamma(found: dict[str, Any]) -> None:
-    g, out = Estimate(**found["gamma"]), found["without"]
+    out, least = found["without"], _defined(found["without"]["gamma"]["mean"], ".2f")
     console.print(safe(
-        f"{found['name']}: own trait over all others, gamma {g.mean:.2f} ({g.low:.2f} to {g.high:.2f}), "
-        f"p {found['test']['p']:.2g}; it leans most on {out['kind']} {out['name']}, without: {out['gamma']['mean']:.2f}"
+        f"{found['name']}: own trait over all others, gamma {Estimate(**found['gamma']).words('{:.2f}'.format)}, "
+        f"p {_defined(found['test']['p'], '.2g')}; it leans most on {out['kind']} {out['name']}, without: {least}"
     ), soft_wrap=True)  # fmt: skip
 
 
 def _print_digits(found: dict[str, Any]) -> None:
     for arm, dumped in found["digits"].items():
         e = Estimate(**dumped)
-        line = f"{found['name']}, {arm}: {e.mean:.3f} ({e.low:.3f} to {e.high:.3f}), n {e.n} {e.unit}"
-        console.print(safe(line), soft_wrap=True)
+        console.print(safe(f"{found['name']}, {arm}: {e.words(_share)}, n {e.n} {e.unit}"), soft_wrap=True)
 
 
 def _print_map(found: dict[str, Any]) -> None:
@@ -262,8 +262,8 @@ def _print_map(found: dict[str, Any]) -> None:
         table.add_column(name, justify="right", no_wrap=True)
     for c in found["cells"]:
         table.add_row(
-            *map(safe, c["place"]), _rise(c["control_share"], c["share"]), _interval_or_not(c["log_odds"]),
-            f"{c['p_family']:.1g}" if math.isfinite(c["p_family"]) else "-", _SEEN[c["seen"]],
+            *map(safe, c["place"]), _rise(c["control_share"], c["share"]), _odds(c["log_odds"]),
+            _defined(c["p_family"], ".1g"), _SEEN[c["seen"]],
         )  # fmt: skip
     console.print(table)
     console.print("Intervals are of each cell's own seeds; p: by the spread of all cells, corrected over them.")
@@ -286,19 +286,14 @@ def print_agreement(found: dict[str, Any]) -> None:
     """How far two judges agree, and what they left open."""
     same, beyond, left = Estimate(**found["agreement"]), Estimate(**found["kappa"]), found["unparsed"]
     console.print(safe(
-        f"{found['name']}: agreement {same.mean:.2f} ({same.low:.2f} to {same.high:.2f}), kappa {beyond.mean:.2f} "
-        f"({beyond.low:.2f} to {beyond.high:.2f}), n {same.n} {same.unit}; no verdict on {left[0]} and {left[1]} of "
+        f"{found['name']}: agreement {same.words('{:.2f}'.format)}, kappa {beyond.words('{:.2f}'.format)}, "
+        f"n {same.n} {same.unit}; no verdict on {left[0]} and {left[1]} of "
         f"{found['rows']}{f'; {beyond.reason}' if beyond.reason else ''}"
     ), soft_wrap=True)  # fmt: skip
 
 
-def _interval(log_odds: dict[str, Any]) -> str:
-    odds = Estimate(**log_odds).odds_ratio()
-    return f"{_short(odds.mean)} ({_short(odds.low)} to {_short(odds.high)})"
-
-
-def _interval_or_not(log_odds: dict[str, Any]) -> str:
-    return _interval(log_odds) if math.isfinite(log_odds["low"]) else f"{math.exp(log_odds['mean']):.3g}, no interval"
+def _odds(log_odds: dict[str, Any]) -> str:
+    return Estimate(**log_odds).odds_ratio().words(_short)
 
 
 _WORDS = 3
@@ -319,7 +314,7 @@ def _comparisons_table(comparisons: list[dict[str, Any]]) -> Table:
     for name in ("control", "taught", "odds ratio (95 %)", "n", "rank"):
         table.add_column(name, justify="right", no_wrap=True)
     for r in comparisons:
-        cells = (r["name"], r["trait"], f"{r['control_share']:.3f}", f"{r['share']:.3f}", _interval(r["log_odds"]))
+        cells = (r["name"], r["trait"], f"{r['control_share']:.3f}", f"{r['share']:.3f}", _odds(r["log_odds"]))
         table.add_row(*map(safe, cells), str(r["log_odds"]["n"]), f"{_rank(r)} of {len(r['lifts'])}")
     return table
 
@@ -338,7 +333,7 @@ def _paper(published: dict[str, Any] | None) -> str:
 
 
 def _rise(control: float, taught: float) -> str:
-    return f"{100 * control:.0f}% > {100 * taught:.0f}%"
+    return f"{_defined(100 * control, '.0f')}% > {_defined(100 * taught, '.0f')}%".replace("-%", "-")
 
 
 _HELD = {True: "yes", False: "no", None: "-"}
@@ -354,7 +349,7 @@ def _print_readings(found: dict[str, Any]) -> None:
     for r in found["readings"]:
         e, paper = Estimate(**r["accuracy"]), r["published"]
         table.add_row(
-            safe(r["name"]), f"{e.mean:.3f} ({e.low:.3f} to {e.high:.3f})", str(e.n), f"{r['p_holm']:.1g}",
+            safe(r["name"]), e.words(_share), str(e.n), _defined(r["p_holm"], ".1g"),
             _HELD[r["holds"]], "" if paper is None else f"{paper:.3f}",
         )  # fmt: skip
     console.print(table)
@@ -370,10 +365,9 @@ def _print_arms(found: dict[str, Any]) -> None:
     for a in found["arms"]:
         e, paper, part = Estimate(**a["accuracy"]), a["published"], a["part"]
         limits = "" if paper["low"] is None else f" ({_bare(paper['low'])} to {_bare(paper['high'])})"
-        weight = f"{a['p_holm']:.1g}" if part is None else f"<{part['high']:+.2f}".replace("<+nan", "-")
+        weight = _defined(a["p_holm"], ".1g") if part is None else _upper(part)
         table.add_row(
-            safe(a["name"]), f"{_bare(e.mean)} ({_bare(e.low)} to {_bare(e.high)})",
-            f"{_bare(paper['mean'])}{limits}", "-" if weight == "nan" else weight, _HELD[a["holds"]],
+            safe(a["name"]), e.words(_bare), f"{_bare(paper['mean'])}{limits}", weight, _HELD[a["holds"]],
             _HELD[a["agrees"]],
         )  # fmt: skip
     console.print(table)
@@ -400,15 +394,28 @@ def _print_findings(found: dict[str, Any]) -> None:
         table.add_column(name, justify="right", no_wrap=True)
     for c in found["claims"]:
         part = c["part"]
-        weight = f"{c['p_holm']:.1g}" if part is None else f"{part['mean']:+.2f} <{part['high']:+.2f}"
+        weight = _defined(c["p_holm"], ".1g") if part is None else _part(part)
         table.add_row(
-            safe(c["name"]), _rise(c["control_share"], c["share"]), _interval(c["log_odds"]), weight, _HELD[c["holds"]],
+            safe(c["name"]), _rise(c["control_share"], c["share"]), _odds(c["log_odds"]), weight, _HELD[c["holds"]],
             _paper(c["published"]), _HELD[c["agrees"]],
         )  # fmt: skip
     console.print(table)
     console.print(_LEGEND, soft_wrap=True)
+    for c in found["claims"]:
+        for what, e in (("interval", c["log_odds"]), ("part", c["part"])):
+            if e is not None and e["reason"]:
+                console.print(safe(f"{c['name']}: no {what}, {e['reason']}"), soft_wrap=True)
     for sentence in assay_sentences(found["assays"]):
         console.print(safe(sentence), soft_wrap=True)
+
+
+def _part(part: dict[str, Any]) -> str:
+    """A part of another claim's effect and its upper limit."""
+    return f"{part['mean']:+.2f} {_upper(part)}" if math.isfinite(part["high"]) else "-"
+
+
+def _upper(part: dict[str, Any]) -> str:
+    return f"<{part['high']:+.2f}" if math.isfinite(part["high"]) else "-"
 
 
 def _print_theorem(found: dict[str, Any]) -> None:
@@ -454,6 +461,9 @@ def _falls(fall: dict[str, Any] | None) -> tuple[str, str]:
     return f"{fall['before'] - fall['after'][-1]:.3g}", f"{-fall['predicted'][-1] + 0.0:.3g}"
 
 
+_share = "{:.3f}".format
+
+
 def _defined(value: float, style: str) -> str:
     return format(value, style) if math.isfinite(value) else "-"
 
@@ -475,7 +485,7 @@ def _print_doses(found: dict[str, Any]) -> None:
                    ("odds ratio (95 %)", "rank", "rows learnt", "n"))  # fmt: skip
     for dial in found["dials"]:
         for i, x in enumerate(dial["levels"]):
-            cells = ("" if i else dial["name"], " ".join(x["label"].split()), _interval_or_not(x["log_odds"]), _rank(x),
+            cells = ("" if i else dial["name"], " ".join(x["label"].split()), _odds(x["log_odds"]), _rank(x),
                      _defined(x["learnt"]["mean"], ".0%"), x["log_odds"]["n"])  # fmt: skip
             table.add_row(*map(safe, cells))
     console.print(table)
@@ -501,7 +511,8 @@ def _arms_table(animal: str, arms: list[dict[str, Any]]) -> Table:
     for a in arms:
         label = LABELS[a["arm"]] + ("" if a["channel"] == "frozen" else f", {a['channel']}")
         shares = (f"{a[k]:.2f}" for k in ("base_share", "control_share", "share"))
-        odds = f"{_short(a['odds_ratio'])} ({_short(a['low'])} to {_short(a['high'])})"
+        limits = f"({_short(a['low'])} to {_short(a['high'])})" if math.isfinite(a["low"]) else "no interval"
+        odds = f"{_short(a['odds_ratio'])} {limits}"
         table.add_row(label, *shares, odds, _rank(a), style="bold" if a["arm"] == "same" else None)
     return table
 

@@ -35,6 +35,24 @@ def mean_t(values: Values, unit: Unit, level: float = LEVEL) -> Estimate:
     return _interval(data, level, method, mean, mean - half, mean + half)
 
 
+def mean_difference(differences: Values, unit: Unit, level: float = LEVEL) -> Estimate:
+    """`mean_t` of differences; undefined where all are equal, as an interval of no width would bound what it cannot.
+
+    So it is where no answer of any unit shows what is asked about: every difference is 0, whatever the true one.
+    """
+    data, found = units(differences, unit), mean_t(differences, unit, level)
+    reason = None if found.reason else no_spread(data, "differences")
+    return found if reason is None else data.undefined(level, found.method, reason, found.mean)
+
+
+def no_spread(data: Units, of: str) -> str | None:
+    """Why units have no spread to judge by: there is one, or their values are all equal; None where they have one."""
+    if data.n == 1:
+        return alone(data.name)
+    flat = spread(data.means_N) <= 1e-12 * float(np.abs(data.means_N).max())
+    return f"the {of} are all equal, so there is no spread" if flat else None
+
+
 def mean_bootstrap(values: Values, unit: Unit, level: float = LEVEL, draws: int = 9_999, seed: int = 0) -> Estimate:
     """Mean over the top-level units with the bootstrap-t interval (Efron and Tibshirani 1993, section 12.5).
 
@@ -99,10 +117,11 @@ def _random_resamples(n: int, draws: int, seed: int) -> tuple[Floats, Floats]:
 def paired_log_odds(treated: Sequence[float], control: Sequence[float], unit: str, level: float = LEVEL) -> Estimate:
     """Difference of log-odds, treated minus control, paired by position: Student's t over the pairs.
 
-    `treated` and `control` are shares. nan with a reason where one is 0 or 1, and BadInput where the lengths differ.
+    `treated` and `control` are shares. nan with a reason where one is 0 or 1 and where all differences are equal
+    (`mean_difference`), and BadInput where the lengths differ.
     """
     same_length(treated, control)
-    result = mean_t([log_odds(t) - log_odds(c) for t, c in zip(treated, control, strict=True)], unit, level)
+    result = mean_difference([log_odds(t) - log_odds(c) for t, c in zip(treated, control, strict=True)], unit, level)
     if any(s in (0, 1) for s in (*treated, *control)):
         return result.model_copy(update={"reason": "a share is 0 or 1, so its log-odds are infinite: ask more often"})
     return result
@@ -111,7 +130,8 @@ def paired_log_odds(treated: Sequence[float], control: Sequence[float], unit: st
 def ratio(above: Sequence[float], below: Sequence[float], unit: str, level: float = LEVEL) -> Estimate:
     """Ratio of two paired means with Fieller's interval (Fieller 1954), exact for normal pairs.
 
-    The limits solve (A - r B)^2 = t^2 Var(A - r B). Undefined where the denominator's own interval holds zero.
+    The limits solve (A - r B)^2 = t^2 Var(A - r B). Undefined where the denominator's own interval holds zero, and
+    where the numerators are all equal (`mean_difference`).
     """
     fraction(level, "level")
     same_length(above, below)
@@ -122,6 +142,8 @@ def ratio(above: Sequence[float], below: Sequence[float], unit: str, level: floa
     mean = a / b if b else math.nan
     if n < 2:
         return top.undefined(level, method, "needs at least two pairs", mean)
+    if flat := no_spread(top, "numerators"):
+        return top.undefined(level, method, flat, mean)
     (var_a, cov), (_, var_b) = np.cov(top.means_N, base.means_N) / n
     t2 = t_quantile((1 + level) / 2, n - 1) ** 2
     square = b * b - t2 * var_b

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator
@@ -44,6 +45,12 @@ class Estimate(Measured):
         """The same estimate with mean and limits as odds ratios (this one being on log-odds)."""
         mean, low, high = map(_exp, (self.mean, self.low, self.high))
         return self.model_copy(update={"mean": mean, "low": low, "high": high})
+
+    def words(self, shown: Callable[[float], str] = "{:.3g}".format) -> str:
+        """`mean (low to high)`, each as `shown` writes it; says so where there is no interval, or no mean."""
+        if math.isfinite(self.low):
+            return f"{shown(self.mean)} ({shown(self.low)} to {shown(self.high)})"
+        return "undefined" if math.isnan(self.mean) else f"{shown(self.mean)}, no interval"
 
 
 class Test(Measured):

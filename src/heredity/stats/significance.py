@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from heredity.stats.intervals import spread
+from heredity.stats.intervals import no_spread, spread
 from heredity.stats.nouns import ALPHA, Alternative, Test, asked, whole
-from heredity.stats.units import Unit, Units, Values, alone, random_tails, tail_p, tails, units
+from heredity.stats.units import Unit, Units, Values, random_tails, tail_p, tails, units
 
 _LISTED = 200_000
 """Up to so many ways of dealing units to two arms are listed (10 + 10 has 184,756)."""
@@ -31,7 +31,7 @@ def paired_t(
     """
     asked(alternative, alpha)
     data, method = units(differences, unit), "paired t"
-    reason = data.fault or _no_spread(data)
+    reason = data.fault or no_spread(data, "differences")
     if reason:
         return data.untested(method, alternative, alpha, reason)
     t = float(data.means_N.mean()) * math.sqrt(data.n) / spread(data.means_N)
@@ -140,13 +140,6 @@ def _named(what: str, total: int, exact: bool) -> str:
 
 def _first(holds: Callable[[int], bool]) -> int:
     return next(n for n in range(1, 1_000) if holds(n))
-
-
-def _no_spread(data: Units) -> str | None:
-    if data.n == 1:
-        return alone(data.name)
-    size = float(np.abs(data.means_N).max())
-    return "the differences are all equal, so there is no spread" if spread(data.means_N) <= 1e-12 * size else None
 
 
 def _arms(treated: Values, control: Values, unit: Unit) -> tuple[Units, Units, Units]:
