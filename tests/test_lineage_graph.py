@@ -133,6 +133,8 @@ CASES: dict[str, tuple[list[Claim], str, str]] = {
     "its own base's rows": ([*ONE, wrote("d", "L")], "GREEN", "no recorded or detectable"),
     "its own base under a system prompt": ([*ONE, wrote("d", "L", system=True)], "RED", "under a system prompt"),
     "its own base, prompt unknown": ([*ONE, wrote("d", "L", system=None)], "AMBER", "system prompt"),
+    "its own base, prompt of one half unknown": (
+        [*ONE, wrote("r", "L"), wrote("q", "L", system=None), filtered("d", "r", "q")], "AMBER", "it wrote q is not"),
     "its base's base": (
         [*ONE[:3], from_base("F", "L"), from_base("S", "F", on=["d"]), wrote("d", "L")], "RED", "L wrote it"),
     "a card that passes a teacher off as the base": (

@@ -37,7 +37,7 @@ from heredity.steps import Corpus, Evaluation, Samples, Student, Teacher
 from heredity.store import Step, Store, describe
 from heredity.store.loading import parse_step
 from heredity.traits import find_trait
-from heredity.types import BadInput, ModelRef, Sampling
+from heredity.types import BadInput, Checkpoint, ModelRef, Sampling
 from tests.test_cli import _run
 
 BASE: ModelRef = model_ref("nursery:llama-0")
@@ -490,6 +490,18 @@ def _all_steps(of: Any) -> Iterator[type[Step]]:
     for sub in of.__subclasses__():
         yield sub
         yield from _all_steps(sub)
+
+
+@pytest.mark.parametrize(
+    ("own", "given", "used"), [("You love owls.", None, True), ("", None, False), (None, "x", True)]
+)
+def test_a_writers_own_system_prompt_counts(own: str | None, given: str | None, used: bool) -> None:
+    """It stands before every chat that has none, whether the reference writes or what was made from it."""
+    writer = Checkpoint(location="a", digest="0" * 40, system=own)
+    taught = STUDENT.model_copy(update={"base": writer})
+    for model in (writer, taught, Noised(base=taught, size=0.1, seed=1)):
+        rows = SAMPLES.model_copy(update={"model": model, "system": given})
+        assert exports.made(describe(rows)).system is used
 
 
 def test_a_student_of_a_changed_base_keeps_its_start() -> None:

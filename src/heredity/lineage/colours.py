@@ -298,13 +298,14 @@ class _Case:
 
     def _own(self, origin: Origin, name: str) -> None:
         """The student's own start wrote the data: nothing that it does not have can cross, unless it was prompted."""
-        claims = [o.claim for o in self.data.origins if (o.kind, o.node) == (origin.kind, origin.node)]
-        told = {self.graph.claims[c].system for c in claims} - {None}
-        system = True in told if told else None
-        if system is True:
+        told: dict[int, set[bool | None]] = {}
+        for claim in (self.graph.claims[o.claim] for o in self.data.origins if o[:2] == origin[:2]):
+            told.setdefault(self.graph.find(claim.output), set()).add(claim.system)
+        unknown = [self.graph.label(data) for data, said in told.items() if said == {None}]
+        if any(True in said for said in told.values()):
             self.red.append(f"{name}, from which the student is trained, wrote it under a system prompt")
-        elif system is None:
-            self.amber[f"whether {name} was given a system prompt when it wrote the data is not recorded"] = (
+        elif unknown:
+            self.amber[f"whether {name} was given a system prompt when it wrote {unknown[0]} is not recorded"] = (
                 "record it: heredity record generation --no-system (or --system FILE)"
             )
         else:
