@@ -23,7 +23,7 @@ _MODELS = (
     "PartlyShared", "Reader", "Settled", "Shaped", "Steered", "Subtracted", "UpdateProjected",
 )  # fmt: skip
 """Steps whose payload is a model, beside those whose names end with Student or Teacher."""
-_REFERENCES = ("ModelRef", "Checkpoint")
+_REFERENCES = ("ModelRef", "Checkpoint", "Served")
 _BASES = ("base", "bases", "start", "student")
 _TEACHERS = ("soft_targets", "teacher", "teachers", "like")
 _LISTENS = ("LogitStudent", "OnPolicyStudent")
@@ -170,6 +170,8 @@ def _artefact(described: Described, keys: Mapping[int, str]) -> Artefact:
     fields = described["fields"]
     if described["type"] in _REFERENCES:
         location = str(fields["location"])
+        if described["type"] == "Served":  # its digest is a label of the user's own: by its name alone it is known
+            return Artefact("model", location)
         return Artefact(
             "model", location, (location if location.startswith("hub:") else f"blake2b:{fields['digest']}",)
         )
