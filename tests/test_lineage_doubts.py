@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from xml.etree import ElementTree
+
 from heredity.carriers import Numbers, NumbersOnly
+from heredity.lab.distilled import OnPolicyStudent
 from heredity.lab.judges import JudgeFilter
 from heredity.lineage import exports
 from heredity.lineage.colours import Answer, answer, pairs
 from heredity.lineage.graph import Graph
 from heredity.lineage.records import Artefact, Claim
 from heredity.models import model_ref
+from heredity.report.lineage import picture
 from heredity.steps import Corpus, Samples, Student
 from heredity.store import Step, describe
 from heredity.types import Judge, ModelRef, Sampling, Served
+from tests.test_lineage_graph import TWO_FAMILIES, from_base, wrote
 
 LLAMA, NEOX = model_ref("nursery:llama-0"), model_ref("nursery:neox-0")
 
@@ -21,12 +26,15 @@ def _begun(ref: ModelRef) -> Claim:
     return Claim("fresh", Artefact("model", ref.location, (f"blake2b:{ref.digest}",)), (("start", start),), "record")
 
 
+def everything(graph: Graph) -> list[Answer]:
+    return [answer(graph, pair) for pair in pairs(graph)]
+
+
 def _of_step(step: Step) -> Answer:
     """The answer on a trained Step by its description alone; what the bases began from is recorded."""
     told = exports.claims({"key": step.key, "step": describe(step), "files": {}}, "manifest.json")
-    graph = Graph([*told, _begun(LLAMA), _begun(NEOX)])
-    (pair,) = pairs(graph)
-    return answer(graph, pair)
+    (found,) = everything(Graph([*told, _begun(LLAMA), _begun(NEOX)]))
+    return found
 
 
 ROWS = Samples(model=NEOX, prompts=Numbers(n=10, seed=1), sampling=Sampling())
@@ -54,3 +62,21 @@ def test_two_models_behind_servers_are_two() -> None:
     step = _student(rows, JudgeFilter(judge=JUDGED))
     graph = Graph(exports.claims({"key": step.key, "step": describe(step), "files": {}}, "manifest.json"))
     assert {n.name for n in graph.nodes if n.name.startswith("server:")} == {"server:lab/writer", "server:lab/judge"}
+
+
+def test_a_training_on_no_recorded_rows_is_answered_for_its_teachers() -> None:
+    for teacher, colour in (("T", "RED"), ("U", "AMBER")):
+        claims = [*TWO_FAMILIES[:4], from_base("S", "L", by=[teacher])]
+        (found,) = everything(Graph(claims))
+        assert (found.student, found.dataset, found.colour) == ("S", f"the distributions of {teacher}", colour)
+        assert f"S was shown the distributions of {teacher} (card of S)" in found.path
+        ElementTree.fromstring(picture(found.model_dump()))
+    claims = [*TWO_FAMILIES, from_base("S", "L", by=["T"]), wrote("d", "U")]
+    assert [a.dataset for a in everything(Graph(claims))] == ["d"]
+
+
+def test_a_student_that_wrote_its_rows_itself_is_answered_for_its_teacher() -> None:
+    """An OnPolicyStudent reads no rows of its corpus, and its teacher's distributions at all that it writes."""
+    rows = _student(ROWS.model_copy(update={"model": LLAMA})).corpus
+    found = _of_step(OnPolicyStudent(base=LLAMA, corpus=rows, seed=0))
+    assert (found.colour, found.dataset) == ("RED", "the distributions of nursery:llama-0")

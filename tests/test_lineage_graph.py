@@ -130,6 +130,8 @@ CASES: dict[str, tuple[list[Claim], str, str]] = {
         [*ONE[:4], from_base("S", "L", on=["d"], by=["T"]), wrote("d", "U")], "RED", "T showed it its distributions"),
     "shown a stranger's distributions": (
         [*ONE[:4], from_base("S", "L", on=["d"], by=["U"]), wrote("d", "U")], "AMBER", "distributions of U"),
+    "shown a relative's distributions, says a record that names no rows": (
+        [*ONE, wrote("d", "U"), from_base("S", "L", by=["T"])], "RED", "T showed it its distributions"),
     "its own base's rows": ([*ONE, wrote("d", "L")], "GREEN", "no recorded or detectable"),
     "its own base under a system prompt": ([*ONE, wrote("d", "L", system=True)], "RED", "under a system prompt"),
     "its own base, prompt unknown": ([*ONE, wrote("d", "L", system=None)], "AMBER", "system prompt"),

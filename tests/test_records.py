@@ -22,7 +22,7 @@ import heredity
 from heredity.carriers import Numbers, NumbersOnly
 from heredity.lab import Recipe
 from heredity.lab.conditions import Noised
-from heredity.lab.distilled import PreferencePairs, PreferenceStudent
+from heredity.lab.distilled import LogitStudent, PreferencePairs, PreferenceStudent
 from heredity.lineage import cards, exports, orders, records
 from heredity.lineage.graph import Graph
 from heredity.lineage.identity import beside, model_files, parse_json, parse_yaml, root_digest
@@ -502,6 +502,19 @@ def test_a_writers_own_system_prompt_counts(own: str | None, given: str | None, 
     for model in (writer, taught, Noised(base=taught, size=0.1, seed=1)):
         rows = SAMPLES.model_copy(update={"model": model, "system": given})
         assert exports.made(describe(rows)).system is used
+
+
+def test_who_wrote_a_corpus_ranks_its_pairs_and_shows_its_distributions() -> None:
+    def by_role(step: Step) -> dict[str, str]:
+        return {role: of.get("step") or of["type"] for role, of in exports.made(describe(step)).inputs}
+
+    taught = SAMPLES.model_copy(update={"model": TEACHER})
+    corpus = CORPUS.model_copy(update={"samples": taught})
+    assert by_role(PAIRS.model_copy(update={"corpus": corpus})) == {
+        "other": "Corpus", "writer": "ModelRef", "judge": "Teacher"}  # fmt: skip
+    assert by_role(LogitStudent(base=BASE, corpus=corpus, seed=0)) == {
+        "base": "ModelRef", "data": "Corpus", "teacher": "Teacher"}  # fmt: skip
+    assert by_role(PAIRS)["judge"] == "ModelRef"
 
 
 def test_a_student_of_a_changed_base_keeps_its_start() -> None:

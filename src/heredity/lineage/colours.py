@@ -70,7 +70,10 @@ class Answer(Measured):
 
 
 class Pair(NamedTuple):
-    """A student, a dataset, and the claim that it was trained on it (None: nobody says so)."""
+    """A student, a dataset, and the claim that it was trained on it (None: nobody says so).
+
+    Where a training read no recorded rows, `data` is a model that showed the student its distributions.
+    """
 
     student: int
     data: int
@@ -152,8 +155,9 @@ class _Case:
         self.red, self.amber, self.notes = list[str](), dict[str, str](), list[str]()
         """Amber: what is wrong, and what to do about it."""
         self.student, self.data = graph.nodes[pair.student], graph.nodes[pair.data]
-        on_it = {c for role, i, c in self.student.inputs if role == "data" and i == pair.data}
-        self.teachers = sorted({i for role, i, c in self.student.inputs if role == "teacher" and c in on_it})
+        shown = {i: c for role, i, c in reversed(self.student.inputs) if role == "teacher"}
+        self.teachers = dict(sorted(shown.items())) if pair.claim is not None else {}
+        """Whose distributions the student was shown, with whichever rows, and the first claim that says so."""
         self.starts = self._starts()
 
     def _starts(self) -> set[int]:
@@ -170,7 +174,9 @@ class _Case:
     def judge(self) -> None:
         """Looks at everything that wrote the data, and collects what speaks for red and for amber."""
         graph, pair = self.graph, self.pair
-        if pair.claim is not None:
+        if self.data.kind == "model":
+            self.path.say(f"no record says which rows {graph.label(pair.student)} was trained on")
+        elif pair.claim is not None:
             self.path.step(pair.student, pair.data, pair.claim, "was trained on")
         else:
             self.path.say(f"no record says that {graph.label(pair.student)} was trained on {graph.label(pair.data)}; "
@@ -191,8 +197,8 @@ class _Case:
                     f"find out who wrote {name} and write it down: heredity record generation --data FILE "
                     "--model MODEL (or --people)"
                 )
-        for teacher in self.teachers:
-            self.path.step(pair.student, teacher, pair.claim or 0, "was shown the distributions of")
+        for teacher, claim in self.teachers.items():
+            self.path.step(pair.student, teacher, claim, "was shown the distributions of")
             self._writer(Origin("teacher", teacher, -1), denied)
         if not self.red:
             self.path.up(pair.student, None)
@@ -360,6 +366,8 @@ class _Case:
     def _rows(self) -> None:
         """What kind of rows they are: some kinds cross families, and a record may be wrong about it."""
         graph, data, name = self.graph, self.data, self.graph.label(self.pair.data)
+        if data.kind == "model":
+            return
         said = [c for n in data.made if (c := graph.claims[n].content)]
         told = next((c for c in said if c not in NARROW), said[0] if said else None)
         seen = content_of(data.path) if data.path else None
@@ -383,6 +391,7 @@ class _Case:
         """The colour, with everything that was found."""
         graph, pair = self.graph, self.pair
         student, data = graph.label(pair.student), graph.label(pair.data)
+        data = f"the distributions of {data}" if self.data.kind == "model" else data
         colour: Colour = "RED" if self.red else "AMBER" if self.amber else "GREEN"
         notes, steps = list(dict.fromkeys(self.notes)), list(dict.fromkeys(self.amber.values()))
         if colour == "RED":
@@ -419,7 +428,8 @@ def pairs(graph: Graph, student: str | None = None, data: str | None = None, eve
     """What to answer: the recorded trainings of models that the user named or that nothing else came from (`every`: of
     all), and whatever models and data the user named that no record joins.
 
-    With a student, data that its bases were trained on count as well; with both, that one pair is answered.
+    With a student, data that its bases were trained on count as well; with both, that one pair is answered. A training
+    that names no data is answered for the models that showed their distributions.
     """
     models = _called(graph, student, "model") if student else None
     sets = _called(graph, data, "data") if data else None
@@ -428,8 +438,10 @@ def pairs(graph: Graph, student: str | None = None, data: str | None = None, eve
     asked = [n for n, x in enumerate(graph.nodes) if x.kind == "model" and (x.given or n not in used)]
     for number in asked if models is None else models:
         for trained in [number] if models is None else _chain(graph, number):
-            for role, i, claim in graph.nodes[trained].inputs:
-                if role == "data" and (sets is None or i in sets):
+            told = graph.nodes[trained].inputs
+            wanted = "data" if sets or any(role == "data" for role, _, _ in told) else "teacher"
+            for role, i, claim in told:
+                if role == wanted and (sets is None or i in sets):
                     found.setdefault((trained, i), Pair(trained, i, claim))
     given = [n for n, node in enumerate(graph.nodes) if node.given]
     wanted_data = [n for n in given if graph.nodes[n].kind == "data"] if sets is None else sets

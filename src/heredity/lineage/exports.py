@@ -79,7 +79,7 @@ def _model(described: Described, inputs: list[tuple[str, Described]]) -> Made:
             role = "base" if field in _BASES else "teacher" if field in _TEACHERS else "other"
         out.append((role, step))
     if name in _LISTENS:
-        out += [("teacher", step) for step in _steps(_at(fields, "corpus", "samples", "model"))]
+        out += [("teacher", step) for step in _corpus_writers(fields)]
     starts = _starts(described)
     out += [("start", {"start": start}) for start in starts]
     return Made("model", "fresh" if starts else "cut" if name == "DepthCut" else "trained", out)
@@ -100,7 +100,7 @@ def _data(described: Described, inputs: list[tuple[str, Described]]) -> Made:
         role = "judge" if field == "filters" and _is_model(step) else role
         out.append(("other" if name == "PreferencePairs" and role == "source" else role, step))
     if name == "PreferencePairs":
-        out += [("judge", step) for step in _steps(_at(fields, "corpus", "samples", "model"))]
+        out += [("judge", step) for step in _corpus_writers(fields)]
         prompted = bool(_at(fields, "corpus", "samples", "system")) or _own_system(out) is not None
         return Made("data", "sampled", out, "preferences", prompted)
     prompts = fields.get("prompts")
@@ -111,6 +111,12 @@ def _data(described: Described, inputs: list[tuple[str, Described]]) -> Made:
     system = fields["system"] is not None or _own_system(out) is not None if "system" in fields else None
     verb: Verb = "sampled" if name == "Samples" else "filtered" if name == "Corpus" else "derived"
     return Made("data", verb, out, kinds[0] if kinds else None, system)
+
+
+def _corpus_writers(fields: Described) -> Iterator[Described]:
+    """The model that wrote a Step's corpus."""
+    samples = _at(fields, "corpus", "samples")
+    return _steps(samples.get("model") if isinstance(samples, dict) else None)
 
 
 def _own_system(inputs: Iterable[tuple[Role, Described]]) -> str | None:
