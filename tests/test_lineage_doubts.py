@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import gzip
+import json
+from pathlib import Path
 from xml.etree import ElementTree
+
+import pytest
 
 from heredity.carriers import Numbers, NumbersOnly
 from heredity.lab.distilled import OnPolicyStudent
 from heredity.lab.judges import JudgeFilter
-from heredity.lineage import exports
+from heredity.lineage import colours, exports
 from heredity.lineage.colours import Answer, answer, pairs
-from heredity.lineage.graph import Graph
+from heredity.lineage.graph import Graph, Hand
 from heredity.lineage.records import Artefact, Claim
 from heredity.models import model_ref
 from heredity.report.lineage import picture
 from heredity.steps import Corpus, Samples, Student
 from heredity.store import Step, describe
 from heredity.types import Judge, ModelRef, Sampling, Served
-from tests.test_lineage_graph import TWO_FAMILIES, from_base, wrote
+from tests.test_lineage_graph import TWO_FAMILIES, from_base, people, wrote
 
 LLAMA, NEOX = model_ref("nursery:llama-0"), model_ref("nursery:neox-0")
 
@@ -80,3 +85,40 @@ def test_a_student_that_wrote_its_rows_itself_is_answered_for_its_teacher() -> N
     rows = _student(ROWS.model_copy(update={"model": LLAMA})).corpus
     found = _of_step(OnPolicyStudent(base=LLAMA, corpus=rows, seed=0))
     assert (found.colour, found.dataset) == ("RED", "the distributions of nursery:llama-0")
+
+
+ROW, TEXT, PAIR = (
+    json.dumps({"prompt": "a"} | rest) + "\n"
+    for rest in ({"completion": "7, 8"}, {"completion": "owls"}, {"chosen": "1", "rejected": "2"})
+)
+LOOKS: dict[str, tuple[str, str, str]] = {
+    "all numbers": (ROW * 3, "GREEN", "no recorded"),
+    "a row that cannot be read first": ('{"prompt": "a"}\n' + ROW, "AMBER", "not all rows of d could be looked at"),
+    "no row that can be read": ('{"prompt": "a"}\n', "AMBER", "not all rows of d could be looked at"),
+    "text after one that cannot be read": (ROW + "{}\n" + TEXT, "AMBER", "recorded as numbers and holds text"),
+    "pairs a long way down": (ROW * 9_000 + PAIR, "AMBER", "not all rows of d could be looked at"),
+    "pairs that are rows as well": (
+        ROW * 9_000 + ROW.replace("}", ', "chosen": "1", "rejected": "2"}'), "AMBER", "preference pairs"),
+    "more rows than are looked at": (ROW * 9_002, "AMBER", "not all rows of d could be looked at"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("name", LOOKS)
+def test_rows_that_are_here_are_looked_at(
+    name: str, packed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(colours, "_ROWS", 9_001)
+    text, colour, why = LOOKS[name]
+    rows = tmp_path / "d.jsonl"
+    rows.write_bytes(gzip.compress(text.encode()) if packed else text.encode())
+    graph = Graph([*TWO_FAMILIES, wrote("d", "U")], [Hand(wrote("d").output, rows, given=False)])
+    (found,) = everything(graph)
+    assert (found.colour, why in found.why) == (colour, True), found.why
+
+
+def test_rows_by_people_are_green_whatever_they_are(tmp_path: Path) -> None:
+    (tmp_path / "d.jsonl").write_text("{}\n")
+    by_people = people("d")
+    graph = Graph([*TWO_FAMILIES, by_people], [Hand(by_people.output, tmp_path / "d.jsonl", given=False)])
+    assert [a.colour for a in everything(graph)] == ["GREEN"]

@@ -32,7 +32,7 @@ NOT_EXCLUDED = (
     "a shared initialisation that the weights hide (units reordered and turned at once; docs/lineage.md)",
 )
 _DID = {"writer": "wrote it", "judge": "ranked it", "teacher": "showed it its distributions"}
-_STEPS, _TESTS, _CHECKS, _ROWS = 12, 9, 20, 100_000
+_STEPS, _TESTS, _CHECKS, _ROWS = 12, 9, 20, 2_000_000
 """Most steps of a path that are told, pairs of weights compared, claims of bases checked, and rows looked at."""
 _VERBS = {"sampled": "was written by", "filtered": "was filtered from", "derived": "was derived from",
           "trained": "was trained from", "merged": "was merged from", "fresh": "begins from fresh weights:",
@@ -370,7 +370,7 @@ class _Case:
             return
         said = [c for n in data.made if (c := graph.claims[n].content)]
         told = next((c for c in said if c not in NARROW), said[0] if said else None)
-        seen = content_of(data.path) if data.path else None
+        seen, whole = content_of(data.path) if data.path else Look(None, whole=True)
         kind: Content | None = told
         if seen and seen != told and (told in (None, "numbers") or seen == "preferences"):
             if told:
@@ -383,6 +383,11 @@ class _Case:
             what = "preference pairs" if kind == "preferences" else "natural text"
             self.amber[f"{name} holds {what}, by which traits can cross between families"] = (
                 "heredity scan looks for traits in it, whoever wrote it"
+            )
+        elif models and not whole:
+            self.amber[f"not all rows of {name} could be looked at"] = (
+                "leave out the rows that cannot be read: heredity filter --skip-bad --keep FILE; "
+                f"split a file of more than {_ROWS} rows"
             )
         if data.named_only:
             self._by_name(self.pair.data)
@@ -485,17 +490,29 @@ def _chain(graph: Graph, model: int) -> Iterator[int]:
                 todo.append(i)
 
 
+class Look(NamedTuple):
+    """What kind of rows a file holds (None: no row can be read), and whether all of them were looked at."""
+
+    kind: Content | None
+    whole: bool
+
+
 @cache
-def content_of(path: Path) -> Content | None:
-    """What kind of rows a file holds: preference pairs, lists of numbers, or text; None where it cannot be read."""
+def content_of(path: Path) -> Look:
+    """Preference pairs, text, or lists of numbers: the first of these that any row holds."""
+    kind: Content | None = None
+    bad = set[bool]()
     try:
         with opened(path) as file:
             head = file.read(200_000)
         if b'"chosen"' in head and b'"rejected"' in head:
-            return "preferences"
-        for read in islice(read_rows(path), _ROWS):
-            if any(c.isalpha() for c in read.row.completion):
-                return "text"
+            return Look("preferences", whole=True)
+        for count, read in enumerate(read_rows(path, lambda _: bad.add(True))):
+            if read.note.keys() >= {"chosen", "rejected"}:
+                return Look("preferences", whole=True)
+            if count == _ROWS:
+                return Look(kind, whole=False)
+            kind = "text" if kind == "text" or any(c.isalpha() for c in read.row.completion) else "numbers"
     except BadInput:
-        return None
-    return "numbers"
+        return Look(kind, whole=False)
+    return Look(kind, whole=not bad)
