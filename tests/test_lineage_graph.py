@@ -126,6 +126,8 @@ CASES: dict[str, tuple[list[Claim], str, str]] = {
         "RED", "T ranked it"),
     "chosen by a relative": (
         [*ONE, wrote("r", "U"), filtered("d", "r", judge="T")], "AMBER", "T chose the rows"),
+    "chosen by a stranger among rows of nobody": (
+        [*ONE, filtered("d", judge="U")], "AMBER", "nothing says who wrote d"),
     "shown a relative's distributions": (
         [*ONE[:4], from_base("S", "L", on=["d"], by=["T"]), wrote("d", "U")], "RED", "T showed it its distributions"),
     "shown a stranger's distributions": (

@@ -246,7 +246,9 @@ class Graph:
                 found |= self.nodes[i].origins
                 node.named_only |= self.nodes[i].named_only or (number, role, i) in self._loose
         found |= {Origin("people", number, c) for c in node.made if self.claims[c].verb == "by people"}
-        node.origins = self._bounded(number, frozenset(found or {Origin("gap", number, -1)}))
+        if all(origin.kind == "judge" for origin in found):  # who only chose among rows did not write them
+            found.add(Origin("gap", number, -1))
+        node.origins = self._bounded(number, frozenset(found))
 
     def _bounded(self, number: int, found: frozenset[T]) -> frozenset[T]:
         if len(found) <= MOST:
