@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, islice, repeat
 from pathlib import Path
@@ -42,7 +43,7 @@ class Relation(Step):
 def known_model(name: str) -> dict[str, Any]:
     """A model as a descriptor: with digests where it is a folder or ships with the package, else by its name alone."""
     folder = locate(name) if name.startswith("nursery:") and BASES.is_dir() else Path(name)
-    if not folder.is_dir():
+    if not os.path.isdir(folder):  # noqa: PTH112  a name may be one that no folder can have, on which Path raises
         return descriptor(Artefact("model", name))
     ids, files = payload_ids(folder, "model")
     label = name if name.startswith("nursery:") else folder.resolve().name
