@@ -476,6 +476,26 @@ def test_a_damaged_payload_is_noticed(made: Any, tmp_path: Path) -> None:
     assert "kept.jsonl has changed" in fault
 
 
+@pytest.mark.parametrize("kind", ["statement", "Croissant"])
+def test_a_small_file_makes_no_large_graph(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many things of which each was made of many: more links than its bytes would let one expect."""
+    monkeypatch.setattr(records, "MOST_LINKS", 1_000)
+
+    def told(count: int) -> Any:
+        named = [{"name": f"f{i}", "digest": {"sha256": f"{i:064x}"}} for i in range(count)]
+        if kind == "statement":
+            sources = [{"name": f"r{i}"} for i in range(32)]
+            return records.claims(records.statement(records.GENERATION, named, {"sources": sources}), "r")
+        files = [{"@type": "cr:FileObject", "contentUrl": n["name"], "sha256": n["digest"]["sha256"]} for n in named]
+        made = {"prov:wasDerivedFrom": [f"https://x.org/{i}" for i in range(32)]}
+        graph = {"@context": {}, "conformsTo": cards.CROISSANT, "name": "d", "distribution": files} | made
+        return cards.croissant_claims(graph, "r")
+
+    assert sum(len(c.inputs) for c in told(31) if c.output.name != "d") == 31 * 32
+    with pytest.raises(BadInput, match=r"^r: .*more than 1000 such links; write one record for each"):
+        told(32)
+
+
 def test_mangled_records_crash_no_reader() -> None:
     crashes: list[str] = []
     counts = fuzz(2_100, 7, lambda n, e: crashes.append(f"{n}: {e!r}"))
