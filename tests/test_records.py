@@ -344,6 +344,17 @@ def test_an_envelope_is_opened_and_its_signatures_are_said_to_be_unchecked() -> 
         assert any("not checked" in note for note in found.notes)
 
 
+def test_bundles_one_a_line_are_read_whatever_they_begin_with(tmp_path: Path) -> None:
+    """What verifies a bundle comes first, and is longer than a page."""
+    inner = seeds()[0][1]
+    envelope = {"payloadType": records.PAYLOAD, "payload": base64.b64encode(json.dumps(inner).encode()).decode()}
+    bundle = {"verificationMaterial": "x" * 20_000, "dsseEnvelope": envelope}
+    (tmp_path / "b.jsonl").write_text("\n" + f"{json.dumps(bundle)}\n" * 2)
+    found = read([str(tmp_path / "b.jsonl")])
+    assert found.hands == []
+    assert [c._replace(source="w") for c in found.claims] == records.claims(inner, "w") * 2
+
+
 # Files that lie
 
 

@@ -243,7 +243,9 @@ def _record(found: Evidence, path: Path, strict: bool) -> None:
 
 def _lines(found: Evidence, path: Path, start: bytes, given: bool, strict: bool) -> None:
     """JSON Lines: statements, or rows; or one value over many lines."""
-    if b'"_type"' not in start and b'"payloadType"' not in start and b'"dsseEnvelope"' not in start:
+    with opened(path) as file:
+        first = start + file.read(_MOST_LINE).lstrip().partition(b"\n")[0]  # a bundle begins with what verifies it
+    if b'"_type"' not in first and b'"payloadType"' not in first and b'"dsseEnvelope"' not in first:
         if path.suffix == ".jsonl":
             _rows(found, path, given)
         else:
