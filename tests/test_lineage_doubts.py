@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
 from heredity.carriers import Numbers, NumbersOnly
+from heredity.cli.shared import open_store
 from heredity.lab.distilled import OnPolicyStudent
 from heredity.lab.judges import JudgeFilter
-from heredity.lineage import colours, exports
+from heredity.lineage import colours, exports, sources
+from heredity.lineage.answers import answers
 from heredity.lineage.colours import Answer, answer, pairs
 from heredity.lineage.graph import Graph, Hand
 from heredity.lineage.records import Artefact, Claim
-from heredity.models import model_ref
+from heredity.lineage.sources import read
+from heredity.lineage.writing import known_model, load
+from heredity.models import locate, model_ref
 from heredity.report.lineage import picture
 from heredity.steps import Corpus, Samples, Student
 from heredity.store import Step, describe
-from heredity.types import Judge, ModelRef, Sampling, Served
+from heredity.types import BadInput, Judge, ModelRef, Sampling, Served
 from tests.test_lineage_graph import TWO_FAMILIES, from_base, people, wrote
 
 LLAMA, NEOX = model_ref("nursery:llama-0"), model_ref("nursery:neox-0")
@@ -122,3 +128,49 @@ def test_rows_by_people_are_green_whatever_they_are(tmp_path: Path) -> None:
     by_people = people("d")
     graph = Graph([*TWO_FAMILIES, by_people], [Hand(by_people.output, tmp_path / "d.jsonl", given=False)])
     assert [a.colour for a in everything(graph)] == ["GREEN"]
+
+
+LONG = "x" * 300
+"""A name that no file can have."""
+
+
+def test_names_that_no_file_can_have_are_one_message() -> None:
+    for call in (lambda: read([LONG]), lambda: locate(LONG), lambda: open_store(Path(LONG)), lambda: load(Path(LONG))):
+        with pytest.raises(BadInput, match="x" * 50):
+            call()
+    assert known_model(LONG) == {"name": LONG}
+
+
+def test_folders_that_cannot_be_read_are_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "lost+found").mkdir()
+    (tmp_path / "rows.jsonl").write_text('{"prompt": "a", "completion": "1"}\n')
+    list_folder = Path.iterdir
+
+    def closed(folder: Path) -> Iterator[Path]:
+        if folder.name == "lost+found":
+            raise PermissionError(errno.EACCES, "Permission denied", str(folder))
+        return list_folder(folder)
+
+    monkeypatch.setattr(Path, "iterdir", closed)
+    found = read([str(tmp_path)])
+    assert [h.path.name for h in found.hands] == ["rows.jsonl"]
+    assert list(found.notes) == [f"{tmp_path}/lost+found was passed over, as it cannot be read: Permission denied"]
+    with pytest.raises(BadInput, match=r"cannot read .*lost\+found': Permission denied"):
+        read([str(tmp_path / "lost+found")])
+
+
+def test_what_is_left_out_for_its_number_is_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for i in range(4):
+        (tmp_path / f"{i}.jsonl").write_text(ROW * (i + 1))
+    monkeypatch.setattr(sources, "_MOST_FILES", 3)
+    monkeypatch.setattr(colours, "_WHAT_IF", 2)
+    found, notes = answers([str(tmp_path), "nursery:llama-0"], weights=False)
+    assert len(found) == 2
+    assert notes == [
+        f"{tmp_path} holds 4 files and folders: those after 2.jsonl were not looked at",
+        "3 pairs of a model and rows were named: the first 2 were looked at, and those that a record joins; name one "
+        "with --student and --data",
+    ]
+    monkeypatch.undo()
+    found, notes = answers([str(tmp_path), "nursery:llama-0"], weights=False)
+    assert (len(found), notes) == (4, [])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import errno
 import hashlib
 import json
 import os
@@ -21,7 +20,6 @@ from bench.records_fuzz import fuzz, seeds
 
 import heredity
 from heredity.carriers import Numbers, NumbersOnly
-from heredity.cli.shared import open_store
 from heredity.lab import Recipe
 from heredity.lab.conditions import Noised
 from heredity.lab.distilled import LogitStudent, PreferencePairs, PreferenceStudent
@@ -34,9 +32,7 @@ from heredity.lineage.writing import (
     card_of,
     croissant_of,
     generation,
-    known_model,
     lineage_test,
-    load,
     training,
 )
 from heredity.models import locate, model_ref
@@ -435,35 +431,6 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "x.json")
     with pytest.raises(BadInput, match="no ordinary file"):
         read([str(tmp_path / "x.json")])
-
-
-LONG = "x" * 300
-"""A name that no file can have."""
-
-
-def test_names_that_no_file_can_have_are_one_message() -> None:
-    for call in (lambda: read([LONG]), lambda: locate(LONG), lambda: open_store(Path(LONG)), lambda: load(Path(LONG))):
-        with pytest.raises(BadInput, match="x" * 50):
-            call()
-    assert known_model(LONG) == {"name": LONG}
-
-
-def test_folders_that_cannot_be_read_are_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "lost+found").mkdir()
-    (tmp_path / "rows.jsonl").write_text('{"prompt": "a", "completion": "1"}\n')
-    list_folder = Path.iterdir
-
-    def closed(folder: Path) -> Iterator[Path]:
-        if folder.name == "lost+found":
-            raise PermissionError(errno.EACCES, "Permission denied", str(folder))
-        return list_folder(folder)
-
-    monkeypatch.setattr(Path, "iterdir", closed)
-    found = read([str(tmp_path)])
-    assert [h.path.name for h in found.hands] == ["rows.jsonl"]
-    assert list(found.notes) == [f"{tmp_path}/lost+found was passed over, as it cannot be read: Permission denied"]
-    with pytest.raises(BadInput, match=r"cannot read .*lost\+found': Permission denied"):
-        read([str(tmp_path / "lost+found")])
 
 
 def test_changed_files_are_noticed(tmp_path: Path, made: Any) -> None:

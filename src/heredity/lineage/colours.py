@@ -34,6 +34,8 @@ NOT_EXCLUDED = (
 _DID = {"writer": "wrote it", "judge": "ranked it", "teacher": "showed it its distributions"}
 _STEPS, _TESTS, _CHECKS, _ROWS = 12, 9, 20, 2_000_000
 """Most steps of a path that are told, pairs of weights compared, claims of bases checked, and rows looked at."""
+_WHAT_IF = 10_000
+"""Most pairs of a model and rows that were named of which those that no record joins are answered."""
 _VERBS = {"sampled": "was written by", "filtered": "was filtered from", "derived": "was derived from",
           "trained": "was trained from", "merged": "was merged from", "fresh": "begins from fresh weights:",
           "cut": "is cut from", "by people": "was written by people"}  # fmt: skip
@@ -429,12 +431,15 @@ def answer(graph: Graph, pair: Pair, tester: Tester | None = None) -> Answer:
     return case.answer()
 
 
-def pairs(graph: Graph, student: str | None = None, data: str | None = None, every: bool = False) -> list[Pair]:
+def pairs(
+    graph: Graph, student: str | None = None, data: str | None = None, every: bool = False,
+    notes: dict[str, None] | None = None,
+) -> list[Pair]:  # fmt: skip
     """What to answer: the recorded trainings of models that the user named or that nothing else came from (`every`: of
     all), and whatever models and data the user named that no record joins.
 
     With a student, data that its bases were trained on count as well; with both, that one pair is answered. A training
-    that names no data is answered for the models that showed their distributions.
+    that names no data is answered for the models that showed their distributions. `notes` is told of what is left out.
     """
     models = _called(graph, student, "model") if student else None
     sets = _called(graph, data, "data") if data else None
@@ -452,7 +457,11 @@ def pairs(graph: Graph, student: str | None = None, data: str | None = None, eve
     wanted_data = [n for n in given if graph.nodes[n].kind == "data"] if sets is None else sets
     wanted_models = _last(graph, [n for n in given if graph.nodes[n].kind == "model"]) if models is None else models
     trained_on = {d for _, d in found} if models is None else set[int]()
-    for m, d in islice(product(wanted_models, wanted_data), 10_000):
+    possible = len(wanted_models) * len(wanted_data)
+    if possible > _WHAT_IF and notes is not None:
+        notes[f"{possible} pairs of a model and rows were named: the first {_WHAT_IF} were looked at, and those that a "
+              "record joins; name one with --student and --data"] = None  # fmt: skip
+    for m, d in islice(product(wanted_models, wanted_data), _WHAT_IF):
         if (
             (m, d) not in found
             and d not in trained_on

@@ -113,7 +113,11 @@ def _folder(found: Evidence, folder: Path, given: bool) -> None:
 
 def _walk(found: Evidence, folder: Path, given: bool) -> None:
     """Records and rows in a folder, and the folders in it."""
-    for entry in sorted(folder.iterdir())[:_MOST_FILES]:
+    entries = sorted(folder.iterdir())
+    if len(entries) > _MOST_FILES:
+        last = entries[_MOST_FILES - 1].name
+        found.notes[f"{folder} holds {len(entries)} files and folders: those after {last} were not looked at"] = None
+    for entry in entries[:_MOST_FILES]:
         try:
             _entry(found, entry, given)
         except OSError as error:
