@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import math
 import os
 import random
 import re
@@ -303,6 +304,8 @@ def test_what_a_record_lacks_is_told(work: Path, made: Any) -> None:
         (lambda: generation(rows, people=True, content="poems"), "unknown content 'poems'"),
         (lambda: generation(rows, ["m"], system=work / "order.txt", no_system=True), "exclude one another"),
         (lambda: generation([work / "none.jsonl"], ["m"]), "cannot read"),
+        (lambda: generation(rows, ["m"], sampling={"temperature": math.nan}), "the temperature is nan"),
+        (lambda: generation(rows, ["m"], sampling={"seed": 10**400, "top_p": math.inf}), "the top_p is inf"),
         (lambda: training(student, data=rows), "--base MODEL, or --start"),
         (lambda: training(student, ["nursery:llama-0"], data=rows), "--order FILE"),
         (lambda: training(student, ["b"], data=rows, order=str(work / "bad.txt")), r"bad.txt:2: b'3' is no number"),
