@@ -463,7 +463,7 @@ def test_a_small_file_makes_no_large_graph(kind: str, monkeypatch: pytest.Monkey
     monkeypatch.setattr(records, "MOST_LINKS", 1_000)
 
     def told(count: int) -> Any:
-        named = [{"name": f"f{i}", "digest": {"sha256": f"{i:064x}"}} for i in range(count)]
+        named: list[dict[str, Any]] = [{"name": f"f{i}", "digest": {"sha256": f"{i:064x}"}} for i in range(count)]
         if kind == "statement":
             sources = [{"name": f"r{i}"} for i in range(32)]
             return records.claims(records.statement(records.GENERATION, named, {"sources": sources}), "r")
