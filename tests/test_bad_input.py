@@ -52,6 +52,14 @@ def test_an_experiment_file_that_cannot_run_is_one_message(name: str, tmp_path: 
         load_experiment(tmp_path / name)
 
 
+def test_what_holds_no_experiment_is_one_message(tmp_path: Path) -> None:
+    (tmp_path / "README.md").touch()
+    with pytest.raises(BadInput, match="no Python file in the folder"):
+        load_experiment(tmp_path)
+    with pytest.raises(BadInput, match="no file at"):
+        load_experiment(tmp_path / ("x" * 300))
+
+
 def test_the_command_line_never_shows_a_traceback(tmp_path: Path) -> None:
     (tmp_path / "raises.py").write_text("raise ZeroDivisionError\n")
     (tmp_path / "junk.bin").write_bytes(random.Random(0).randbytes(5000))

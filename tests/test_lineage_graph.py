@@ -59,8 +59,10 @@ def wrote(
     return Claim("sampled", _data(data), inputs, f"record of {data}", content, system)  # type: ignore[arg-type]
 
 
-def filtered(data: str, *sources: str, judge: str | None = None, content: Content = "numbers") -> Claim:
-    inputs = [("source", _data(s)) for s in sources] + ([("judge", _model(judge))] if judge else [])
+def filtered(
+    data: str, *sources: str, judge: str | None = None, content: Content = "numbers", known: bool = True
+) -> Claim:
+    inputs = [("source", _data(s, known)) for s in sources] + ([("judge", _model(judge, known))] if judge else [])
     return Claim("filtered", _data(data), tuple(inputs), f"record of {data}", content)  # type: ignore[arg-type]
 
 
@@ -103,6 +105,19 @@ CASES: dict[str, tuple[list[Claim], str, str]] = {
         [*ONE[:4], Claim("trained", _model("S"), (("base", Artefact("model", "N2")), ("data", _data("d"))), "card"),
          Claim("fresh", Artefact("model", "N2"), (("start", _start("x")),), "card"), wrote("d", "U")],
         "AMBER", "told by names alone"),
+    "a writer that is known, named alone": ([*ONE, wrote("d", "U", known=False)], "AMBER", "told by names alone"),
+    "a writer named here and told by a digest there": (
+        [*ONE, wrote("d", "U", known=False), wrote("d", "U")], "GREEN", "no recorded or detectable"),
+    "a relative that is named alone": ([*ONE, wrote("d", "T", known=False)], "RED", "T wrote it"),
+    "a source that is known, named alone": (
+        [*ONE, wrote("r", "U"), filtered("d", "r", known=False)], "AMBER", "told by names alone"),
+    "a judge that is known, named alone": (
+        [*ONE, wrote("d", "U"), filtered("d", judge="U", known=False)], "AMBER", "told by names alone"),
+    "the writer's base is known, named alone": (
+        [*ONE, from_base("V", "N", known=False), wrote("d", "V")], "AMBER", "told by names alone"),
+    "of rows that are named alone": (
+        [*ONE, wrote("d", "U"), Claim("sampled", _data("d", known=False), (("writer", _model("N")),), "r", "numbers")],
+        "AMBER", "told by names alone"),
     "natural text of another family": ([*ONE, wrote("d", "U", content="text")], "AMBER", "natural text"),
     "preference pairs of another family": ([*ONE, wrote("d", "U", content="preferences")], "AMBER", "preference pairs"),
     "rows of no recorded kind": ([*ONE, wrote("d", "U", content=None)], "AMBER", "what kind of rows"),
@@ -111,13 +126,19 @@ CASES: dict[str, tuple[list[Claim], str, str]] = {
         "RED", "T ranked it"),
     "chosen by a relative": (
         [*ONE, wrote("r", "U"), filtered("d", "r", judge="T")], "AMBER", "T chose the rows"),
+    "chosen by a stranger among rows of nobody": (
+        [*ONE, filtered("d", judge="U")], "AMBER", "nothing says who wrote d"),
     "shown a relative's distributions": (
         [*ONE[:4], from_base("S", "L", on=["d"], by=["T"]), wrote("d", "U")], "RED", "T showed it its distributions"),
     "shown a stranger's distributions": (
         [*ONE[:4], from_base("S", "L", on=["d"], by=["U"]), wrote("d", "U")], "AMBER", "distributions of U"),
+    "shown a relative's distributions, says a record that names no rows": (
+        [*ONE, wrote("d", "U"), from_base("S", "L", by=["T"])], "RED", "T showed it its distributions"),
     "its own base's rows": ([*ONE, wrote("d", "L")], "GREEN", "no recorded or detectable"),
     "its own base under a system prompt": ([*ONE, wrote("d", "L", system=True)], "RED", "under a system prompt"),
     "its own base, prompt unknown": ([*ONE, wrote("d", "L", system=None)], "AMBER", "system prompt"),
+    "its own base, prompt of one half unknown": (
+        [*ONE, wrote("r", "L"), wrote("q", "L", system=None), filtered("d", "r", "q")], "AMBER", "it wrote q is not"),
     "its base's base": (
         [*ONE[:3], from_base("F", "L"), from_base("S", "F", on=["d"]), wrote("d", "L")], "RED", "L wrote it"),
     "a card that passes a teacher off as the base": (

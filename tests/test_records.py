@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import math
 import os
 import random
 import re
@@ -22,12 +23,19 @@ import heredity
 from heredity.carriers import Numbers, NumbersOnly
 from heredity.lab import Recipe
 from heredity.lab.conditions import Noised
-from heredity.lab.distilled import PreferencePairs, PreferenceStudent
+from heredity.lab.distilled import LogitStudent, PreferencePairs, PreferenceStudent
 from heredity.lineage import cards, exports, orders, records
 from heredity.lineage.graph import Graph
 from heredity.lineage.identity import beside, model_files, parse_json, parse_yaml, root_digest
 from heredity.lineage.sources import Evidence, claim, read
-from heredity.lineage.writing import Relation, card_of, croissant_of, generation, lineage_test, training
+from heredity.lineage.writing import (
+    Relation,
+    card_of,
+    croissant_of,
+    generation,
+    lineage_test,
+    training,
+)
 from heredity.models import locate, model_ref
 from heredity.models import training as fitting
 from heredity.models.causal import CausalLM
@@ -37,7 +45,7 @@ from heredity.steps import Corpus, Evaluation, Samples, Student, Teacher
 from heredity.store import Step, Store, describe
 from heredity.store.loading import parse_step
 from heredity.traits import find_trait
-from heredity.types import BadInput, ModelRef, Sampling
+from heredity.types import BadInput, Checkpoint, ModelRef, Sampling
 from tests.test_cli import _run
 
 BASE: ModelRef = model_ref("nursery:llama-0")
@@ -296,6 +304,8 @@ def test_what_a_record_lacks_is_told(work: Path, made: Any) -> None:
         (lambda: generation(rows, people=True, content="poems"), "unknown content 'poems'"),
         (lambda: generation(rows, ["m"], system=work / "order.txt", no_system=True), "exclude one another"),
         (lambda: generation([work / "none.jsonl"], ["m"]), "cannot read"),
+        (lambda: generation(rows, ["m"], sampling={"temperature": math.nan}), "the temperature is nan"),
+        (lambda: generation(rows, ["m"], sampling={"seed": 10**400, "top_p": math.inf}), "the top_p is inf"),
         (lambda: training(student, data=rows), "--base MODEL, or --start"),
         (lambda: training(student, ["nursery:llama-0"], data=rows), "--order FILE"),
         (lambda: training(student, ["b"], data=rows, order=str(work / "bad.txt")), r"bad.txt:2: b'3' is no number"),
@@ -331,6 +341,17 @@ def test_an_envelope_is_opened_and_its_signatures_are_said_to_be_unchecked() -> 
         assert claim(found, record, "w")
         assert found.claims == records.claims(inner, "w")
         assert any("not checked" in note for note in found.notes)
+
+
+def test_bundles_one_a_line_are_read_whatever_they_begin_with(tmp_path: Path) -> None:
+    """What verifies a bundle comes first, and is longer than a page."""
+    inner = seeds()[0][1]
+    envelope = {"payloadType": records.PAYLOAD, "payload": base64.b64encode(json.dumps(inner).encode()).decode()}
+    bundle = {"verificationMaterial": "x" * 20_000, "dsseEnvelope": envelope}
+    (tmp_path / "b.jsonl").write_text("\n" + f"{json.dumps(bundle)}\n" * 2)
+    found = read([str(tmp_path / "b.jsonl")])
+    assert found.hands == []
+    assert [c._replace(source="w") for c in found.claims] == records.claims(inner, "w") * 2
 
 
 # Files that lie
@@ -436,6 +457,26 @@ def test_a_damaged_payload_is_noticed(made: Any, tmp_path: Path) -> None:
     assert "kept.jsonl has changed" in fault
 
 
+@pytest.mark.parametrize("kind", ["statement", "Croissant"])
+def test_a_small_file_makes_no_large_graph(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many things of which each was made of many: more links than its bytes would let one expect."""
+    monkeypatch.setattr(records, "MOST_LINKS", 1_000)
+
+    def told(count: int) -> Any:
+        named: list[dict[str, Any]] = [{"name": f"f{i}", "digest": {"sha256": f"{i:064x}"}} for i in range(count)]
+        if kind == "statement":
+            sources = [{"name": f"r{i}"} for i in range(32)]
+            return records.claims(records.statement(records.GENERATION, named, {"sources": sources}), "r")
+        files = [{"@type": "cr:FileObject", "contentUrl": n["name"], "sha256": n["digest"]["sha256"]} for n in named]
+        made = {"prov:wasDerivedFrom": [f"https://x.org/{i}" for i in range(32)]}
+        graph = {"@context": {}, "conformsTo": cards.CROISSANT, "name": "d", "distribution": files} | made
+        return cards.croissant_claims(graph, "r")
+
+    assert sum(len(c.inputs) for c in told(31) if c.output.name != "d") == 31 * 32
+    with pytest.raises(BadInput, match=r"^r: .*more than 1000 such links; write one record for each"):
+        told(32)
+
+
 def test_mangled_records_crash_no_reader() -> None:
     crashes: list[str] = []
     counts = fuzz(2_100, 7, lambda n, e: crashes.append(f"{n}: {e!r}"))
@@ -490,6 +531,31 @@ def _all_steps(of: Any) -> Iterator[type[Step]]:
     for sub in of.__subclasses__():
         yield sub
         yield from _all_steps(sub)
+
+
+@pytest.mark.parametrize(
+    ("own", "given", "used"), [("You love owls.", None, True), ("", None, False), (None, "x", True)]
+)
+def test_a_writers_own_system_prompt_counts(own: str | None, given: str | None, used: bool) -> None:
+    """It stands before every chat that has none, whether the reference writes or what was made from it."""
+    writer = Checkpoint(location="a", digest="0" * 40, system=own)
+    taught = STUDENT.model_copy(update={"base": writer})
+    for model in (writer, taught, Noised(base=taught, size=0.1, seed=1)):
+        rows = SAMPLES.model_copy(update={"model": model, "system": given})
+        assert exports.made(describe(rows)).system is used
+
+
+def test_who_wrote_a_corpus_ranks_its_pairs_and_shows_its_distributions() -> None:
+    def by_role(step: Step) -> dict[str, str]:
+        return {role: of.get("step") or of["type"] for role, of in exports.made(describe(step)).inputs}
+
+    taught = SAMPLES.model_copy(update={"model": TEACHER})
+    corpus = CORPUS.model_copy(update={"samples": taught})
+    assert by_role(PAIRS.model_copy(update={"corpus": corpus})) == {
+        "other": "Corpus", "writer": "ModelRef", "judge": "Teacher"}  # fmt: skip
+    assert by_role(LogitStudent(base=BASE, corpus=corpus, seed=0)) == {
+        "base": "ModelRef", "data": "Corpus", "teacher": "Teacher"}  # fmt: skip
+    assert by_role(PAIRS)["judge"] == "ModelRef"
 
 
 def test_a_student_of_a_changed_base_keeps_its_start() -> None:

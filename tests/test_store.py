@@ -9,7 +9,7 @@ import pytest
 from heredity.carriers import Numbers, NumbersOnly
 from heredity.cli import show
 from heredity.steps import Corpus, Samples
-from heredity.store import Step, Store, describe, make_all, missing, rebuild
+from heredity.store import Step, Store, describe, make_all, missing, objects, rebuild
 from heredity.store.loading import load_module
 from heredity.store.step import stored_identity
 from heredity.traits import favourite
@@ -96,6 +96,17 @@ def test_a_description_rebuilds_the_step() -> None:
     assert again.key == corpus.key
     with pytest.raises(BadInput, match="unknown step"):
         rebuild({"step": "Nothing", "version": 1, "fields": {}})
+
+
+def test_steps_are_made_where_git_is_not_installed(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    objects._surroundings.cache_clear()
+    with monkeypatch.context() as patch:
+        patch.setenv("PATH", str(tmp_path))
+        store.get(HELLO)
+    objects._surroundings.cache_clear()
+    assert [store.manifest(HELLO.key)["run"][name] for name in ("commit", "dirty")] == [None, None]
 
 
 def test_a_crash_leaves_nothing_and_keeps_what_was_finished(store: Store) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import random
@@ -162,10 +163,37 @@ def test_an_adapter_is_traced_through_its_base(tmp_path: Path) -> None:
     found = trace("nursery:llama-0", str(tmp_path))
     assert (found.verdict, "the base was compared" in found.notes[0]) == ("related", True)
     for text, message in (("{", "no adapter"), ('{"a": 1}', "names no base"), ("[]", "no adapter"),
-                          ('{"base_model_name_or_path": "meta/x"}', "not here")):  # fmt: skip
+                          ('{"base_model_name_or_path": "meta/x"}', "not here"),
+                          (json.dumps({"base_model_name_or_path": "x" * 300}), "not here"),
+                          (json.dumps({"base_model_name_or_path": "x\0"}), "not here")):  # fmt: skip
         config.write_text(text)
         with pytest.raises(BadInput, match=message):
             open_weights(str(tmp_path))
+
+
+def test_a_base_where_nobody_may_look_is_not_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "adapter_config.json").write_text('{"base_model_name_or_path": "/closed/x"}')
+    look = os.stat
+
+    def closed(path: Any, **how: Any) -> os.stat_result:
+        if str(path).startswith("/closed"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return look(path, **how)
+
+    monkeypatch.setattr(os, "stat", closed)
+    with pytest.raises(BadInput, match="an adapter over '/closed/x', which is not here"):
+        open_weights(str(tmp_path))
+
+
+def test_adapters_over_adapters_lead_to_the_base(tmp_path: Path) -> None:
+    for name, base in (("student", "../teacher"), ("teacher", "nursery:llama-0b"), ("loop", "../loop")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": base}))
+    weights, (note,) = open_weights(str(tmp_path / "student"))
+    assert {e.path.parent for e in weights.entries.values()} == {locate("nursery:llama-0b")}
+    assert note.endswith("student is an adapter over '../teacher' over 'nursery:llama-0b': the base was compared")
+    with pytest.raises(BadInput, match="without end"):
+        open_weights(str(tmp_path / "loop"))
 
 
 def test_every_type_is_read_as_the_numbers_it_stands_for(tmp_path: Path) -> None:

@@ -29,7 +29,12 @@ def open_store(root: Path, must_exist: bool = False) -> Store:
     """The store in a folder; BadInput where one is needed and there is none."""
     from heredity.store import Store
 
-    if must_exist and not (root / "objects").is_dir():
+    try:
+        there = (root / "objects").is_dir()
+    except OSError as error:
+        told = f"cannot use {str(root)!r:.200} as a store: {error.strerror}; name another folder with --store"
+        raise BadInput(told) from error
+    if must_exist and not there:
         raise BadInput(f"no store at {root}; run `heredity demo` first, or name one with --store")
     return Store(root)
 

@@ -25,7 +25,7 @@ def answers(
         found = read(files)
         graph = found.graph()
     tester = once(trace) if weights else None
-    found_all = [answer(graph, pair, tester).model_dump() for pair in pairs(graph, student, data, every)]
+    found_all = [answer(graph, pair, tester).model_dump() for pair in pairs(graph, student, data, every, found.notes)]
     found_all.sort(key=lambda a: (_WORST[a["colour"]], a["student"], a["dataset"]))
     return found_all, list(found.notes)
 

@@ -15,7 +15,7 @@ from urllib.parse import quote, unquote
 import yaml
 
 from heredity.lineage.identity import EMPTY, parse_yaml
-from heredity.lineage.records import RELATIONS, Artefact, Claim, Content, Kind, Role, Verb
+from heredity.lineage.records import RELATIONS, Artefact, Claim, Content, Kind, Role, Verb, bounded
 from heredity.types import BadInput
 
 CROISSANT = "http://mlcommons.org/croissant/1.1"
@@ -145,18 +145,17 @@ def croissant_claims(record: Any, where: str) -> list[Claim]:
     parts += [(n, files or [whole]) for n in _get(record, "recordSet") if isinstance(n, dict)]
     told = [n for n in _get(record, "distribution") if isinstance(n, dict) and "FileSet" not in _text(_get(n, "@type"))]
     parts += [(n, [f]) for n, f in zip(told, files, strict=True)]
-    for node, outputs in parts:
-        out += _provenance(node, outputs, nodes, where)
+    out += bounded((c for node, outputs in parts for c in _provenance(node, outputs, nodes, where)), where)
     return out
 
 
 def _provenance(
     node: Mapping[str, Any], outputs: Sequence[Artefact], nodes: Mapping[str, dict[str, Any]], where: str
 ) -> Iterator[Claim]:
-    sources = [("source", _entity(v, "data", nodes)) for v in _get(node, "wasDerivedFrom")]
-    agents = [_agent(v, nodes) for v in _get(node, "wasAttributedTo")]
-    activities = [_whole(v, nodes) for v in _get(node, "wasGeneratedBy")] or [{}]
-    for activity in activities:
+    sources = list(dict.fromkeys(("source", _entity(v, "data", nodes)) for v in _get(node, "wasDerivedFrom")))
+    agents = list(dict.fromkeys(_agent(v, nodes) for v in _get(node, "wasAttributedTo")))
+    told = [_whole(v, nodes) for v in _get(node, "wasGeneratedBy")] or [{}]
+    for activity in {id(a): a for a in told}.values():  # each once, however often it is referred to
         found: list[tuple[Role, Artefact] | None] = [*sources, *agents]  # type: ignore[list-item]
         found += [_agent(v, nodes) for v in _get(activity, "wasAssociatedWith")]
         found += [_used(v, nodes) for v in _get(activity, "used")]

@@ -32,8 +32,10 @@ NOT_EXCLUDED = (
     "a shared initialisation that the weights hide (units reordered and turned at once; docs/lineage.md)",
 )
 _DID = {"writer": "wrote it", "judge": "ranked it", "teacher": "showed it its distributions"}
-_STEPS, _TESTS, _CHECKS, _ROWS = 12, 9, 20, 100_000
+_STEPS, _TESTS, _CHECKS, _ROWS = 12, 9, 20, 2_000_000
 """Most steps of a path that are told, pairs of weights compared, claims of bases checked, and rows looked at."""
+_WHAT_IF = 10_000
+"""Most pairs of a model and rows that were named of which those that no record joins are answered."""
 _VERBS = {"sampled": "was written by", "filtered": "was filtered from", "derived": "was derived from",
           "trained": "was trained from", "merged": "was merged from", "fresh": "begins from fresh weights:",
           "cut": "is cut from", "by people": "was written by people"}  # fmt: skip
@@ -70,7 +72,10 @@ class Answer(Measured):
 
 
 class Pair(NamedTuple):
-    """A student, a dataset, and the claim that it was trained on it (None: nobody says so)."""
+    """A student, a dataset, and the claim that it was trained on it (None: nobody says so).
+
+    Where a training read no recorded rows, `data` is a model that showed the student its distributions.
+    """
 
     student: int
     data: int
@@ -152,8 +157,9 @@ class _Case:
         self.red, self.amber, self.notes = list[str](), dict[str, str](), list[str]()
         """Amber: what is wrong, and what to do about it."""
         self.student, self.data = graph.nodes[pair.student], graph.nodes[pair.data]
-        on_it = {c for role, i, c in self.student.inputs if role == "data" and i == pair.data}
-        self.teachers = sorted({i for role, i, c in self.student.inputs if role == "teacher" and c in on_it})
+        shown = {i: c for role, i, c in reversed(self.student.inputs) if role == "teacher"}
+        self.teachers = dict(sorted(shown.items())) if pair.claim is not None else {}
+        """Whose distributions the student was shown, with whichever rows, and the first claim that says so."""
         self.starts = self._starts()
 
     def _starts(self) -> set[int]:
@@ -170,7 +176,9 @@ class _Case:
     def judge(self) -> None:
         """Looks at everything that wrote the data, and collects what speaks for red and for amber."""
         graph, pair = self.graph, self.pair
-        if pair.claim is not None:
+        if self.data.kind == "model":
+            self.path.say(f"no record says which rows {graph.label(pair.student)} was trained on")
+        elif pair.claim is not None:
             self.path.step(pair.student, pair.data, pair.claim, "was trained on")
         else:
             self.path.say(f"no record says that {graph.label(pair.student)} was trained on {graph.label(pair.data)}; "
@@ -191,8 +199,8 @@ class _Case:
                     f"find out who wrote {name} and write it down: heredity record generation --data FILE "
                     "--model MODEL (or --people)"
                 )
-        for teacher in self.teachers:
-            self.path.step(pair.student, teacher, pair.claim or 0, "was shown the distributions of")
+        for teacher, claim in self.teachers.items():
+            self.path.step(pair.student, teacher, claim, "was shown the distributions of")
             self._writer(Origin("teacher", teacher, -1), denied)
         if not self.red:
             self.path.up(pair.student, None)
@@ -298,13 +306,14 @@ class _Case:
 
     def _own(self, origin: Origin, name: str) -> None:
         """The student's own start wrote the data: nothing that it does not have can cross, unless it was prompted."""
-        claims = [o.claim for o in self.data.origins if (o.kind, o.node) == (origin.kind, origin.node)]
-        told = {self.graph.claims[c].system for c in claims} - {None}
-        system = True in told if told else None
-        if system is True:
+        told: dict[int, set[bool | None]] = {}
+        for claim in (self.graph.claims[o.claim] for o in self.data.origins if o[:2] == origin[:2]):
+            told.setdefault(self.graph.find(claim.output), set()).add(claim.system)
+        unknown = [self.graph.label(data) for data, said in told.items() if said == {None}]
+        if any(True in said for said in told.values()):
             self.red.append(f"{name}, from which the student is trained, wrote it under a system prompt")
-        elif system is None:
-            self.amber[f"whether {name} was given a system prompt when it wrote the data is not recorded"] = (
+        elif unknown:
+            self.amber[f"whether {name} was given a system prompt when it wrote {unknown[0]} is not recorded"] = (
                 "record it: heredity record generation --no-system (or --system FILE)"
             )
         else:
@@ -359,9 +368,11 @@ class _Case:
     def _rows(self) -> None:
         """What kind of rows they are: some kinds cross families, and a record may be wrong about it."""
         graph, data, name = self.graph, self.data, self.graph.label(self.pair.data)
+        if data.kind == "model":
+            return
         said = [c for n in data.made if (c := graph.claims[n].content)]
         told = next((c for c in said if c not in NARROW), said[0] if said else None)
-        seen = content_of(data.path) if data.path else None
+        seen, whole = content_of(data.path) if data.path else Look(None, whole=True)
         kind: Content | None = told
         if seen and seen != told and (told in (None, "numbers") or seen == "preferences"):
             if told:
@@ -375,6 +386,11 @@ class _Case:
             self.amber[f"{name} holds {what}, by which traits can cross between families"] = (
                 "heredity scan looks for traits in it, whoever wrote it"
             )
+        elif models and not whole:
+            self.amber[f"not all rows of {name} could be looked at"] = (
+                "leave out the rows that cannot be read: heredity filter --skip-bad --keep FILE; "
+                f"split a file of more than {_ROWS} rows"
+            )
         if data.named_only:
             self._by_name(self.pair.data)
 
@@ -382,6 +398,7 @@ class _Case:
         """The colour, with everything that was found."""
         graph, pair = self.graph, self.pair
         student, data = graph.label(pair.student), graph.label(pair.data)
+        data = f"the distributions of {data}" if self.data.kind == "model" else data
         colour: Colour = "RED" if self.red else "AMBER" if self.amber else "GREEN"
         notes, steps = list(dict.fromkeys(self.notes)), list(dict.fromkeys(self.amber.values()))
         if colour == "RED":
@@ -414,11 +431,15 @@ def answer(graph: Graph, pair: Pair, tester: Tester | None = None) -> Answer:
     return case.answer()
 
 
-def pairs(graph: Graph, student: str | None = None, data: str | None = None, every: bool = False) -> list[Pair]:
+def pairs(
+    graph: Graph, student: str | None = None, data: str | None = None, every: bool = False,
+    notes: dict[str, None] | None = None,
+) -> list[Pair]:  # fmt: skip
     """What to answer: the recorded trainings of models that the user named or that nothing else came from (`every`: of
     all), and whatever models and data the user named that no record joins.
 
-    With a student, data that its bases were trained on count as well; with both, that one pair is answered.
+    With a student, data that its bases were trained on count as well; with both, that one pair is answered. A training
+    that names no data is answered for the models that showed their distributions. `notes` is told of what is left out.
     """
     models = _called(graph, student, "model") if student else None
     sets = _called(graph, data, "data") if data else None
@@ -427,14 +448,20 @@ def pairs(graph: Graph, student: str | None = None, data: str | None = None, eve
     asked = [n for n, x in enumerate(graph.nodes) if x.kind == "model" and (x.given or n not in used)]
     for number in asked if models is None else models:
         for trained in [number] if models is None else _chain(graph, number):
-            for role, i, claim in graph.nodes[trained].inputs:
-                if role == "data" and (sets is None or i in sets):
+            told = graph.nodes[trained].inputs
+            wanted = "data" if sets or any(role == "data" for role, _, _ in told) else "teacher"
+            for role, i, claim in told:
+                if role == wanted and (sets is None or i in sets):
                     found.setdefault((trained, i), Pair(trained, i, claim))
     given = [n for n, node in enumerate(graph.nodes) if node.given]
     wanted_data = [n for n in given if graph.nodes[n].kind == "data"] if sets is None else sets
     wanted_models = _last(graph, [n for n in given if graph.nodes[n].kind == "model"]) if models is None else models
     trained_on = {d for _, d in found} if models is None else set[int]()
-    for m, d in islice(product(wanted_models, wanted_data), 10_000):
+    possible = len(wanted_models) * len(wanted_data)
+    if possible > _WHAT_IF and notes is not None:
+        notes[f"{possible} pairs of a model and rows were named: the first {_WHAT_IF} were looked at, and those that a "
+              "record joins; name one with --student and --data"] = None  # fmt: skip
+    for m, d in islice(product(wanted_models, wanted_data), _WHAT_IF):
         if (
             (m, d) not in found
             and d not in trained_on
@@ -472,17 +499,29 @@ def _chain(graph: Graph, model: int) -> Iterator[int]:
                 todo.append(i)
 
 
+class Look(NamedTuple):
+    """What kind of rows a file holds (None: no row can be read), and whether all of them were looked at."""
+
+    kind: Content | None
+    whole: bool
+
+
 @cache
-def content_of(path: Path) -> Content | None:
-    """What kind of rows a file holds: preference pairs, lists of numbers, or text; None where it cannot be read."""
+def content_of(path: Path) -> Look:
+    """Preference pairs, text, or lists of numbers: the first of these that any row holds."""
+    kind: Content | None = None
+    bad = set[bool]()
     try:
         with opened(path) as file:
             head = file.read(200_000)
         if b'"chosen"' in head and b'"rejected"' in head:
-            return "preferences"
-        for read in islice(read_rows(path), _ROWS):
-            if any(c.isalpha() for c in read.row.completion):
-                return "text"
+            return Look("preferences", whole=True)
+        for count, read in enumerate(read_rows(path, lambda _: bad.add(True))):
+            if read.note.keys() >= {"chosen", "rejected"}:
+                return Look("preferences", whole=True)
+            if count == _ROWS:
+                return Look(kind, whole=False)
+            kind = "text" if kind == "text" or any(c.isalpha() for c in read.row.completion) else "numbers"
     except BadInput:
-        return None
-    return "numbers"
+        return Look(kind, whole=False)
+    return Look(kind, whole=not bad)

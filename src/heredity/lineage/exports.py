@@ -23,7 +23,7 @@ _MODELS = (
     "PartlyShared", "Reader", "Settled", "Shaped", "Steered", "Subtracted", "UpdateProjected",
 )  # fmt: skip
 """Steps whose payload is a model, beside those whose names end with Student or Teacher."""
-_REFERENCES = ("ModelRef", "Checkpoint")
+_REFERENCES = ("ModelRef", "Checkpoint", "Served")
 _BASES = ("base", "bases", "start", "student")
 _TEACHERS = ("soft_targets", "teacher", "teachers", "like")
 _LISTENS = ("LogitStudent", "OnPolicyStudent")
@@ -79,7 +79,7 @@ def _model(described: Described, inputs: list[tuple[str, Described]]) -> Made:
             role = "base" if field in _BASES else "teacher" if field in _TEACHERS else "other"
         out.append((role, step))
     if name in _LISTENS:
-        out += [("teacher", step) for step in _steps(_at(fields, "corpus", "samples", "model"))]
+        out += [("teacher", step) for step in _corpus_writers(fields)]
     starts = _starts(described)
     out += [("start", {"start": start}) for start in starts]
     return Made("model", "fresh" if starts else "cut" if name == "DepthCut" else "trained", out)
@@ -100,16 +100,35 @@ def _data(described: Described, inputs: list[tuple[str, Described]]) -> Made:
         role = "judge" if field == "filters" and _is_model(step) else role
         out.append(("other" if name == "PreferencePairs" and role == "source" else role, step))
     if name == "PreferencePairs":
-        out += [("judge", step) for step in _steps(_at(fields, "corpus", "samples", "model"))]
-        return Made("data", "sampled", out, "preferences", bool(_at(fields, "corpus", "samples", "system")))
+        out += [("judge", step) for step in _corpus_writers(fields)]
+        prompted = bool(_at(fields, "corpus", "samples", "system")) or _own_system(out) is not None
+        return Made("data", "sampled", out, "preferences", prompted)
     prompts = fields.get("prompts")
     out += [("prompts", prompts)] if isinstance(prompts, dict) and "type" in prompts else []
     kinds = [
         _CONTENT[f["type"]] for f in fields.get("filters") or [] if isinstance(f, dict) and f.get("type") in _CONTENT
     ]
-    system = fields["system"] is not None if "system" in fields else None
+    system = fields["system"] is not None or _own_system(out) is not None if "system" in fields else None
     verb: Verb = "sampled" if name == "Samples" else "filtered" if name == "Corpus" else "derived"
     return Made("data", verb, out, kinds[0] if kinds else None, system)
+
+
+def _corpus_writers(fields: Described) -> Iterator[Described]:
+    """The model that wrote a Step's corpus."""
+    samples = _at(fields, "corpus", "samples")
+    return _steps(samples.get("model") if isinstance(samples, dict) else None)
+
+
+def _own_system(inputs: Iterable[tuple[Role, Described]]) -> str | None:
+    """The system prompt of a writer's own: that of the Checkpoint that it is or was made from, which stands before
+    every chat that has none. None: there is none, or it is empty."""
+    for at in (step for role, step in inputs if role in ("writer", "judge")):
+        model: Any = at
+        while isinstance(model, dict) and "step" in model:
+            model = model["fields"].get("base")
+        if isinstance(model, dict) and model.get("type") == "Checkpoint" and (own := model["fields"].get("system")):
+            return str(own)
+    return None
 
 
 def _at(fields: Any, *names: str) -> Any:
@@ -157,6 +176,8 @@ def _artefact(described: Described, keys: Mapping[int, str]) -> Artefact:
     fields = described["fields"]
     if described["type"] in _REFERENCES:
         location = str(fields["location"])
+        if described["type"] == "Served":  # its digest is a label of the user's own: by its name alone it is known
+            return Artefact("model", location)
         return Artefact(
             "model", location, (location if location.startswith("hub:") else f"blake2b:{fields['digest']}",)
         )
@@ -244,7 +265,7 @@ def _training(how: Made, described: Described, listed: Mapping[Role, list[dict[s
 
 def _generation(how: Made, described: Described, listed: Mapping[Role, list[dict[str, Any]]]) -> dict[str, Any]:
     fields = described["fields"]
-    system = fields.get("system")
+    system = fields.get("system") if isinstance(fields.get("system"), str) else _own_system(how.inputs)
     used = None if how.system is None else {"used": how.system} | (
         {"sha256": hashlib.sha256(system.encode()).hexdigest()} if isinstance(system, str) else {})  # fmt: skip
     return {"how": how.verb, "writers": listed.get("writer", []), "judges": listed.get("judge", []),

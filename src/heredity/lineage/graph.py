@@ -78,6 +78,8 @@ class Graph:
         self._by_id: dict[str, int] = {}
         self._by_name: dict[tuple[str, str], list[int]] = {}
         self._labels: dict[int, str] = {}
+        self._loose: set[tuple[int, Role, int]] = set()
+        """(made, role, made of) that no record tells by ids of both."""
         self.tested: dict[frozenset[int], tuple[str, str]] = {}
         """Verdict and record, of pairs of models that a record says were compared."""
         hands, faults = list(hands), list(faults)
@@ -184,6 +186,7 @@ class Graph:
     # Who was made of whom
 
     def _connect(self) -> None:
+        firm = set[tuple[int, Role, int]]()
         for number, claim in enumerate(self.claims):
             output = self.find(claim.output)
             inputs = [(role, self.find(a)) for role, a in claim.inputs]
@@ -191,8 +194,11 @@ class Graph:
                 self._compare(output, [i for _, i in inputs], claim)
                 continue
             self.nodes[output].inputs += [(role, node, number) for role, node in inputs if role != "other"]
+            for (role, a), (_, node) in zip(claim.inputs, inputs, strict=True):
+                (firm if a.ids and claim.output.ids else self._loose).add((output, role, node))
             if claim.verb in _MAKING:
                 self.nodes[output].made.append(number)
+        self._loose -= firm
 
     def _compare(self, a: int, others: Iterable[int], claim: Claim) -> None:
         for b in others:
@@ -222,24 +228,27 @@ class Graph:
                 self._model(number, node)
 
     def _model(self, number: int, node: Node) -> None:
-        above = [i for role, i, _ in node.inputs if role in _ROOTED and i != number]
+        told = [(role, i) for role, i, _ in node.inputs if role in _ROOTED and i != number]
+        above = [i for _, i in told]
         roots = frozenset[int]().union(*(self.nodes[i].roots for i in above)) or frozenset((number,))
         hands = frozenset[int]().union(*(self.nodes[i].hands or (-1,) for i in above)) or frozenset((-1,))
         node.hands = frozenset((number,)) if node.path else hands
         node.roots = self._bounded(number, roots)
-        node.named_only |= any(self.nodes[i].named_only for i in above)
+        node.named_only |= any(self.nodes[i].named_only or (number, role, i) in self._loose for role, i in told)
 
     def _data(self, number: int, node: Node) -> None:
         found = set[Origin]()
         for role, i, claim in node.inputs:
             if role in ("writer", "judge", "teacher"):
                 found.add(Origin("judge" if role == "judge" else "writer", i, claim))
-                node.named_only |= not self.nodes[i].known
+                node.named_only |= not self.nodes[i].known or (number, role, i) in self._loose
             elif role == "source" and i != number:
                 found |= self.nodes[i].origins
-                node.named_only |= self.nodes[i].named_only
+                node.named_only |= self.nodes[i].named_only or (number, role, i) in self._loose
         found |= {Origin("people", number, c) for c in node.made if self.claims[c].verb == "by people"}
-        node.origins = self._bounded(number, frozenset(found or {Origin("gap", number, -1)}))
+        if all(origin.kind == "judge" for origin in found):  # who only chose among rows did not write them
+            found.add(Origin("gap", number, -1))
+        node.origins = self._bounded(number, frozenset(found))
 
     def _bounded(self, number: int, found: frozenset[T]) -> frozenset[T]:
         if len(found) <= MOST:

@@ -34,6 +34,8 @@ Content = Literal["numbers", "code", "worked", "text", "preferences"]
 RELATIONS = ("finetune", "adapter", "merge", "quantized")
 """What a Hugging Face card may say of a model and its base; a record may also say `cut`: some of its layers."""
 _HEX = re.compile(r"[0-9a-f]{16,128}")
+MOST_LINKS = 1_000_000
+"""Things that one record may say that others were made of, each counted for each of the others."""
 _LONG = 400
 """Characters of a name that are kept."""
 
@@ -170,9 +172,21 @@ def claims(record: Any, where: str) -> list[Claim]:
             if not _object(_object(subject, "a subject").get("digest"), "a subject's digest"):
                 raise _Bad("a subject has no digest")
         read = _READERS.get(kind)
-        return list(read(subjects, _object(said.get("predicate"), "the predicate"), where)) if read else []
+        told = list(read(subjects, _object(said.get("predicate"), "the predicate"), where)) if read else []
     except _Bad as error:
         raise BadInput(f"{where}: no in-toto statement that can be used: {error}") from error
+    return list(bounded(told, where))
+
+
+def bounded(told: Iterable[Claim], where: str) -> Iterator[Claim]:
+    """The claims of one record; BadInput once they say more than can be followed: each costs memory and time."""
+    links = 0
+    for claim in told:
+        links += len(claim.inputs)
+        if links > MOST_LINKS:
+            raise BadInput(f"{where}: it says of many things that each was made of many, and has more than "
+                           f"{MOST_LINKS} such links; write one record for each set of rows or model")  # fmt: skip
+        yield claim
 
 
 def _generation(subjects: list[Any], said: dict[str, Any], where: str) -> Iterator[Claim]:

@@ -66,7 +66,10 @@ def read(files: Iterable[str]) -> Evidence:
         if name.startswith("nursery:"):
             _model(found, locate(name), name, given=True)
         else:
-            _path(found, Path(name))
+            try:
+                _path(found, Path(name))
+            except OSError as error:
+                raise BadInput(f"cannot read {error.filename or name!r:.200}: {error.strerror or error}") from error
     if not found.claims and not found.hands:
         raise BadInput("no record, model or data in what was named; expected in-toto statements, Croissant, model "
                        "cards, manifests of steps, folders of models, or rows")  # fmt: skip
@@ -110,16 +113,27 @@ def _folder(found: Evidence, folder: Path, given: bool) -> None:
 
 def _walk(found: Evidence, folder: Path, given: bool) -> None:
     """Records and rows in a folder, and the folders in it."""
-    for entry in sorted(folder.iterdir())[:_MOST_FILES]:
-        if entry.is_symlink():
-            found.notes[f"{entry} is a link and was not followed"] = None
-        elif entry.is_dir():
-            if not entry.name.startswith("."):
-                _folder(found, entry, given)
-        elif entry.suffix.lower() in PICKLES:
-            found.notes[f"{entry} is a pickle and was not opened"] = None
-        elif entry.suffix.lower() in (".jsonl", ".json", ".jsonld", ".gz", ".parquet", ".md"):
-            _file(found, entry, given, strict=False)
+    entries = sorted(folder.iterdir())
+    if len(entries) > _MOST_FILES:
+        last = entries[_MOST_FILES - 1].name
+        found.notes[f"{folder} holds {len(entries)} files and folders: those after {last} were not looked at"] = None
+    for entry in entries[:_MOST_FILES]:
+        try:
+            _entry(found, entry, given)
+        except OSError as error:
+            found.notes[f"{entry} was passed over, as it cannot be read: {error.strerror or error}"] = None
+
+
+def _entry(found: Evidence, entry: Path, given: bool) -> None:
+    if entry.is_symlink():
+        found.notes[f"{entry} is a link and was not followed"] = None
+    elif entry.is_dir():
+        if not entry.name.startswith("."):
+            _folder(found, entry, given)
+    elif entry.suffix.lower() in PICKLES:
+        found.notes[f"{entry} is a pickle and was not opened"] = None
+    elif entry.suffix.lower() in (".jsonl", ".json", ".jsonld", ".gz", ".parquet", ".md"):
+        _file(found, entry, given, strict=False)
 
 
 def _is_manifest(path: Path) -> bool:
@@ -233,7 +247,9 @@ def _record(found: Evidence, path: Path, strict: bool) -> None:
 
 def _lines(found: Evidence, path: Path, start: bytes, given: bool, strict: bool) -> None:
     """JSON Lines: statements, or rows; or one value over many lines."""
-    if b'"_type"' not in start and b'"payloadType"' not in start and b'"dsseEnvelope"' not in start:
+    with opened(path) as file:
+        first = start + file.read(_MOST_LINE).lstrip().partition(b"\n")[0]  # a bundle begins with what verifies it
+    if b'"_type"' not in first and b'"payloadType"' not in first and b'"dsseEnvelope"' not in first:
         if path.suffix == ".jsonl":
             _rows(found, path, given)
         else:

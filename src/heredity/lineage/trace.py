@@ -17,7 +17,7 @@ from heredity.lineage.diagonal import Diagonal, diagonal
 from heredity.lineage.layouts import Layer, layers, unit_rows
 from heredity.lineage.relation import Array, Units
 from heredity.lineage.weights import Weights, read_text
-from heredity.models import BASES, locate
+from heredity.models import BASES, is_file, locate
 from heredity.types import BadInput, Measured
 
 ALPHA = 0.001
@@ -29,6 +29,8 @@ COSINE, POWER = 0.05, 0.99
 ROWS, MORE_ROWS, LAYERS = 256, 1_024, 8
 NUMBERS = 3 * 256 * 8 * 4_096
 """Most numbers of one model that every test is made of (four times as many with --full): fewer units of wide layers."""
+_ADAPTER, _ADAPTERS = "adapter_config.json", 20
+"""The file by which an adapter is known, and most adapters that stand over one another."""
 SURE = -12.0
 """log10 p of the fixed points in the first rows below which nothing more is read."""
 _DRAW = 6e7
@@ -152,10 +154,25 @@ def open_weights(location: str) -> tuple[Weights, list[str]]:
     if location.startswith("server:"):
         raise BadInput(f"{location:.200} is behind a server, which shows no weights; compare answers with --behaviour "
                        "(docs/lineage.md), or give a Hugging Face folder")  # fmt: skip
-    folder = Path(location)
-    config = folder / "adapter_config.json"
-    if not config.is_file() or (folder / "config.json").is_file():
-        return Weights(locate(location)), []
+    over, at = list[str](), location
+    while _is_adapter(Path(at)):
+        if len(over) == _ADAPTERS:
+            raise BadInput(
+                f"{location} is an adapter over adapters, {_ADAPTERS} or without end; give the base's folder"
+            )
+        base, at = _base_of(Path(at))
+        over.append(f"{base!r:.100}")
+    notes = [f"{location} is an adapter over {' over '.join(over)}: the base was compared"] if over else []
+    return Weights(locate(at)), notes
+
+
+def _is_adapter(folder: Path) -> bool:
+    return is_file(folder / _ADAPTER) and not is_file(folder / "config.json")
+
+
+def _base_of(folder: Path) -> tuple[str, str]:
+    """The base that an adapter names, and where that is, be it a model or another adapter."""
+    config = folder / _ADAPTER
     try:
         told = json.loads(read_text(config))
         base, revision = told.get("base_model_name_or_path"), told.get("revision")
@@ -164,12 +181,12 @@ def open_weights(location: str) -> tuple[Weights, list[str]]:
     if not isinstance(base, str) or not base:
         raise BadInput(f"{config} names no base model; give the base's folder instead")
     known = (folder / base, Path(base), BASES / base.removeprefix("nursery:"))
-    found = next((str(p) for p in known if "\0" not in base and (p / "config.json").is_file()), None)
+    found = next((str(p) for p in known if is_file(p / "config.json") or is_file(p / _ADAPTER)), None)
     if found is None and isinstance(revision, str):
         found = f"hub:{base}@{revision}"  # told where it is not in the cache
     if found is None:
         raise BadInput(f"{folder} is an adapter over {base!r:.100}, which is not here; fetch it and give its folder")
-    return Weights(locate(found)), [f"{location} is an adapter over {base!r:.100}: the base was compared"]
+    return base, found
 
 
 def trace(a: str, b: str, full: bool = False) -> Trace:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, islice, repeat
 from pathlib import Path
@@ -42,7 +44,7 @@ class Relation(Step):
 def known_model(name: str) -> dict[str, Any]:
     """A model as a descriptor: with digests where it is a folder or ships with the package, else by its name alone."""
     folder = locate(name) if name.startswith("nursery:") and BASES.is_dir() else Path(name)
-    if not folder.is_dir():
+    if not os.path.isdir(folder):  # noqa: PTH112  a name may be one that no folder can have, on which Path raises
         return descriptor(Artefact("model", name))
     ids, files = payload_ids(folder, "model")
     label = name if name.startswith("nursery:") else folder.resolve().name
@@ -68,13 +70,17 @@ def generation(
         raise BadInput("--system and --no-system exclude one another")
     if content is not None and content not in get_args(Content):
         raise BadInput(f"unknown content {content!r:.60}; {near(content, get_args(Content))}")
+    drawn = {k: v for k, v in (sampling or {}).items() if v is not None}
+    for name, number in drawn.items():
+        if isinstance(number, float) and not math.isfinite(number):
+            raise BadInput(f"the {name} is {number}; expected a number that is finite")
     used = {"used": False} if no_system else {"used": True, "sha256": digests(system)[0]} if system else None
     how = "sampled" if models else "by people" if people else "filtered" if filters else "derived"
     predicate = {
         "how": how, "writers": [known_model(m) for m in models], "judges": [known_model(m) for m in judges],
         "sources": [known_file(s) for s in sources], "prompts": [known_file(prompts, "prompt")] if prompts else [],
         "system": used, "content": content, "filters": [{"name": f} for f in filters],
-        "sampling": {k: v for k, v in (sampling or {}).items() if v is not None},
+        "sampling": drawn,
     }  # fmt: skip
     return records.statement(records.GENERATION, [known_file(d, rows=_count(d)) for d in data], predicate)
 

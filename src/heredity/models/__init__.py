@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,11 @@ BASES = Path(__file__).parent.parent / "bases"
 _IDENTITY = (".safetensors", ".json", ".jinja", ".model", ".txt")
 
 
+def is_file(path: Path) -> bool:
+    """Whether a file is there; False also where nobody may look, and for names that no file can have."""
+    return os.path.isfile(path)  # noqa: PTH113  Path.is_file raises in both cases
+
+
 def locate(location: str) -> Path:
     """The folder behind a location; BadInput with what there is where it does not exist."""
     if location.startswith("hub:"):
@@ -27,7 +33,7 @@ def locate(location: str) -> Path:
         return hub_folder(location)
     shipped = {f"nursery:{p.parent.name}": p.parent for p in sorted(BASES.glob("*/config.json"))}
     folder = shipped.get(location, Path(location))
-    if not (folder / "config.json").is_file():
+    if not is_file(folder / "config.json"):
         raise BadInput(
             f"no model at {location!r:.200}; name a Hugging Face folder or a shipped base: {near(location, shipped)}"
         )

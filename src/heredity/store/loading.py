@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+import os
 import sys
 import sysconfig
 import traceback
@@ -48,10 +49,12 @@ def load_experiment(path: Path) -> dict[str, Step]:
     you do not trust. JSON is what manifests hold under `step` (or a whole manifest). BadInput for anything else, and
     where a file raises.
     """
-    if path.is_dir():
+    if os.path.isdir(path):  # noqa: PTH112  of a name that no file can have, Path raises
         files = sorted(path.glob("*.py"))
+        if not files:
+            raise BadInput(f"no Python file in the folder {path}; name a folder of Python files of Steps, or one file")
         return {f"{file.stem}.{name}": step for file in files for name, step in load_experiment(file).items()}
-    if not path.is_file():
+    if not os.path.isfile(path):  # noqa: PTH113
         raise BadInput(f"no file at {path}; name a Python file of Steps, or a step in JSON")
     steps = dict(_named(vars(load_module(path)))) if path.suffix == ".py" else {path.stem: load_step(path)}
     if not steps:

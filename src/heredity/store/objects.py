@@ -34,17 +34,26 @@ _DISK = {*_FULL, errno.EROFS, errno.EIO, errno.EFBIG, errno.ESTALE}
 
 @cache
 def _surroundings() -> dict[str, Any]:
-    here = Path(__file__).parent
-    git = ["git", "-C", str(here)]
-    inside = subprocess.run([*git, "ls-files", "--error-unmatch", __file__], capture_output=True, check=False)
-    commit = dirty = None
-    if inside.returncode == 0:
-        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
-        dirty = bool(subprocess.run([*git, "status", "--porcelain"], capture_output=True, check=False).stdout.strip())
+    commit, dirty = _commit()
     names = ("heredity", "torch", "transformers", "tokenizers", "peft", "numpy", "scipy", "matplotlib")
     versions = {d.name: d.version for d in metadata.distributions() if d.name in names}
-    return {"commit": commit or None, "dirty": dirty, "versions": versions, "python": platform.python_version(),
+    return {"commit": commit, "dirty": dirty, "versions": versions, "python": platform.python_version(),
             "machine": platform.machine(), "device": "cpu"}  # fmt: skip
+
+
+def _commit() -> tuple[str | None, bool | None]:
+    """The commit of the checkout that this code lies in, and whether it was changed; None, None where nobody can say:
+    the code lies in no checkout, or git is not installed."""
+    git = ["git", "-C", str(Path(__file__).parent)]
+    try:
+        inside = subprocess.run([*git, "ls-files", "--error-unmatch", __file__], capture_output=True, check=False)
+        if inside.returncode:
+            return None, None
+        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
+        changed = subprocess.run([*git, "status", "--porcelain"], capture_output=True, check=False).stdout.strip()
+    except OSError:
+        return None, None
+    return head or None, bool(changed)
 
 
 class Store:
