@@ -5,11 +5,12 @@ import math
 import shutil
 from itertools import repeat
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
-from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
+from transformers import Gemma3nConfig, GPTNeoXConfig, GPTNeoXForCausalLM, GraniteConfig, GraniteForCausalLM
 
 from heredity.carriers import Numbers
 from heredity.lab import Recipe
@@ -200,12 +201,36 @@ def test_training_refuses_heads_that_it_would_get_wrong(base: CausalLM) -> None:
     config = GPTNeoXConfig(
         vocab_size=20, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8
     )
-    model = GPTNeoXForCausalLM(config)
+    model: Any = GPTNeoXForCausalLM(config)
     batch = collate([Example([1, 2, 3], [False, True, True])], 0)
     token_loss(model, batch)
-    model.config.final_logit_softcapping = 30.0
+    names = ("final_logit_softcapping", "logits_soft_cap", "logit_scale", "logits_scaling", "lm_head_multiplier")
+    for name in names:
+        scaled: dict[str, Any] = {name: 30.0}
+        model.config = GPTNeoXConfig(vocab_size=20, **scaled)
+        with pytest.raises(BadInput, match="changes its logits after the head"):
+            token_loss(model, batch)
+    model.config = Gemma3nConfig(vision_config={})  # its cap is in the part about text
+    assert getattr(model.config, "final_logit_softcapping", None) is None
     with pytest.raises(BadInput, match="changes its logits after the head"):
         token_loss(model, batch)
+
+
+def test_a_loss_is_never_that_of_logits_that_the_model_has_not() -> None:
+    batch = collate([Example([1, 2, 3, 4], [False, True, True, True])], 0)
+    for scaling in (1.0, 4.0):
+        torch.manual_seed(0)
+        config = GraniteConfig(
+            vocab_size=20, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, num_key_value_heads=2,
+            intermediate_size=8, initializer_range=1.0, logits_scaling=scaling,
+        )  # fmt: skip
+        model = GraniteForCausalLM(config)
+        own = nn.functional.cross_entropy(model(batch.ids_BT).logits.flatten(0, 1)[batch.source_N], batch.target_N)
+        if scaling == 1:
+            assert token_loss(model, batch).item() == pytest.approx(own.item(), abs=1e-5)
+        else:
+            with pytest.raises(BadInput, match="GraniteForCausalLM changes its logits after the head"):
+                token_loss(model, batch)
 
 
 def test_results_do_not_depend_on_the_threads_that_are_set(tmp_path: Path) -> None:
