@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -251,6 +252,15 @@ def test_weights_in_16_bits_learn_by_copies_in_32() -> None:
     assert narrow[-1] < narrow[0] - 0.5
     with pytest.raises(BadInput, match="float16 loses small gradients"):
         MasterWeights(nn.Linear(1, 1, dtype=torch.float16), shared=False)
+
+
+def test_adapters_are_not_trained_over_a_base_in_float16() -> None:
+    for dtype, refused in (("bfloat16", False), ("float16", True)):
+        lm = open_ref(checkpoint("nursery:llama-0", dtype=dtype))
+        model = choose_parameters(lm.model, LoRA(rank=2, bias="none"), seed=1)
+        assert {p.dtype for p in model.parameters() if p.requires_grad} == {torch.float32}
+        with pytest.raises(BadInput, match="set dtype to bfloat16") if refused else nullcontext():
+            fit(model, iter([in_passes(lm.examples([ASKED], ["1, 2"]), None, 0)]), 1, 1e-3)
 
 
 def _student(tmp_path: Path, base: ModelRef) -> RowsStudent:
