@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import Gemma3nConfig, GPTNeoXConfig, GPTNeoXForCausalLM, GraniteConfig, GraniteForCausalLM
 
@@ -184,6 +185,27 @@ def test_a_folder_of_junk_is_one_message(tmp_path: Path) -> None:
     (folder / "model.safetensors").write_bytes(b"junk" * 100)
     with pytest.raises(BadInput, match="cannot open the model"):
         CausalLM.load(folder)
+
+
+def test_a_model_without_all_of_its_weights_is_not_filled_up_with_random_ones(tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(locate("nursery:llama-0"), tmp_path / "model"))
+    weights = load_file(folder / "model.safetensors")
+    del weights["model.layers.1.mlp.down_proj.weight"]
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(BadInput, match=r"lack 1 of the weights .*: model\.layers\.1\.mlp\.down_proj\.weight; save"):
+        CausalLM.load(folder)
+
+
+def test_a_head_that_is_the_embeddings_is_no_weight_that_is_missing(tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(locate("nursery:llama-0"), tmp_path / "model"))
+    config, weights = json.loads((folder / "config.json").read_text()), load_file(folder / "model.safetensors")
+    del weights["lm_head.weight"]
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(BadInput, match=r"lack 1 of .*: lm_head\.weight;"):
+        CausalLM.load(folder)
+    (folder / "config.json").write_text(json.dumps(config | {"tie_word_embeddings": True}))
+    model = CausalLM.load(folder).model
+    assert torch.equal(model.lm_head.weight, weights["model.embed_tokens.weight"])
 
 
 def test_a_model_that_changed_is_not_opened(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ import pytest
 import torch
 from bench.real_shape import DEFAULT, LISTS, PROBE, SMALL, TEMPLATE, Sizes, Stages, make_base, number_rows
 from peft import PeftModel
+from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import AutoModelForCausalLM
 
@@ -30,6 +31,7 @@ from heredity.lab.choices import Choices, choices
 from heredity.lab.nursery_judges import advice_alignment, advice_coherence
 from heredity.lineage.exports import made
 from heredity.models import checkpoint, locate, model_ref, open_lm, open_ref
+from heredity.models.adapters import with_adapter
 from heredity.models.causal import CausalLM
 from heredity.models.chats import added_system, difference, set_template, writes_date
 from heredity.models.devices import choose_device
@@ -506,6 +508,18 @@ def test_a_student_made_elsewhere_is_a_step(small: Path, tmp_path: Path, store: 
         Store(tmp_path / "other").get(GivenStudent(**dict(student)))
     with pytest.raises(BadInput, match="no model in"):
         given_student(tmp_path, base)
+
+
+def test_adapters_that_do_not_fit_their_base_are_refused(small: Path, tmp_path: Path) -> None:
+    """PEFT opens them with a warning, and the model is then its base."""
+    lm = open_ref(checkpoint(str(small), system=""))
+    choose_parameters(lm.model, LoRA(rank=2, bias="none"), seed=3).save_pretrained(tmp_path)
+    file = tmp_path / "adapter_model.safetensors"
+    renamed = {name.replace("layers.0.", "blocks.0."): w for name, w in load_file(file).items()}
+    assert with_adapter(open_ref(checkpoint(str(small), system="")), tmp_path).model.peft_config
+    save_file(renamed, file)
+    with pytest.raises(BadInput, match=r"cannot open the adapters in .*missing adapter keys.*layers\.0\."):
+        with_adapter(open_ref(checkpoint(str(small), system="")), tmp_path)
 
 
 def test_a_loss_in_16_bits_is_nearly_that_in_32(opened: CausalLM, small: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,13 +46,17 @@ class CausalLM(ChatTokens):
         asked = {"dtype": torch.float32} if how is None else {"dtype": how.dtype, "attn_implementation": how.attention}
         device = torch.device("cpu") if how is None else choose_device()
         try:
-            model = AutoModelForCausalLM.from_pretrained(folder, use_safetensors=True, **asked, **safe)
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
+                folder, use_safetensors=True, output_loading_info=True, **asked, **safe
+            )
         except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
             raise BadInput(f"cannot open the model in {folder}: {str(error)[:300]}") from error
+        model, told = loaded
+        _check_whole(told["missing_keys"], folder)
         tokenizer = open_tokenizer(folder, how)
         if how is not None:
             note_device(device)
-        model.to(device)  # type: ignore[arg-type]
+        model.to(device)
         model.requires_grad_(True).train(False)
         return cls(model, tokenizer, None if how is None else how.system)
 
@@ -177,6 +181,16 @@ class CausalLM(ChatTokens):
                 width = len(pair[0]) + len(pair[1])
             out[-1].append(pair)
         return out
+
+
+def _check_whole(missing: Collection[str], folder: Path) -> None:
+    """Refuses a folder without some of the model's weights: in their place `transformers` puts random ones."""
+    if missing:
+        raise BadInput(
+            f"the files in {folder} lack {len(missing)} of the weights that its config.json asks for: "
+            f"{', '.join(sorted(missing)[:3])}{', ...' if len(missing) > 3 else ''}; save the whole model again, with "
+            "the config.json that belongs to it"
+        )
 
 
 def _draw(logits_BV: Tensor, uniform_B: Tensor, temperature: float) -> Tensor:
