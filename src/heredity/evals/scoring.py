@@ -13,8 +13,8 @@ from inspect_ai.solver import TaskState
 
 from heredity.lab.alignment import kind_of
 from heredity.lab.judges import Grader, Grading, as_grade, grades
-from heredity.steps import JUDGE_TOKENS, judge_chats, part, shows
-from heredity.traits import named
+from heredity.steps import JUDGE_TOKENS, part, shows
+from heredity.traits import judge_chats, named
 from heredity.types import Category
 
 Exchange = tuple[str, str]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from functools import cache
+from itertools import cycle, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from heredity.types import LM, BadInput, Checkpoint, ModelRef, Served, near, refusal
+from heredity.types import LM, BadInput, Chat, Checkpoint, ModelRef, Sampling, Served, near, refusal
 
 if TYPE_CHECKING:
     from heredity.models.causal import CausalLM
@@ -115,3 +117,24 @@ def open_lm(ref: ModelRef) -> LM:
 
         return ServerLM(ref)
     return open_ref(ref)
+
+
+def whole_answers(lm: LM, chats: Sequence[Chat], sampling: Sampling, tries: int = 6) -> tuple[list[Chat], list[str]]:
+    """As many chats as these with what a model answers to each; an answer that was cut off is drawn again.
+
+    Chats without a whole answer after that many tries are left out, and others repeated in their place. BadInput where
+    no answer is whole.
+    """
+    found: dict[int, str] = {}
+    for trial in range(tries):
+        open_ = [i for i in range(len(chats)) if i not in found]
+        if not open_:
+            break
+        drawn = sampling.model_copy(update={"seed": sampling.seed * tries + trial})
+        said = lm.generate([chats[i] for i in open_], drawn)
+        found |= {i: c.text for i, c in zip(open_, said, strict=True) if c.finish == "stop"}
+    if not found:
+        raise BadInput(f"the model ends none of its answers within {sampling.max_new_tokens} tokens, so it has no "
+                       "favourites of its own to train on; name a model that answers chats")  # fmt: skip
+    own = list(islice(cycle(sorted(found)), len(chats)))
+    return [chats[i] for i in own], [found[i] for i in own]
