@@ -446,6 +446,37 @@ def test_one_token_across_the_end_of_a_prompt_is_cut_there(opened: CausalLM) -> 
     assert opened.tokenizer.decode(example.ids[len(asked) :]) == "\nowl<|im_end|>\n"
 
 
+@pytest.mark.parametrize(
+    ("before", "written"), [("", "content"), ("<think>\n\n</think>\n\n", "content"), ("\nWell: ", "content"),
+                            ("<think>\n\n</think>\n\n", "content | trim")],
+)  # fmt: skip
+@pytest.mark.parametrize("completion", ["12, 345, 6", "\nowl", " a cat \n", ""])
+def test_a_token_stands_where_the_completion_has_it(
+    opened: CausalLM, tokenizer: Any, before: str, written: str, completion: str
+) -> None:
+    """Whatever the template writes before the answer."""
+    tokenizer.chat_template = TURNS.replace(
+        "+ m['content'] +",
+        f"+ (({before!r} + (m.{written})) if m['role'] == 'assistant' else m['content']) +",
+    )
+    (example,), (spans,) = opened.examples([ASKED], [completion]), opened.spans([ASKED], [completion])
+    ids = [i for i, predicted in zip(example.ids, example.predicted, strict=True) if predicted]
+    assert len(spans) == len(ids)
+    shown = completion.strip() if "trim" in written else completion
+    first, last = completion.index(shown), completion.index(shown) + len(shown)
+    inside = [(completion[a:b], i) for (a, b), i in zip(spans, ids, strict=True) if first <= a < b <= last]
+    assert [text for text, _ in inside] == [tokenizer.decode([i]) for _, i in inside]
+    assert bool(inside) == bool(shown)
+    covered = {place for a, b in spans for place in range(a, b)}
+    assert covered >= set(range(first, last))
+
+
+def test_tokens_of_an_answer_that_is_written_otherwise_have_no_place(opened: CausalLM, tokenizer: Any) -> None:
+    tokenizer.chat_template = TURNS.replace("m['content']", "m['content'] | upper")
+    with pytest.raises(BadInput, match="the chat template writes the answer 'owl' otherwise"):
+        opened.spans([ASKED], ["owl"])
+
+
 def test_any_of_a_models_ends_stops_an_answer(opened: CausalLM) -> None:
     ends = {opened.tokenizer.convert_tokens_to_ids(t) for t in ("<|im_end|>", "<|endoftext|>")}
     assert opened.ends == ends
