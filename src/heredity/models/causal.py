@@ -17,6 +17,8 @@ from heredity.models.tokens import ChatTokens, context_of, open_tokenizer
 from heredity.models.training import device_of
 from heredity.types import BadInput, Chat, Checkpoint, Completion, Sampling
 
+UNWRITTEN = -1
+"""Where a row wrote no token: no padding token, which is an end of text in many tokenizers."""
 _ROWS = 512
 """Rows that are sampled together; part of what fixes the bytes, so it is not a setting."""
 _TOKENS = 16_384
@@ -91,16 +93,17 @@ class CausalLM(ChatTokens):
         return [written[i] for i in range(len(prompts))]
 
     def _completion(self, ids: list[int]) -> Completion:
+        ids = ids[: ids.index(UNWRITTEN)] if UNWRITTEN in ids else ids
         end = next((at for at, i in enumerate(ids) if i in self.ends), None)
         stopped, pad = end is not None, self.tokenizer.pad_token_id
         ids = ids[:end] if stopped else [i for i in ids if i != pad]
         return Completion(text=self.tokenizer.decode(ids), finish="stop" if stopped else "length")
 
     def _decode(self, prompts: list[list[int]], uniform_BT: Tensor, temperature: float) -> Tensor:
-        """Tokens written after left-padded prompts, (B, T); what a row never wrote is the padding token."""
+        """Tokens written after left-padded prompts, (B, T), and UNWRITTEN where a row wrote none."""
         ids_BT, mask_BT = self._left_pad(prompts)
         device, uniform_BT = ids_BT.device, uniform_BT.to(ids_BT.device)
-        tokens_BT = torch.full(uniform_BT.shape, int(self.tokenizer.pad_token_id), device=device)
+        tokens_BT = torch.full(uniform_BT.shape, UNWRITTEN, device=device)
         end_E = torch.tensor(sorted(self.ends), device=device)
         cache, active = DynamicCache(config=self.model.config), torch.arange(len(prompts), device=device)
         for step in range(uniform_BT.shape[1]):
