@@ -114,6 +114,30 @@ def test_batch_files_bring_the_same_rows_without_a_request(
     assert len(server.bodies) == 12
 
 
+@pytest.mark.parametrize("code", ["content_filter", "content_policy_violation"])
+def test_what_a_batch_refuses_for_its_content_is_not_written_to_a_new_file(
+    server: Server, store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, code: str
+) -> None:
+    """It is an answer that is none, as where the server itself is asked; other refusals are asked again."""
+    folder = tmp_path / "batches"
+    monkeypatch.setenv("HEREDITY_SERVER_LAB_BATCHES", str(folder))
+    with pytest.raises(Waiting, match="3 requests"):
+        ServerLM(ECHO).generate(ask("a", "b", "c"), Sampling())
+    (file,) = folder.iterdir()
+    one, other, last = map(json.loads, file.read_text().splitlines())
+    refused = [
+        {"custom_id": x["custom_id"], "response": {"status_code": 400, "body": {"error": {"code": c}}}, "error": None}
+        for x, c in ((other, code), (last, "invalid_value"))
+    ]
+    (folder / "out.jsonl").write_text(_batch_line(one) + "\n")
+    (folder / "errors.jsonl").write_text("".join(json.dumps(line) + "\n" for line in refused))
+    with pytest.raises(Waiting, match=r"^1 requests.*1 answers in the folder are errors"):
+        ServerLM(ECHO).generate(ask("a", "b", "c"), Sampling())
+    (folder / "out-2.jsonl").write_text(_batch_line(last) + "\n")
+    said = ServerLM(ECHO).generate(ask("a", "b", "c"), Sampling())
+    assert [(c.text[:1], c.finish) for c in said] == [("a", "stop"), ("", "error"), ("c", "stop")]
+
+
 def test_steps_that_wait_for_a_batch_stop_only_what_needs_them(
     server: Server, store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
