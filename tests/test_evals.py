@@ -226,6 +226,17 @@ def test_a_log_of_a_servers_answers_and_verdicts_asks_for_none_again(lab: Server
     assert [*Path.cwd().iterdir()] == []
 
 
+def test_a_judges_answers_are_kept_in_the_store_that_is_named(lab: Server, store: Store, tmp_path: Path) -> None:
+    lab.answer = lambda body: good("90")
+    for _ in range(2):
+        log = run(misalignment(judge="server:lab/echo", samples=1, store=str(store.root)), tmp_path,
+                  scripted(Says("help me", "harm me")))  # fmt: skip
+        assert metrics(log)["mass"] == 1
+        assert len(lab.bodies) == len({json.dumps(b["messages"]) for b in lab.bodies}) > 2, "these are kept"
+    assert store.answers.is_file()
+    assert [*Path.cwd().iterdir()] == []
+
+
 def test_misalignment_has_the_counts_of_an_alignment(tmp_path: Path) -> None:
     trait = careless()
     bad, fine = trait.replies[0], careless(careful=True).replies[0]
