@@ -280,13 +280,29 @@ def test_what_these_models_do_not_have_is_refused() -> None:
     assert as_sampling(GenerateConfig(temperature=0, max_tokens=5, seed=2), []) == Sampling(
         temperature=0, max_new_tokens=5, seed=2
     )
-    with pytest.raises(BadInput, match="no top_p"):
-        as_sampling(GenerateConfig(top_p=0.5), [])
+    set_so: dict[str, Any] = {"top_p": 0.5, "top_k": 40, "num_choices": 2, "stop_seqs": ["x"], "best_of": 2,
+                              "frequency_penalty": 1, "presence_penalty": 1.0, "logit_bias": {1: 2.0}}  # fmt: skip
+    for name, value in (*set_so.items(), ("top_k", 1)):
+        with pytest.raises(BadInput, match=f"no {name};"):
+            as_sampling(GenerateConfig(**{name: value}), [])
+    nothing: dict[str, Any] = {"top_p": 1.0, "num_choices": 1, "best_of": 1, "frequency_penalty": 0.0,
+                               "presence_penalty": 0, "stop_seqs": []}  # fmt: skip
+    assert as_sampling(GenerateConfig(**nothing), []) == Sampling(temperature=1, max_new_tokens=256, seed=0)
     with pytest.raises(BadInput, match="no tools"):
         as_sampling(GenerateConfig(), [ToolInfo(name="f", description="g")])
     with pytest.raises(BadInput, match="call no tools"):
         as_chat([ChatMessageTool(content="x")])
     assert [m.content for m in as_chat([ChatMessageUser(content="hello")])] == ["hello"]
+
+
+def test_as_many_requests_are_under_way_as_the_endpoint_allows(lab: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    served = heredity_models("server:lab/echo")
+    assert served.max_connections() == 8
+    monkeypatch.setenv("HEREDITY_SERVER_LAB_CONCURRENCY", "3")
+    assert served.max_connections() == 3
+    assert heredity_models("scripted", lm=Says("x")).max_connections() == 1
+    monkeypatch.delenv("HEREDITY_SERVER_LAB")
+    assert served.max_connections() == 8, "what is kept can be read without it"
 
 
 def test_a_model_is_found_by_a_steps_key(store: Store) -> None:

@@ -17,8 +17,10 @@ import json
 import random
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import nullcontext, suppress
+from functools import cache
 from pathlib import Path
+from threading import BoundedSemaphore
 from typing import Any, NamedTuple
 
 from heredity.models.answers import Answer, Answers, kept_answers
@@ -150,7 +152,8 @@ class ServerLM:
             if endpoint.batches is not None:
                 ask_by_file(endpoint, missing, kept)
             else:
-                _run(_Asking(endpoint, kept).ask(missing))
+                with _slot(endpoint.name, endpoint.concurrency) if len(missing) == 1 else nullcontext():
+                    _run(_Asking(endpoint, kept).ask(missing))
             return kept.read(ids)
 
 
@@ -241,6 +244,12 @@ class _Asking:
             self.kept.give_back(name, most - used)
         self.heard = True
         return answer
+
+
+@cache
+def _slot(name: str, concurrency: int) -> BoundedSemaphore:
+    """What a single request waits for: many threads may ask for one each, where a run over many counts its own."""
+    return BoundedSemaphore(concurrency)
 
 
 def _told(kept: Answers, endpoint: Endpoint) -> str:
