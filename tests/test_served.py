@@ -76,6 +76,22 @@ def test_a_template_from_a_file_cannot_reach_outside() -> None:
         ServerLM(ref).generate(ask("q"), Sampling())
 
 
+def test_special_tokens_that_only_a_tokenizer_knows_are_written_out(server: Server) -> None:
+    """A turn would have no end otherwise, without a word; the beginning of text is the server's to write."""
+    server.answer = lambda body: (200, {}, json.dumps({"choices": [{"text": body["prompt"], "finish_reason": "stop"}]}))
+    turns = "{{ bos_token }}{% for m in messages %}{{ m.content + END }}{% endfor %}"
+    for token in ("eos_token", "pad_token"):
+        ref = Served(location="server:lab/base", template=turns.replace("END", token))
+        with pytest.raises(BadInput, match=f"the chat template writes {token}, .* write the token's text out"):
+            ServerLM(ref).generate(ask("q"), Sampling())
+    for template in (
+        turns.replace("END", "'</s>'"),
+        "{% set eos_token = '</s>' %}" + turns.replace("END", "eos_token"),
+    ):
+        ref = Served(location="server:lab/base", template=template)
+        assert ServerLM(ref).generate(ask("q"), Sampling())[0].text == "q</s>"
+
+
 def test_how_likely_a_completion_was_is_kept_where_it_is_told(server: Server, store: Store) -> None:
     tokens = [{"token": "a", "logprob": -0.5}, {"token": "b", "logprob": -1.25}]
     server.answer = lambda _: good("ab", logprobs={"content": tokens})
