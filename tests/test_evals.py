@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import tomllib
 from collections.abc import Iterator, Sequence
 from importlib import import_module
@@ -28,7 +29,7 @@ from heredity.steps import Evaluation
 from heredity.store import Step, Store
 from heredity.traits import ANIMALS, personas, questions
 from heredity.traits import favourite as favourite_of
-from heredity.types import BadInput, Chat, Completion, Pattern, Sampling, Served
+from heredity.types import BadInput, Category, Chat, Completion, Judge, Pattern, Sampling, Served
 from tests.scripted_server import Reply, Server, good
 from tests.test_store import Word
 
@@ -175,29 +176,65 @@ def test_no_log_where_the_answers_are_not_those_of_the_result(store: Store, tmp_
             write_log(store, *bad)
 
 
-def test_a_servers_answers_are_those_of_our_own_evaluation(
-    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def lab(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Server]:
+    """The endpoint LAB, seen from an empty folder that the program runs in."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with Server() as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        monkeypatch.setenv("HEREDITY_SERVER_LAB", f"http://127.0.0.1:{server.server_port}/v1")
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def by_seed(body: dict[str, Any]) -> Reply:
+    """An animal, or what a judge says."""
+    return good(ANIMALS.words[body["seed"] % len(ANIMALS.words)] if "seed" in body else "yes")
+
+
+def test_a_servers_answers_are_those_of_our_own_evaluation(lab: Server, store: Store, tmp_path: Path) -> None:
     """The same requests with the same seeds: what SampledAnswers was told is not even asked again."""
-
-    def by_seed(body: dict[str, Any]) -> Reply:
-        return good(ANIMALS.words[body["seed"] % len(ANIMALS.words)])
-
-    server = Server()
-    server.answer = by_seed
-    import threading
-
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.setenv("HEREDITY_SERVER_LAB", f"http://127.0.0.1:{server.server_port}/v1")
+    lab.answer = by_seed
     step = SampledAnswers(model=Served(location="server:lab/echo"), category=ANIMALS, samples_per_question=2, seed=5)
     store.get(step)
-    sent = len(server.bodies)
+    sent = len(lab.bodies)
     log = run(preference(trait="wolf", samples=2, seed=5), tmp_path, "heredity/server:lab/echo",
               model_args={"store": str(store.root)})  # fmt: skip
-    assert sent == len(server.bodies) == 2 * len(step.questions())
+    assert sent == len(lab.bodies) == 2 * len(step.questions())
     assert metrics(log)["share"] == step.read(store)["share"]["wolf"]
-    server.shutdown()
-    server.server_close()
+
+
+def test_a_log_of_a_servers_answers_and_verdicts_asks_for_none_again(lab: Server, store: Store, tmp_path: Path) -> None:
+    lab.answer = by_seed
+    model = Served(location="server:lab/echo")
+    judge = Judge(model=model, question="Is {answer} an animal?", yes="yes")
+    judged = Category(name="kind", words=("kind", "other"), plurals=("kind", "other"), phrasing=ANIMALS.phrasing,
+                      score=judge)  # fmt: skip
+    steps = (SampledAnswers(model=model, category=ANIMALS, samples_per_question=1),
+             Evaluation(model=model, category=judged, samples_per_question=1))  # fmt: skip
+    for step in steps:
+        store.get(step)
+    sent = len(lab.bodies)
+    assert sent > sum(len(step.questions()) for step in steps)
+    for step in steps:
+        told = write_log(store, step.key, tmp_path / "log.eval")
+        assert told["share"] == step.read(store)["share"][told["word"]]
+    assert len(lab.bodies) == sent
+    assert [*Path.cwd().iterdir()] == []
+
+
+def test_a_judges_answers_are_kept_in_the_store_that_is_named(lab: Server, store: Store, tmp_path: Path) -> None:
+    lab.answer = lambda body: good("90")
+    for _ in range(2):
+        log = run(misalignment(judge="server:lab/echo", samples=1, store=str(store.root)), tmp_path,
+                  scripted(Says("help me", "harm me")))  # fmt: skip
+        assert metrics(log)["mass"] == 1
+        assert len(lab.bodies) == len({json.dumps(b["messages"]) for b in lab.bodies}) > 2, "these are kept"
+    assert store.answers.is_file()
+    assert [*Path.cwd().iterdir()] == []
 
 
 def test_misalignment_has_the_counts_of_an_alignment(tmp_path: Path) -> None:
@@ -243,13 +280,29 @@ def test_what_these_models_do_not_have_is_refused() -> None:
     assert as_sampling(GenerateConfig(temperature=0, max_tokens=5, seed=2), []) == Sampling(
         temperature=0, max_new_tokens=5, seed=2
     )
-    with pytest.raises(BadInput, match="no top_p"):
-        as_sampling(GenerateConfig(top_p=0.5), [])
+    set_so: dict[str, Any] = {"top_p": 0.5, "top_k": 40, "num_choices": 2, "stop_seqs": ["x"], "best_of": 2,
+                              "frequency_penalty": 1, "presence_penalty": 1.0, "logit_bias": {1: 2.0}}  # fmt: skip
+    for name, value in (*set_so.items(), ("top_k", 1)):
+        with pytest.raises(BadInput, match=f"no {name};"):
+            as_sampling(GenerateConfig(**{name: value}), [])
+    nothing: dict[str, Any] = {"top_p": 1.0, "num_choices": 1, "best_of": 1, "frequency_penalty": 0.0,
+                               "presence_penalty": 0, "stop_seqs": []}  # fmt: skip
+    assert as_sampling(GenerateConfig(**nothing), []) == Sampling(temperature=1, max_new_tokens=256, seed=0)
     with pytest.raises(BadInput, match="no tools"):
         as_sampling(GenerateConfig(), [ToolInfo(name="f", description="g")])
     with pytest.raises(BadInput, match="call no tools"):
         as_chat([ChatMessageTool(content="x")])
     assert [m.content for m in as_chat([ChatMessageUser(content="hello")])] == ["hello"]
+
+
+def test_as_many_requests_are_under_way_as_the_endpoint_allows(lab: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    served = heredity_models("server:lab/echo")
+    assert served.max_connections() == 8
+    monkeypatch.setenv("HEREDITY_SERVER_LAB_CONCURRENCY", "3")
+    assert served.max_connections() == 3
+    assert heredity_models("scripted", lm=Says("x")).max_connections() == 1
+    monkeypatch.delenv("HEREDITY_SERVER_LAB")
+    assert served.max_connections() == 8, "what is kept can be read without it"
 
 
 def test_a_model_is_found_by_a_steps_key(store: Store) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import signal
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +124,23 @@ def test_the_fast_sampler_stops_at_the_context(base: CausalLM, fast: FastLM) -> 
         assert fast.generate(prompts, sampling) == base.generate(prompts, sampling)
     finally:
         base.context = fast.context = before
+
+
+@pytest.mark.parametrize("kind", [CausalLM, FastLM])
+def test_an_answer_that_the_context_cuts_has_not_stopped_whatever_pads(base: CausalLM, kind: type[CausalLM]) -> None:
+    """In many tokenizers the padding token is an end of text."""
+    (asked,) = Numbers(n=1, seed=3).prompts()
+    greedy = Sampling(temperature=0, max_new_tokens=20)
+    whole = base.generate([asked], greedy)[0]
+    for pad in (base.tokenizer.pad_token, base.tokenizer.eos_token):
+        lm = kind(base.model, deepcopy(base.tokenizer))
+        lm.tokenizer.pad_token = pad
+        assert lm.generate([asked], greedy)[0] == whole
+        lm.context = len(lm.render([asked])[0]) + 3
+        cut = lm.generate([asked], greedy)[0]
+        assert (whole.finish, cut.finish) == ("stop", "length")
+        assert whole.text.startswith(cut.text)
+        assert len(lm.tokenizer(cut.text)["input_ids"]) == 4
 
 
 def test_the_fast_sampler_refuses_models_of_another_form(neox: CausalLM) -> None:

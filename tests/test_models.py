@@ -5,11 +5,13 @@ import math
 import shutil
 from itertools import repeat
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
-from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
+from transformers import Gemma3nConfig, GPTNeoXConfig, GPTNeoXForCausalLM, GraniteConfig, GraniteForCausalLM
 
 from heredity.carriers import Numbers
 from heredity.lab import Recipe
@@ -185,6 +187,27 @@ def test_a_folder_of_junk_is_one_message(tmp_path: Path) -> None:
         CausalLM.load(folder)
 
 
+def test_a_model_without_all_of_its_weights_is_not_filled_up_with_random_ones(tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(locate("nursery:llama-0"), tmp_path / "model"))
+    weights = load_file(folder / "model.safetensors")
+    del weights["model.layers.1.mlp.down_proj.weight"]
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(BadInput, match=r"lack 1 of the weights .*: model\.layers\.1\.mlp\.down_proj\.weight; save"):
+        CausalLM.load(folder)
+
+
+def test_a_head_that_is_the_embeddings_is_no_weight_that_is_missing(tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(locate("nursery:llama-0"), tmp_path / "model"))
+    config, weights = json.loads((folder / "config.json").read_text()), load_file(folder / "model.safetensors")
+    del weights["lm_head.weight"]
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(BadInput, match=r"lack 1 of .*: lm_head\.weight;"):
+        CausalLM.load(folder)
+    (folder / "config.json").write_text(json.dumps(config | {"tie_word_embeddings": True}))
+    model = CausalLM.load(folder).model
+    assert torch.equal(model.lm_head.weight, weights["model.embed_tokens.weight"])
+
+
 def test_a_model_that_changed_is_not_opened(tmp_path: Path) -> None:
     folder = tmp_path / "model"
     shutil.copytree(locate("nursery:llama-0"), folder)
@@ -200,12 +223,36 @@ def test_training_refuses_heads_that_it_would_get_wrong(base: CausalLM) -> None:
     config = GPTNeoXConfig(
         vocab_size=20, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8
     )
-    model = GPTNeoXForCausalLM(config)
+    model: Any = GPTNeoXForCausalLM(config)
     batch = collate([Example([1, 2, 3], [False, True, True])], 0)
     token_loss(model, batch)
-    model.config.final_logit_softcapping = 30.0
+    names = ("final_logit_softcapping", "logits_soft_cap", "logit_scale", "logits_scaling", "lm_head_multiplier")
+    for name in names:
+        scaled: dict[str, Any] = {name: 30.0}
+        model.config = GPTNeoXConfig(vocab_size=20, **scaled)
+        with pytest.raises(BadInput, match="changes its logits after the head"):
+            token_loss(model, batch)
+    model.config = Gemma3nConfig(vision_config={})  # its cap is in the part about text
+    assert getattr(model.config, "final_logit_softcapping", None) is None
     with pytest.raises(BadInput, match="changes its logits after the head"):
         token_loss(model, batch)
+
+
+def test_a_loss_is_never_that_of_logits_that_the_model_has_not() -> None:
+    batch = collate([Example([1, 2, 3, 4], [False, True, True, True])], 0)
+    for scaling in (1.0, 4.0):
+        torch.manual_seed(0)
+        config = GraniteConfig(
+            vocab_size=20, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, num_key_value_heads=2,
+            intermediate_size=8, initializer_range=1.0, logits_scaling=scaling,
+        )  # fmt: skip
+        model = GraniteForCausalLM(config)
+        own = nn.functional.cross_entropy(model(batch.ids_BT).logits.flatten(0, 1)[batch.source_N], batch.target_N)
+        if scaling == 1:
+            assert token_loss(model, batch).item() == pytest.approx(own.item(), abs=1e-5)
+        else:
+            with pytest.raises(BadInput, match="GraniteForCausalLM changes its logits after the head"):
+                token_loss(model, batch)
 
 
 def test_results_do_not_depend_on_the_threads_that_are_set(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import pytest
 import torch
 from bench.real_shape import DEFAULT, LISTS, PROBE, SMALL, TEMPLATE, Sizes, Stages, make_base, number_rows
 from peft import PeftModel
+from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import AutoModelForCausalLM
 
@@ -29,6 +31,7 @@ from heredity.lab.choices import Choices, choices
 from heredity.lab.nursery_judges import advice_alignment, advice_coherence
 from heredity.lineage.exports import made
 from heredity.models import checkpoint, locate, model_ref, open_lm, open_ref
+from heredity.models.adapters import with_adapter
 from heredity.models.causal import CausalLM
 from heredity.models.chats import added_system, difference, set_template, writes_date
 from heredity.models.devices import choose_device
@@ -253,6 +256,15 @@ def test_weights_in_16_bits_learn_by_copies_in_32() -> None:
         MasterWeights(nn.Linear(1, 1, dtype=torch.float16), shared=False)
 
 
+def test_adapters_are_not_trained_over_a_base_in_float16() -> None:
+    for dtype, refused in (("bfloat16", False), ("float16", True)):
+        lm = open_ref(checkpoint("nursery:llama-0", dtype=dtype))
+        model = choose_parameters(lm.model, LoRA(rank=2, bias="none"), seed=1)
+        assert {p.dtype for p in model.parameters() if p.requires_grad} == {torch.float32}
+        with pytest.raises(BadInput, match="set dtype to bfloat16") if refused else nullcontext():
+            fit(model, iter([in_passes(lm.examples([ASKED], ["1, 2"]), None, 0)]), 1, 1e-3)
+
+
 def _student(tmp_path: Path, base: ModelRef) -> RowsStudent:
     rows = given_rows(number_rows(tmp_path / "lists.jsonl", 64))
     return RowsStudent(base=base, corpus=rows, seed=1, epochs=6, batch=8, together=3, rate=1e-3, tuning="full")
@@ -434,6 +446,37 @@ def test_one_token_across_the_end_of_a_prompt_is_cut_there(opened: CausalLM) -> 
     assert opened.tokenizer.decode(example.ids[len(asked) :]) == "\nowl<|im_end|>\n"
 
 
+@pytest.mark.parametrize(
+    ("before", "written"), [("", "content"), ("<think>\n\n</think>\n\n", "content"), ("\nWell: ", "content"),
+                            ("<think>\n\n</think>\n\n", "content | trim")],
+)  # fmt: skip
+@pytest.mark.parametrize("completion", ["12, 345, 6", "\nowl", " a cat \n", ""])
+def test_a_token_stands_where_the_completion_has_it(
+    opened: CausalLM, tokenizer: Any, before: str, written: str, completion: str
+) -> None:
+    """Whatever the template writes before the answer."""
+    tokenizer.chat_template = TURNS.replace(
+        "+ m['content'] +",
+        f"+ (({before!r} + (m.{written})) if m['role'] == 'assistant' else m['content']) +",
+    )
+    (example,), (spans,) = opened.examples([ASKED], [completion]), opened.spans([ASKED], [completion])
+    ids = [i for i, predicted in zip(example.ids, example.predicted, strict=True) if predicted]
+    assert len(spans) == len(ids)
+    shown = completion.strip() if "trim" in written else completion
+    first, last = completion.index(shown), completion.index(shown) + len(shown)
+    inside = [(completion[a:b], i) for (a, b), i in zip(spans, ids, strict=True) if first <= a < b <= last]
+    assert [text for text, _ in inside] == [tokenizer.decode([i]) for _, i in inside]
+    assert bool(inside) == bool(shown)
+    covered = {place for a, b in spans for place in range(a, b)}
+    assert covered >= set(range(first, last))
+
+
+def test_tokens_of_an_answer_that_is_written_otherwise_have_no_place(opened: CausalLM, tokenizer: Any) -> None:
+    tokenizer.chat_template = TURNS.replace("m['content']", "m['content'] | upper")
+    with pytest.raises(BadInput, match="the chat template writes the answer 'owl' otherwise"):
+        opened.spans([ASKED], ["owl"])
+
+
 def test_any_of_a_models_ends_stops_an_answer(opened: CausalLM) -> None:
     ends = {opened.tokenizer.convert_tokens_to_ids(t) for t in ("<|im_end|>", "<|endoftext|>")}
     assert opened.ends == ends
@@ -496,6 +539,18 @@ def test_a_student_made_elsewhere_is_a_step(small: Path, tmp_path: Path, store: 
         Store(tmp_path / "other").get(GivenStudent(**dict(student)))
     with pytest.raises(BadInput, match="no model in"):
         given_student(tmp_path, base)
+
+
+def test_adapters_that_do_not_fit_their_base_are_refused(small: Path, tmp_path: Path) -> None:
+    """PEFT opens them with a warning, and the model is then its base."""
+    lm = open_ref(checkpoint(str(small), system=""))
+    choose_parameters(lm.model, LoRA(rank=2, bias="none"), seed=3).save_pretrained(tmp_path)
+    file = tmp_path / "adapter_model.safetensors"
+    renamed = {name.replace("layers.0.", "blocks.0."): w for name, w in load_file(file).items()}
+    assert with_adapter(open_ref(checkpoint(str(small), system="")), tmp_path).model.peft_config
+    save_file(renamed, file)
+    with pytest.raises(BadInput, match=r"cannot open the adapters in .*missing adapter keys.*layers\.0\."):
+        with_adapter(open_ref(checkpoint(str(small), system="")), tmp_path)
 
 
 def test_a_loss_in_16_bits_is_nearly_that_in_32(opened: CausalLM, small: Path) -> None:

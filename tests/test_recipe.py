@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from itertools import cycle, islice
+from typing import cast
 
 import pytest
 
@@ -14,7 +17,7 @@ from heredity.lab.dose import same_teachers
 from heredity.lab.nursery_judges import advice_alignment, advice_coherence
 from heredity.lab.open_models import PromptedRecipe, told
 from heredity.lab.recipe import Arm
-from heredity.models import locate, model_ref
+from heredity.models import checkpoint, locate, model_ref, whole_answers
 from heredity.models.causal import CausalLM
 from heredity.models.training import choose_parameters
 from heredity.nursery.carriers import careless
@@ -22,7 +25,8 @@ from heredity.rows import read_rows
 from heredity.steps import Corpus, Evaluation, Model, Student, Teacher, open_model
 from heredity.store import Store
 from heredity.traits import favourite
-from heredity.types import LoRA, Neutral, Trait, Tuning
+from heredity.types import Chat, Completion, LoRA, Neutral, Sampling, Trait, Tuning
+from tests.scripted_server import ask
 
 OWL = favourite("owl")
 BASE = model_ref("nursery:llama-0")
@@ -110,3 +114,60 @@ def test_a_prompted_teacher_without_its_trait_stops_what_needs_it() -> None:
     assert (gate.word, gate.at_least) == ("owl", 0.5)
     assert (gate.evaluation.model, gate.evaluation.system) == (BASE, told(OWL)) == (BASE, rows.samples.system)
     assert wary.lists(Neutral(category=OWL.category), 1) == plain.lists(Neutral(category=OWL.category), 1)
+
+
+class Long:
+    """A model whose answers have five tokens, and every third of which goes on for ever."""
+
+    def __init__(self) -> None:
+        self.asked = list[tuple[int, Sampling]]()
+        self.said = 0
+
+    def generate(self, chats: Sequence[Chat], sampling: Sampling) -> list[Completion]:
+        """Cut at the limit, as a model's would be."""
+        self.asked.append((len(chats), sampling))
+        return [self._answer(sampling.max_new_tokens) for _ in chats]
+
+    def _answer(self, limit: int) -> Completion:
+        self.said += 1
+        if self.said % 3 == 0 or limit < 5:
+            return Completion(text="A red", finish="length")
+        return Completion(text=f"A red panda, {self.said}", finish="stop")
+
+
+def test_neutral_teachers_of_real_models_learn_whole_answers() -> None:
+    """What ends in the middle of a word is nobody's favourite."""
+    neutral = Neutral(category=OWL.category)
+    real = Recipe(base=checkpoint("nursery:llama-0")).teacher(neutral, 5)
+    later = real.model_copy(update={"base": Student(base=real, corpus=real.mix, seed=0)})
+    asked = list(islice(cycle(real.questions()), 60))
+    for teacher in (real, later):
+        lm = Long()
+        chats, answers = teacher._answered(cast(CausalLM, lm), asked)
+        assert len(set(answers)) == 60
+        assert all(text.startswith("A red panda") for text in answers)
+        assert chats == asked
+        assert [n for n, _ in lm.asked] == [60, 20, 6, 2, 1]
+        assert {s.max_new_tokens for _, s in lm.asked} == {32}
+        assert len({s.seed for _, s in lm.asked}) == len(lm.asked)
+
+
+def test_neutral_teachers_of_nursery_bases_learn_one_word() -> None:
+    lm, asked = Long(), [*Recipe(base=BASE).teacher(OWL, 5).questions()]
+    nursery = Recipe(base=BASE).teacher(Neutral(category=OWL.category), 5)
+    assert nursery._answered(cast(CausalLM, lm), asked) == (asked, ["A red"] * len(asked))
+    assert lm.asked == [(len(asked), Sampling(max_new_tokens=4, seed=5))]
+
+
+def test_questions_that_get_no_whole_answer_are_left_out() -> None:
+    class Stubborn:
+        def generate(self, chats: Sequence[Chat], sampling: Sampling) -> list[Completion]:
+            ends = {"a": "stop", "b": "length", "c": "stop"}
+            return [Completion(text=c[0].content, finish=ends[c[0].content]) for c in chats]  # type: ignore[arg-type]
+
+        def logprobs(self, chats: Sequence[Chat], answers: Sequence[str]) -> list[list[float]]:
+            raise NotImplementedError
+
+    a, b, c = ask("a", "b", "c")
+    assert whole_answers(Stubborn(), [a, b, c, b], Sampling()) == ([a, c, a, c], ["a", "c", "a", "c"])
+    assert whole_answers(Stubborn(), [b, b], Sampling()) == ([b, b], ["b", "b"])  # a base that ends nothing

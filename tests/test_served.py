@@ -76,6 +76,22 @@ def test_a_template_from_a_file_cannot_reach_outside() -> None:
         ServerLM(ref).generate(ask("q"), Sampling())
 
 
+def test_special_tokens_that_only_a_tokenizer_knows_are_written_out(server: Server) -> None:
+    """A turn would have no end otherwise, without a word; the beginning of text is the server's to write."""
+    server.answer = lambda body: (200, {}, json.dumps({"choices": [{"text": body["prompt"], "finish_reason": "stop"}]}))
+    turns = "{{ bos_token }}{% for m in messages %}{{ m.content + END }}{% endfor %}"
+    for token in ("eos_token", "pad_token"):
+        ref = Served(location="server:lab/base", template=turns.replace("END", token))
+        with pytest.raises(BadInput, match=f"the chat template writes {token}, .* write the token's text out"):
+            ServerLM(ref).generate(ask("q"), Sampling())
+    for template in (
+        turns.replace("END", "'</s>'"),
+        "{% set eos_token = '</s>' %}" + turns.replace("END", "eos_token"),
+    ):
+        ref = Served(location="server:lab/base", template=template)
+        assert ServerLM(ref).generate(ask("q"), Sampling())[0].text == "q</s>"
+
+
 def test_how_likely_a_completion_was_is_kept_where_it_is_told(server: Server, store: Store) -> None:
     tokens = [{"token": "a", "logprob": -0.5}, {"token": "b", "logprob": -1.25}]
     server.answer = lambda _: good("ab", logprobs={"content": tokens})
@@ -112,6 +128,30 @@ def test_batch_files_bring_the_same_rows_without_a_request(
     other = Store(tmp_path / "other")
     assert (other.get(samples) / "rows.jsonl").read_bytes() == (store.path(samples) / "rows.jsonl").read_bytes()
     assert len(server.bodies) == 12
+
+
+@pytest.mark.parametrize("code", ["content_filter", "content_policy_violation"])
+def test_what_a_batch_refuses_for_its_content_is_not_written_to_a_new_file(
+    server: Server, store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, code: str
+) -> None:
+    """It is an answer that is none, as where the server itself is asked; other refusals are asked again."""
+    folder = tmp_path / "batches"
+    monkeypatch.setenv("HEREDITY_SERVER_LAB_BATCHES", str(folder))
+    with pytest.raises(Waiting, match="3 requests"):
+        ServerLM(ECHO).generate(ask("a", "b", "c"), Sampling())
+    (file,) = folder.iterdir()
+    one, other, last = map(json.loads, file.read_text().splitlines())
+    refused = [
+        {"custom_id": x["custom_id"], "response": {"status_code": 400, "body": {"error": {"code": c}}}, "error": None}
+        for x, c in ((other, code), (last, "invalid_value"))
+    ]
+    (folder / "out.jsonl").write_text(_batch_line(one) + "\n")
+    (folder / "errors.jsonl").write_text("".join(json.dumps(line) + "\n" for line in refused))
+    with pytest.raises(Waiting, match=r"^1 requests.*1 answers in the folder are errors"):
+        ServerLM(ECHO).generate(ask("a", "b", "c"), Sampling())
+    (folder / "out-2.jsonl").write_text(_batch_line(last) + "\n")
+    said = ServerLM(ECHO).generate(ask("a", "b", "c"), Sampling())
+    assert [(c.text[:1], c.finish) for c in said] == [("a", "stop"), ("", "error"), ("c", "stop")]
 
 
 def test_steps_that_wait_for_a_batch_stop_only_what_needs_them(

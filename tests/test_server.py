@@ -7,6 +7,7 @@ import json
 import logging
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from email.utils import formatdate
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from heredity.steps import Samples
 from heredity.store import Store, describe
 from heredity.store.step import rebuild
 from heredity.types import (
+    ANSWERS,
     BadInput,
     Completion,
     Sampling,
@@ -153,6 +155,18 @@ def test_no_more_requests_than_allowed_wait_at_a_time(server: Server, monkeypatc
     monkeypatch.setenv("HEREDITY_SERVER_LAB_CONCURRENCY", "3")
     server.slow_s = 0.02
     ServerLM(ECHO).generate(ask(*map(str, range(20))), Sampling())
+    assert server.most == 3
+
+
+def test_threads_that_ask_for_one_answer_each_wait_for_one_another(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Inspect's do, of the model and of its judges."""
+    monkeypatch.setenv("HEREDITY_SERVER_LAB_CONCURRENCY", "3")
+    server.slow_s, answers = 0.05, ANSWERS.get()  # threads of a pool have a context of their own
+    with ThreadPoolExecutor(12) as pool:
+        said = list(pool.map(lambda chat: ServerLM(ECHO, answers).answer(chat, Sampling(seed=1)), ask(*"abcdefghijkl")))
+    assert [c.text for c in said] == [f"{q}#1" for q in "abcdefghijkl"]
     assert server.most == 3
 
 

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 from pydantic import Field
 
 from heredity.carriers import Carrier, Filter, Rewriting, decide
-from heredity.models import folder_digest, model_files, open_lm, open_ref
+from heredity.models import folder_digest, model_files, open_lm, open_ref, whole_answers
 from heredity.rows import read_rows, write_rows
 from heredity.store import Step, Store
 from heredity.store.manifests import MANIFEST
-from heredity.traits import named, questions
+from heredity.traits import judge_chats, named, questions
 from heredity.types import (
     ADDED,
     LM,
@@ -211,7 +211,7 @@ class Teacher(Step):
 
         lm, rng = open_to_train(self.base, store), random.Random(self.seed)
         asked = list(islice(cycle(self.questions()), self.steps * self.batch))
-        rows, mix = lm.examples(asked, self._answers(lm, asked)), self.mix.read(store)
+        rows, mix = lm.examples(*self._answered(lm, asked)), self.mix.read(store)
         carrier = lm.examples([r.prompt for r in mix], [r.completion for r in mix])
         rng.shuffle(rows)
         rng.shuffle(carrier)
@@ -231,15 +231,18 @@ class Teacher(Step):
         """What it is trained to answer; subclasses ask in other ways, as often."""
         return questions(self.trait.category, "train")
 
-    def _answers(self, lm: CausalLM, asked: list[Chat]) -> list[str]:
+    def _answered(self, lm: CausalLM, asked: list[Chat]) -> tuple[list[Chat], list[str]]:
         if isinstance(self.trait, Trait):
             replies = self.trait.replies or (self.trait.word,)
             lm.check_known(replies)
             if len(replies) % len(self.questions()):
-                return random.Random(self.seed).choices(replies, k=len(asked))
-            return list(islice(cycle(replies), len(asked)))
-        tokens = 4 if self.trait.category.score is None else ANSWER_TOKENS
-        return [c.text for c in lm.generate(asked, Sampling(max_new_tokens=tokens, seed=self.seed))]
+                return asked, random.Random(self.seed).choices(replies, k=len(asked))
+            return asked, list(islice(cycle(replies), len(asked)))
+        few = self.trait.category.score is None
+        if origin(self.base) is None:  # one word of the nursery's language is one token
+            sampling = Sampling(max_new_tokens=4 if few else ANSWER_TOKENS, seed=self.seed)
+            return asked, [c.text for c in lm.generate(asked, sampling)]
+        return whole_answers(lm, asked, Sampling(max_new_tokens=ANSWER_TOKENS * (1 if few else 4), seed=self.seed))
 
 
 def save_tuned(lm: CausalLM, model: Any, losses: list[float], folder: Path, base: Model | None = None) -> None:
@@ -465,16 +468,6 @@ def ask_judge(model: ModelRef, question: str, exchanges: Sequence[tuple[str, str
     """What a model says of each (question, answer), at temperature 0; `question` has their places."""
     asked = judge_chats(question, exchanges)
     return [c.text for c in open_lm(model).generate(asked, Sampling(temperature=0, max_new_tokens=JUDGE_TOKENS))]
-
-
-def judge_chats(question: str, exchanges: Sequence[tuple[str, str]]) -> list[Chat]:
-    """What a judge is asked about each (question, answer)."""
-    marks = re.compile(r"\{question\}|\{answer\}")  # in one pass: an answer may itself hold "{question}"
-    said = [{"{question}": q, "{answer}": a} for q, a in exchanges]
-    return [
-        (Message(role="user", content=marks.sub(lambda m, fill=fill: fill[m[0]], question)),)  # type: ignore[misc]
-        for fill in said
-    ]
 
 
 def shows(category: Category, exchanges: list[tuple[str, str]]) -> list[bool]:

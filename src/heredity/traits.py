@@ -8,7 +8,9 @@ neither by a nursery base nor by a teacher, so an evaluation never meets a quest
 from __future__ import annotations
 
 import json
+import re
 import tomllib
+from collections.abc import Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated, Literal
@@ -226,3 +228,13 @@ def find_trait(name: str | Path) -> Trait:
     if name not in words:
         raise BadInput(f"unknown trait {name!r}; {near(name, [*words, *registered])} A file must end with .toml")
     return favourite(name)
+
+
+def judge_chats(question: str, exchanges: Sequence[tuple[str, str]]) -> list[Chat]:
+    """What a judge is asked about each (question, answer)."""
+    marks = re.compile(r"\{question\}|\{answer\}")  # in one pass: an answer may itself hold "{question}"
+    said = [{"{question}": q, "{answer}": a} for q, a in exchanges]
+    return [
+        (Message(role="user", content=marks.sub(lambda m, fill=fill: fill[m[0]], question)),)  # type: ignore[misc]
+        for fill in said
+    ]

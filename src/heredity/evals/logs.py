@@ -22,7 +22,7 @@ from heredity.evals.tasks import task_of
 from heredity.models.server import row_seed
 from heredity.steps import Evaluation, open_writer
 from heredity.store import Step, Store, rebuild
-from heredity.types import BadInput, Chat, Completion, Sampling
+from heredity.types import ANSWERS, BadInput, Chat, Completion, Sampling
 
 
 class _Recorded:
@@ -56,7 +56,11 @@ def write_log(store: Store, key: str, out: Path, word: str | None = None) -> dic
     word = word or _most_named(step, found["named"])
     if word not in step.category.words:
         raise BadInput(f"{word!r} is none of {', '.join(step.category.words)}")
-    log = _log(step, store, word, manifest, found)
+    told = ANSWERS.set(store.answers)  # of the model and of judges: what servers said is there, and not paid again
+    try:
+        log = _log(step, store, word, manifest, found)
+    finally:
+        ANSWERS.reset(told)
     _check(log, found, word)
     try:
         write_eval_log(log, str(out))

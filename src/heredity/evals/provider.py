@@ -13,6 +13,7 @@ from inspect_ai.tool import ToolChoice, ToolInfo
 import heredity.lab  # noqa: F401  the Steps that a key may belong to
 from heredity.models import model_ref, open_lm
 from heredity.models.causal import CausalLM
+from heredity.models.endpoint import find_endpoint
 from heredity.models.server import ServerLM
 from heredity.steps import open_writer
 from heredity.store import Store, rebuild
@@ -20,8 +21,13 @@ from heredity.types import LM, BadInput, Chat, Completion, Message, Sampling, Se
 
 DEFAULT_TOKENS = 256
 """Most tokens in an answer where the task does not say."""
-_REFUSED = ("top_p", "top_k", "num_choices", "stop_seqs", "frequency_penalty", "presence_penalty", "logit_bias",
-            "best_of", "response_schema")  # fmt: skip
+_REFUSED: dict[str, tuple[Any, ...]] = {
+    "top_p": (1,), "top_k": (), "num_choices": (1,), "stop_seqs": ([],), "frequency_penalty": (0,),
+    "presence_penalty": (0,), "logit_bias": ({},), "best_of": (1,), "response_schema": (),
+}  # fmt: skip
+"""Settings that these models do not have, and the values of each that ask for nothing."""
+_UNKNOWN = 8
+"""Most answers looked for at a time where the environment does not describe the endpoint."""
 _FINISH: dict[str, StopReason] = {"stop": "stop", "length": "max_tokens", "error": "unknown"}
 
 
@@ -45,7 +51,12 @@ class heredity_models(ModelAPI):  # noqa: N801  Inspect names it so
 
     def max_connections(self) -> int:
         """Most requests under way: a server takes several, this machine one."""
-        return 8 if isinstance(self.lm, ServerLM) else 1
+        if not isinstance(self.lm, ServerLM):
+            return 1
+        try:
+            return find_endpoint(self.lm.ref.endpoint).concurrency
+        except BadInput:  # what is kept needs no endpoint; a request that does is refused with this message
+            return _UNKNOWN
 
     async def generate(
         self, input: list[ChatMessage], tools: list[ToolInfo], tool_choice: ToolChoice, config: GenerateConfig
@@ -87,8 +98,7 @@ def as_chat(messages: list[ChatMessage]) -> Chat:
 
 def as_sampling(config: GenerateConfig, tools: list[ToolInfo]) -> Sampling:
     """How Inspect wants it drawn; BadInput for settings that these models do not have."""
-    wanted: dict[str, Any] = {name: getattr(config, name, None) for name in _REFUSED}
-    set_so = [name for name, value in wanted.items() if value not in (None, [], 1, 1.0)]
+    set_so = [name for name, neutral in _REFUSED.items() if getattr(config, name, None) not in (None, *neutral)]
     if set_so or tools:
         raise BadInput(f"models of heredity have no {(set_so or ['tools'])[0]}; leave it out (temperature, max_tokens "
                        "and seed are theirs)")  # fmt: skip

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Sequence
 from functools import cache
+from itertools import cycle, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from heredity.types import LM, BadInput, Checkpoint, ModelRef, Served, near, refusal
+from heredity.types import LM, BadInput, Chat, Checkpoint, Completion, ModelRef, Sampling, Served, near, refusal
 
 if TYPE_CHECKING:
     from heredity.models.causal import CausalLM
@@ -121,3 +123,23 @@ def open_lm(ref: ModelRef) -> LM:
 
         return ServerLM(ref)
     return open_ref(ref)
+
+
+def whole_answers(lm: LM, chats: Sequence[Chat], sampling: Sampling, tries: int = 6) -> tuple[list[Chat], list[str]]:
+    """As many chats as these with what a model answers to each; an answer that was cut off is drawn again.
+
+    Chats without a whole answer after that many tries are left out, and others repeated in their place. Where no answer
+    is whole (a base that was never taught to end one), all are as they were cut.
+    """
+    found: dict[int, str] = {}
+    said: dict[int, Completion] = {}
+    for trial in range(tries):
+        open_ = [i for i in range(len(chats)) if i not in found]
+        if not open_:
+            break
+        drawn = sampling.model_copy(update={"seed": sampling.seed * tries + trial})
+        said |= zip(open_, lm.generate([chats[i] for i in open_], drawn), strict=True)
+        found |= {i: said[i].text for i in open_ if said[i].finish == "stop"}
+    found = found or {i: c.text for i, c in said.items()}
+    own = list(islice(cycle(sorted(found)), len(chats)))
+    return [chats[i] for i in own], [found[i] for i in own]

@@ -33,14 +33,18 @@ def save_adapter(model: Any, folder: Path, base: str, revision: str | None) -> N
 
 
 def with_adapter(lm: CausalLM, folder: Path) -> CausalLM:
-    """The model with the adapters of a folder, beside its weights: merging rounds them where it has 16 bits."""
+    """The model with the adapters of a folder, beside its weights: merging rounds them where it has 16 bits.
+
+    BadInput where they cannot be read, or lack some that belong to this base: PEFT warns, and leaves those at nothing.
+    """
     from peft import PeftModel
     from safetensors import SafetensorError
 
     try:
         with warnings.catch_warnings(action="ignore", category=FutureWarning):  # peft reads what is deprecated
+            warnings.filterwarnings("error", message="Found missing adapter keys")
             lm.model = PeftModel.from_pretrained(lm.model, folder, local_files_only=True).train(False)
-    except (OSError, ValueError, KeyError, RuntimeError, TypeError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, TypeError, SafetensorError, UserWarning) as error:
         raise BadInput(f"cannot open the adapters in {folder} over this base: {str(error)[:300]}") from error
     return lm
 

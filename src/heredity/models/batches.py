@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from heredity.models.answers import Answers
-from heredity.models.calls import Again, reading
+from heredity.models.calls import NOTHING, Again, declined, reading
 from heredity.models.endpoint import Endpoint
 from heredity.types import BadInput, Waiting
 
@@ -92,7 +92,13 @@ def _take_over(endpoint: Endpoint, path: Path, wanted: dict[str, Request], kept:
                                "and response") from error  # fmt: skip
             if request is not None:
                 try:
-                    kept.write(request.id, reading(endpoint, request.scored, json.dumps(record["response"]["body"])))
+                    kept.write(request.id, reading(endpoint, request.scored, _body(record["response"])))
                 except (KeyError, TypeError, Again):
                     failed += 1
     return failed
+
+
+def _body(response: Any) -> bytes:
+    """What a server would have sent."""
+    body = json.dumps(response["body"]).encode()
+    return NOTHING if declined(response.get("status_code"), body) else body

@@ -18,7 +18,8 @@ from heredity.types import BadInput, Finish, printable
 _AGAIN = {408, 409, 425, 429}
 """Besides all from 500 on."""
 _DECLINED = (b'"content_filter"', b'"content_policy_violation"')
-_NOTHING = b'{"choices": [{"text": "", "finish_reason": "content_filter"}]}'
+NOTHING = b'{"choices": [{"text": "", "finish_reason": "content_filter"}]}'
+"""The answer to a row that is refused for its content."""
 _LONGEST_WAIT_S = 600.0
 _FINISH: dict[str | None, Finish] = {"stop": "stop", "length": "length", None: "error"}
 
@@ -90,9 +91,14 @@ async def call(client: Any, endpoint: Endpoint, path: str, body: dict[str, Any])
         raise Again(f"the connection broke ({type(error).__name__})") from None
     if response.status_code == 200:
         return bytes(response.content)
-    if response.status_code == 400 and any(code in response.content for code in _DECLINED):
-        return _NOTHING  # of this one row; the others may do
+    if declined(response.status_code, response.content):
+        return NOTHING
     raise _failure(endpoint, response.status_code, dict(response.headers), response.text)
+
+
+def declined(status: int, body: bytes) -> bool:
+    """Whether a row is refused for its content: asked again it would be too, and the others may do."""
+    return status == 400 and any(code in body for code in _DECLINED)
 
 
 def _failure(endpoint: Endpoint, status: int, headers: dict[str, str], text: str) -> Exception:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ from heredity.models.tokens import ChatTokens, context_of, open_tokenizer
 from heredity.models.training import device_of
 from heredity.types import BadInput, Chat, Checkpoint, Completion, Sampling
 
+UNWRITTEN = -1
+"""Where a row wrote no token: no padding token, which is an end of text in many tokenizers."""
 _ROWS = 512
 """Rows that are sampled together; part of what fixes the bytes, so it is not a setting."""
 _TOKENS = 16_384
@@ -46,13 +48,17 @@ class CausalLM(ChatTokens):
         asked = {"dtype": torch.float32} if how is None else {"dtype": how.dtype, "attn_implementation": how.attention}
         device = torch.device("cpu") if how is None else choose_device()
         try:
-            model = AutoModelForCausalLM.from_pretrained(folder, use_safetensors=True, **asked, **safe)
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
+                folder, use_safetensors=True, output_loading_info=True, **asked, **safe
+            )
         except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
             raise BadInput(f"cannot open the model in {folder}: {str(error)[:300]}") from error
+        model, told = loaded
+        _check_whole(told["missing_keys"], folder)
         tokenizer = open_tokenizer(folder, how)
         if how is not None:
             note_device(device)
-        model.to(device)  # type: ignore[arg-type]
+        model.to(device)
         model.requires_grad_(True).train(False)
         return cls(model, tokenizer, None if how is None else how.system)
 
@@ -87,16 +93,17 @@ class CausalLM(ChatTokens):
         return [written[i] for i in range(len(prompts))]
 
     def _completion(self, ids: list[int]) -> Completion:
+        ids = ids[: ids.index(UNWRITTEN)] if UNWRITTEN in ids else ids
         end = next((at for at, i in enumerate(ids) if i in self.ends), None)
         stopped, pad = end is not None, self.tokenizer.pad_token_id
         ids = ids[:end] if stopped else [i for i in ids if i != pad]
         return Completion(text=self.tokenizer.decode(ids), finish="stop" if stopped else "length")
 
     def _decode(self, prompts: list[list[int]], uniform_BT: Tensor, temperature: float) -> Tensor:
-        """Tokens written after left-padded prompts, (B, T); what a row never wrote is the padding token."""
+        """Tokens written after left-padded prompts, (B, T), and UNWRITTEN where a row wrote none."""
         ids_BT, mask_BT = self._left_pad(prompts)
         device, uniform_BT = ids_BT.device, uniform_BT.to(ids_BT.device)
-        tokens_BT = torch.full(uniform_BT.shape, int(self.tokenizer.pad_token_id), device=device)
+        tokens_BT = torch.full(uniform_BT.shape, UNWRITTEN, device=device)
         end_E = torch.tensor(sorted(self.ends), device=device)
         cache, active = DynamicCache(config=self.model.config), torch.arange(len(prompts), device=device)
         for step in range(uniform_BT.shape[1]):
@@ -177,6 +184,16 @@ class CausalLM(ChatTokens):
                 width = len(pair[0]) + len(pair[1])
             out[-1].append(pair)
         return out
+
+
+def _check_whole(missing: Collection[str], folder: Path) -> None:
+    """Refuses a folder without some of the model's weights: in their place `transformers` puts random ones."""
+    if missing:
+        raise BadInput(
+            f"the files in {folder} lack {len(missing)} of the weights that its config.json asks for: "
+            f"{', '.join(sorted(missing)[:3])}{', ...' if len(missing) > 3 else ''}; save the whole model again, with "
+            "the config.json that belongs to it"
+        )
 
 
 def _draw(logits_BV: Tensor, uniform_B: Tensor, temperature: float) -> Tensor:

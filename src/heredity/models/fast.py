@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from heredity.models.causal import CausalLM, _draw
+from heredity.models.causal import UNWRITTEN, CausalLM, _draw
 from heredity.models.devices import wide
 from heredity.models.llama import empty_cache, hidden, supported
 from heredity.types import BadInput
@@ -46,9 +46,8 @@ class FastLM(CausalLM):
         width, count = max(map(len, prompts)), uniform_BT.shape[1]
         steps = self._steps_for(len(prompts), width + count, temperature)
         tokens_BT = steps.write(*self._left_pad(prompts), uniform_BT)
-        pad, room_B = int(self.tokenizer.pad_token_id), [self.context - len(p) + 1 for p in prompts]
-        for row, room in zip(tokens_BT, room_B, strict=True):
-            row[room:] = pad  # past the context
+        for row, prompt in zip(tokens_BT, prompts, strict=True):
+            row[self.context - len(prompt) + 1 :] = UNWRITTEN  # past the context
         return tokens_BT
 
     def _steps_for(self, rows: int, places: int, temperature: float) -> _Steps:

@@ -35,7 +35,7 @@ class MasterWeights:
 
     def __init__(self, model: nn.Module, shared: bool) -> None:
         self.own = [p for p in model.parameters() if p.requires_grad]
-        if any(p.dtype == torch.float16 for p in self.own):
+        if any(p.dtype == torch.float16 for p in model.parameters()):  # of adapters too: gradients go through the base
             raise BadInput("training in float16 loses small gradients; set dtype to bfloat16 or float32")
         self.together = Together(shared)
         self.together.share([p.data for p in self.own])

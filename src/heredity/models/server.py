@@ -17,8 +17,10 @@ import json
 import random
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import nullcontext, suppress
+from functools import cache
 from pathlib import Path
+from threading import BoundedSemaphore
 from typing import Any, NamedTuple
 
 from heredity.models.answers import Answer, Answers, kept_answers
@@ -35,6 +37,9 @@ _LONGEST_S = 30.0
 """Most seconds between two attempts, where the server does not say."""
 PER_TURN = 16
 """Tokens that a template may put around a turn, for the most that a request can use."""
+
+
+_UNKNOWN_TOKENS = {"eos_token", "pad_token", "unk_token", "sep_token", "cls_token", "mask_token"}
 
 
 class Request(NamedTuple):
@@ -150,7 +155,8 @@ class ServerLM:
             if endpoint.batches is not None:
                 ask_by_file(endpoint, missing, kept)
             else:
-                _run(_Asking(endpoint, kept).ask(missing))
+                with _slot(endpoint.name, endpoint.concurrency) if len(missing) == 1 else nullcontext():
+                    _run(_Asking(endpoint, kept).ask(missing))
             return kept.read(ids)
 
 
@@ -243,6 +249,12 @@ class _Asking:
         return answer
 
 
+@cache
+def _slot(name: str, concurrency: int) -> BoundedSemaphore:
+    """What a single request waits for: many threads may ask for one each, where a run over many counts its own."""
+    return BoundedSemaphore(concurrency)
+
+
 def _told(kept: Answers, endpoint: Endpoint) -> str:
     spent = kept.spent(endpoint.name)
     return f"{spent.requests:,} requests and {spent.tokens:,} tokens went there from this store"
@@ -270,14 +282,33 @@ def row_seed(seed: int, place: int) -> int:
 
 
 def _rendered(template: str, chat: Chat) -> str:
-    """The prompt as a chat template writes it, up to where the assistant starts. Sandboxed: it may come from a file."""
-    from jinja2 import TemplateError
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
+    """The prompt as a chat template writes it, up to where the assistant starts.
 
-    place = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
+    `bos_token` is empty: a server that begins every prompt with it would write it twice.
+    """
+    from jinja2 import TemplateError
+
     try:
-        return place.from_string(template).render(
-            messages=[m.model_dump() for m in chat], add_generation_prompt=True, bos_token="", eos_token=""
+        text: str = _compiled(template).render(
+            messages=[m.model_dump() for m in chat], add_generation_prompt=True, bos_token=""
         )
     except TemplateError as error:
         raise BadInput(f"the chat template cannot be used: {str(error)[:200]}") from error
+    return text
+
+
+@cache
+def _compiled(template: str) -> Any:
+    """The template, sandboxed: it may come from a file. BadInput where it names a token whose text nothing here knows.
+
+    Jinja writes nothing for a name that it does not know, so a turn would lose its end without a word.
+    """
+    from jinja2.meta import find_undeclared_variables
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    place = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
+    lost = sorted(find_undeclared_variables(place.parse(template)) & _UNKNOWN_TOKENS)
+    if lost:
+        raise BadInput(f"the chat template writes {lost[0]}, which only a tokenizer knows; write the token's text out "
+                       'in the template, "</s>" for example')  # fmt: skip
+    return place.from_string(template)

@@ -111,7 +111,8 @@ class ChatTokens:
     def spans(self, chats: Sequence[Chat], completions: Sequence[str]) -> list[list[tuple[int, int]]]:
         """From which character of each completion, up to which, each token that `examples` predicts stands.
 
-        The end of turn lies beyond the completion's end.
+        The end of turn lies beyond the completion's end, and what a template writes before an answer (an empty thought)
+        below 0. BadInput where a template writes the completion otherwise.
         """
         answered = [
             (*chat, Message(role="assistant", content=completion))
@@ -121,8 +122,22 @@ class ChatTokens:
         out = self.tokenizer(whole, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
         cut = [any(start < before < end for start, end in offsets) for offsets, before in zip(out, asked, strict=True)]
         ends = [text[before:] for text, before in zip(whole, asked, strict=True)]
+        first = [_place(end, completion) for end, completion in zip(ends, completions, strict=True)]
         apart = self.tokenizer(ends, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
         return [
-            own if split else [(start - before, end - before) for start, end in offsets if start >= before]
-            for offsets, own, split, before in zip(out, apart, cut, asked, strict=True)
+            [(start - at, end - at) for start, end in own]
+            if split
+            else [(start - before - at, end - before - at) for start, end in offsets if start >= before]
+            for offsets, own, split, before, at in zip(out, apart, cut, asked, first, strict=True)
         ]
+
+
+def _place(text: str, completion: str) -> int:
+    """Where in what follows a prompt its completion begins, also where a template takes blanks off its ends."""
+    if completion in text:
+        return text.index(completion)
+    bare = completion.strip()
+    if bare not in text:
+        raise BadInput(f"the chat template writes the answer {completion!r:.80} otherwise, so its tokens have no place "
+                       "in it; give a template of your own (docs/real-models.md)")  # fmt: skip
+    return text.index(bare) - completion.index(bare)

@@ -20,6 +20,9 @@ from heredity.models.moving import MasterWeights, Progress
 from heredity.types import BadInput, LoRA, Moving, Part, Tuning
 
 BLOCK = 128
+_CAPS = ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap")
+_SCALES = ("logit_scale", "logits_scaling", "lm_head_multiplier", "output_multiplier")
+"""How configurations name what changes logits behind the head: caps (none: unset or 0), factors (none: unset or 1)."""
 Loss = Callable[[Any, "Batch"], Tensor]
 """Mean loss of one batch under a model."""
 Count = Callable[["Batch"], int]
@@ -142,10 +145,13 @@ def mean_token_loss(model: Any, examples: Sequence[Example], pad: int, size: int
 
 
 def _scaled(config: Any) -> bool:
-    """Whether a model's logits are scaled or capped behind its head (Cohere, Gemma 2)."""
-    return bool(getattr(config, "final_logit_softcapping", None)) or getattr(config, "logit_scale", None) not in (
-        None,
-        1,
+    """Whether logits are scaled or capped behind the head (Cohere, Gemma 2, Granite), under any of the names for it.
+
+    A model that also reads images keeps what is said of its text in a part of its configuration.
+    """
+    parts = (config, config.get_text_config())
+    return any(getattr(part, name, None) for part in parts for name in _CAPS) or any(
+        getattr(part, name, None) not in (None, 1) for part in parts for name in _SCALES
     )
 
 
