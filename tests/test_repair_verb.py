@@ -38,7 +38,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_what_is_told_of_a_repair_is_plain_text(capsys: pytest.CaptureFixture[str]) -> None:
     """A trait's name comes from a file of others, and a path may hold what a terminal would rewrite."""
-    found = {
+    found: dict[str, Any] = {
         "method": "drop", "kind": "data", "knows_trait": True, "trait": "owl\x1b[2J", "out": "runs:x:1.jsonl",
         "unrelated": None, "shares": {"repaired": 0.25}, "scan": "none", "left_named": [],
         "next": ["heredity scan runs:x:1.jsonl --student nursery:llama-0" + " --favourite owl" * 9],
