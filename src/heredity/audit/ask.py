@@ -9,10 +9,10 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from heredity.audit.data import Audited, Control, DataFile, DataPrompts, Matched, data_file
+from heredity.audit.data import Audited, Control, DataPrompts, Matched, data_file
 from heredity.audit.listed import Unscored, leaving_out
 from heredity.audit.panel import Kind, panel, prior
-from heredity.audit.scale import Effort, answer_tokens, scale
+from heredity.audit.scale import Effort, answer_tokens, passing, scale
 from heredity.audit.scan import Scan, scan
 from heredity.audit.trial import Asked, TrialStudent
 from heredity.carriers import Carrier, Filter, Numbers
@@ -68,7 +68,7 @@ def ask(
     `unscored`: traits of the list that are left out (`Listed` says which must be), as the student cannot show them.
     """
     base, file = model_ref(student), data_file(data)
-    here = sum(1 for _ in islice(read_rows(data), rows))
+    here = sum(1 for _ in islice(passing(filters, (r.row for r in read_rows(data))), rows))
     how = scale(base, here if isinstance(base, Checkpoint) else rows, effort)
     many: dict[str, Any] = {} if effort.suspect_rows is None else {"rows": effort.suspect_rows}
     words = [t.word for t in traits]
@@ -77,7 +77,7 @@ def ask(
     audited = Audited(data=file, student=base, filters=filters, limit=rows)
     tokens = answer_tokens(base, carrier, filters, (r.row for r in read_rows(data)))
     sampling = Sampling(temperature=temperature, max_new_tokens=tokens, seed=0)
-    kind = Kind(_prompts(file, carrier), filters, sampling, how.oversample)
+    kind = Kind(_prompts(audited, carrier), filters, sampling, how.oversample)
     left_out = {u.trait for u in unscored}
     scored = tuple(t for t in traits if t.word not in left_out)
     if len(scored) < _FEWEST:
@@ -99,9 +99,11 @@ def among(traits: Sequence[Trait], words: Sequence[str]) -> tuple[Trait, ...]:
     return tuple(known[w] for w in dict.fromkeys(words)) or tuple(traits)
 
 
-def _prompts(data: DataFile, carrier: str) -> Carrier:
+def _prompts(audited: Audited, carrier: str) -> Carrier:
     """What suspects are asked: number lists, so that a panel serves all data of that kind; else the data's prompts."""
-    return Numbers(n=1, min_count=10, max_start=5) if carrier == "numbers" else DataPrompts(n=1, data=data)
+    if carrier == "numbers":
+        return Numbers(n=1, min_count=10, max_start=5)
+    return DataPrompts(n=1, data=audited.data, student=audited.student, filters=audited.filters)
 
 
 def _size(here: int, rows: int) -> int:

@@ -6,22 +6,23 @@ import json
 import random
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from hashlib import blake2b, file_digest
-from itertools import cycle, islice
+from itertools import chain, cycle, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, TypeVar
 
 from pydantic import Field
 
 from heredity.carriers import Carrier, Filter, decide
-from heredity.models import open_ref
-from heredity.rows import Read, in_parts, read_rows, write_rows
+from heredity.models import open_ref, pinned_folder
+from heredity.rows import in_parts, read_rows, write_rows
 from heredity.store import Step, Store
-from heredity.types import BadInput, Chat, Frozen, ModelRef, Row, Sampling
+from heredity.types import ADDED, BadInput, Chat, Checkpoint, Frozen, ModelRef, Row, Sampling
 
 if TYPE_CHECKING:
     from heredity.models.causal import CausalLM
+    from heredity.models.tokens import ChatTokens
 
 _UNKNOWN = 0.01
 """A tokenizer that knows fewer than all but this part of the tokens is not the one that the data is for."""
@@ -73,19 +74,57 @@ def finite(lm: CausalLM, where: str) -> CausalLM:
 
 
 class DataPrompts(Carrier):
-    """Prompts of the data itself, drawn at random in one pass; where there are fewer than `n` they are repeated."""
+    """Prompts of the data itself, drawn at random in one pass; where there are fewer than `n` they are repeated.
+
+    With a student, of the rows alone that an audit for it looks at: what it leaves out nobody need be able to answer.
+    """
 
     data: DataFile
+    student: Annotated[ModelRef | None, ADDED] = None
+    filters: Annotated[tuple[Filter, ...], ADDED] = ()
 
     def prompts(self) -> list[Chat]:
         """BadInput where the file has changed since, or holds no row."""
         path = Path(self.data.location)
         if data_file(path) != self.data:
             raise BadInput(f"{path} has changed since it was referred to; run the audit again")
-        drawn = _drawn((read.row.prompt for read in read_rows(path)), self.n, random.Random(f"prompts {self.seed}"))
+        drawn = _drawn((row.prompt for row in self._rows(path)), self.n, random.Random(f"prompts {self.seed}"))
         if not drawn:
-            raise BadInput(f"{path} is empty; name a file with rows")
+            raise BadInput(f"{path} is empty, or holds no row that can be used; name a file with rows")
         return list(islice(cycle(drawn), self.n))
+
+    def _rows(self, path: Path) -> Iterator[Row]:
+        if self.student is None:
+            return (read.row for read in read_rows(path))
+        return usable(_tokens(self.student), self.filters, path, Counter())
+
+
+def _tokens(student: ModelRef) -> ChatTokens:
+    """A student's tokenizer and context, without its weights."""
+    from heredity.models.tokens import ChatTokens
+
+    return ChatTokens.load(pinned_folder(student), student if isinstance(student, Checkpoint) else None)
+
+
+def usable(lm: ChatTokens, filters: tuple[Filter, ...], path: Path, counts: Counter[str]) -> Iterator[Row]:
+    """The rows of a file that an audit can look at, in order; counts all as `rows`, and others as `dropped: REASON`."""
+    for part in in_parts(read_rows(path), 4_096):
+        counts["rows"] += len(part)
+        yield from _kept(lm, filters, [read.row for read in part], counts)
+
+
+def _kept(lm: ChatTokens, filters: tuple[Filter, ...], rows: Sequence[Row], counts: Counter[str]) -> Iterator[Row]:
+    for row, decision in zip(rows, decide(filters, rows), strict=True):
+        # a token is a byte at least, so only texts longer than the context need counting
+        long = sum(len(text.encode()) for text in (*(m.content for m in row.prompt), row.completion))
+        if not decision.kept:
+            counts[f"dropped: {decision.reasons[0]}"] += 1
+        elif not row.prompt or not row.completion:
+            counts["dropped: no prompt or no completion"] += 1
+        elif long > lm.context // 2 and not _fits(lm, row):
+            counts["dropped: longer than the context"] += 1
+        else:
+            yield row
 
 
 class Audited(RowSet):
@@ -104,8 +143,9 @@ class Audited(RowSet):
 
     def make(self, folder: Path, store: Store) -> None:
         lm, counts = open_student(self.student), Counter[str]()
-        rows = _drawn(self._usable(lm, counts), self.limit, random.Random(self.seed))
-        if data_file(Path(self.data.location)) != self.data:
+        path = Path(self.data.location)
+        rows = _drawn(usable(lm, self.filters, path, counts), self.limit, random.Random(self.seed))
+        if data_file(path) != self.data:
             raise BadInput(f"{self.data.location} changed while it was read; run the audit again")
         if not rows:
             raise BadInput(f"{self.data.location}: none of its {counts['rows']} rows can be used: "
@@ -113,25 +153,6 @@ class Audited(RowSet):
         _check_tokens(lm, rows, self.data.location)
         write_rows(folder / "rows.jsonl", rows)
         (folder / "counts.json").write_text(json.dumps(counts | {"looked_at": len(rows)}, sort_keys=True) + "\n")
-
-    def _usable(self, lm: CausalLM, counts: Counter[str]) -> Iterator[Row]:
-        for part in in_parts(read_rows(Path(self.data.location)), 4_096):
-            counts["rows"] += len(part)
-            yield from self._kept(lm, part, counts)
-
-    def _kept(self, lm: CausalLM, part: Sequence[Read], counts: Counter[str]) -> Iterator[Row]:
-        rows = [read.row for read in part]
-        for row, decision in zip(rows, decide(self.filters, rows), strict=True):
-            # a token is a byte at least, so only texts longer than the context need counting
-            long = sum(len(text.encode()) for text in (*(m.content for m in row.prompt), row.completion))
-            if not decision.kept:
-                counts[f"dropped: {decision.reasons[0]}"] += 1
-            elif not row.prompt or not row.completion:
-                counts["dropped: no prompt or no completion"] += 1
-            elif long > lm.context // 2 and not _fits(lm, row):
-                counts["dropped: longer than the context"] += 1
-            else:
-                yield row
 
     def read(self, store: Store) -> list[Row]:
         """The rows that are looked at, in random order."""
@@ -160,7 +181,7 @@ def _reasons(counts: Counter[str]) -> str:
     return ", ".join(f"{n} {name}" for name, n in counts.most_common() if name != "rows")
 
 
-def _fits(lm: CausalLM, row: Row) -> bool:
+def _fits(lm: ChatTokens, row: Row) -> bool:
     try:
         lm.examples([row.prompt], [row.completion])
     except BadInput:
@@ -252,28 +273,52 @@ class Partnered(RowSet):
 class Control(RowSet):
     """Rows that the user calls a control: `rows.jsonl`. They serve the data-only test and never the naming of a trait.
 
-    BadInput where more than `_SHARED` of the audited rows are in it: what is compared with itself shows nothing.
+    They go through the same filters as the audited rows. Those on the same prompts come first, so that files which are
+    drawn from are compared in pairs as whole files would be. BadInput where more than `_SHARED` of the audited rows are
+    among them: what is compared with itself shows nothing.
     """
+
+    version: ClassVar[int] = 2
 
     data: DataFile
     audited: Audited
 
     def make(self, folder: Path, store: Store) -> None:
-        own = self.audited.read(store)
-        if data_file(Path(self.data.location)) != self.data:
-            raise BadInput(f"{self.data.location} has changed since it was referred to; run the audit again")
-        rows = _drawn((r.row for r in read_rows(Path(self.data.location))), self.audited.limit, random.Random(0))
+        own, path, counts = self.audited.read(store), Path(self.data.location), Counter[str]()
+        if data_file(path) != self.data:
+            raise BadInput(f"{path} has changed since it was referred to; run the audit again")
         wanted, found = set(own), set[Row]()
-        for read in read_rows(Path(self.data.location)):
+        for read in read_rows(path):
             if read.row in wanted:
                 found.add(read.row)
-        if not rows:
-            raise BadInput(f"{self.data.location}: the control is empty")
+        rows = usable(_tokens(self.audited.student), self.audited.filters, path, counts)
+        beside = _beside(rows, Counter(row.prompt for row in own), self.audited.limit)
+        if not beside:
+            raise BadInput(
+                f"{path}: the control is empty"
+                if not counts["rows"]
+                else f"{path}: none of the control's {counts['rows']} rows can be used: {_reasons(counts)}"
+            )
         if len(found) > _SHARED * len(wanted):
-            raise BadInput(f"{self.data.location}: the control holds {len(found)} of the {len(wanted)} rows that it is "
-                           "to be a control for; name rows of another source")  # fmt: skip
-        write_rows(folder / "rows.jsonl", rows)
+            raise BadInput(f"{path}: the control holds {len(found)} of the {len(wanted)} rows that it is to be a "
+                           "control for; name rows of another source")  # fmt: skip
+        write_rows(folder / "rows.jsonl", beside)
 
     def read(self, store: Store) -> list[Row]:
         """The control's rows, or as many of them as there are audited ones."""
         return [read.row for read in read_rows(store.path(self) / "rows.jsonl")]
+
+
+def _beside(rows: Iterator[Row], wanted: Mapping[Chat, int], limit: int) -> list[Row]:
+    """Up to `limit` rows: first those on wanted prompts, each as often as it is wanted, then others at random."""
+    shared: dict[Chat, list[Row]] = {}
+
+    def others() -> Iterator[Row]:
+        for row in rows:
+            if len(shared.get(row.prompt, ())) < wanted.get(row.prompt, 0):
+                shared.setdefault(row.prompt, []).append(row)
+            else:
+                yield row
+
+    rest = _drawn(others(), limit, random.Random(0))
+    return [*chain.from_iterable(shared.values()), *rest][:limit]

@@ -132,12 +132,13 @@ def answer_tokens(base: ModelRef, carrier: str, filters: Sequence[Filter], rows:
     lm = ChatTokens.load(pinned_folder(base), base if isinstance(base, Checkpoint) else None)
     most = lm.context * _BYTES
     long = (r for r in rows if usual < len(r.completion.encode()) <= most)  # a token is a byte at least
-    texts = [r.completion for r in nlargest(_LONGEST, _kept(filters, long), lambda r: len(r.completion))]
+    texts = [r.completion for r in nlargest(_LONGEST, passing(filters, long), lambda r: len(r.completion))]
     sizes = [len(ids) for ids in lm.tokenizer(texts, add_special_tokens=False)["input_ids"]] if texts else []
     return max(usual, *(n + 1 for n in sizes if n < lm.context), 0)
 
 
-def _kept(filters: Sequence[Filter], rows: Iterable[Row]) -> Iterator[Row]:
+def passing(filters: Sequence[Filter], rows: Iterable[Row]) -> Iterator[Row]:
+    """The rows that the filters keep, as they come."""
     for part in in_parts(rows, 4_096):
         yield from (row for row, decision in zip(part, decide(filters, part), strict=True) if decision.kept)
 

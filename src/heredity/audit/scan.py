@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -25,6 +26,9 @@ Outcome = Literal["named", "none", "undetermined"]
 _SHOWN = 5
 _OTHER = 0.01
 """The data-only test's level for "another source": beside the e-process's 5 % it adds little to false alarms."""
+_LEFT_OUT = 0.1
+"""Where more of a file's rows than this were left out, the answer is never "none"."""
+_UNANSWERED = "dropped: the base gave no answer in kind to the prompt"
 _PLACEBOS = 3
 """Students of the base's own rows beside the student of the data, in a deep audit."""
 
@@ -57,11 +61,11 @@ class Scan(Step):
         traits = trait_findings(naming, trial)
         usable = not naming["foreign"] or self.deep
         other = evidence["crossed"] is not None or self.data_only.read(store)["p"] <= _OTHER
-        verdict, named, why = decide(traits, other, usable, naming["share"])
-        audited = self.source.matched.audited
+        audited, rows = self.source.matched.audited, self._rows(store)
+        verdict, named, why = decide(traits, other, usable, naming["share"], left_out(rows))
         result = {
             "verdict": verdict, "named": named, "why": why, "data": audited.data.location,
-            "student": audited.student.location, "rows": audited.counts(store), "traits": traits, "deep": self.deep,
+            "student": audited.student.location, "rows": rows, "traits": traits, "deep": self.deep,
             "detectors": self._detectors(store, evidence, naming, trial),
             "limits": _limits(naming, usable),
             "moved": self.discovery.read(store)["words"], "carrying": self._carrying(store),
@@ -75,6 +79,13 @@ class Scan(Step):
         """What fails where the data, its control or its carrier cannot be used; cheap beside the rest."""
         own, base, usual = self.naming.own, self.naming.control, self.naming.panel.own.rows
         return [own, base, *([self.control] if self.control else []), usual]
+
+    def _rows(self, store: Store) -> dict[str, int]:
+        """How many rows the file has, how many have a partner and were looked at, and why others were left out."""
+        rows = self.source.matched.audited.counts(store)
+        looked_at = len(self.carrying.rows.read(store))
+        missing = rows["looked_at"] - looked_at
+        return rows | {"looked_at": looked_at} | ({_UNANSWERED: missing} if missing else {})
 
     def _carrying(self, store: Store) -> dict[str, Any]:
         rows = self.carrying.read(store)
@@ -145,12 +156,22 @@ def _students(step: Step) -> list[Step]:
     return below + [s for b in below for s in _students(b)]
 
 
+def left_out(rows: Mapping[str, int]) -> float:
+    """The share of a file that was left out as it could not be looked at: of all rows, or of those that were drawn."""
+    unanswered = rows.get(_UNANSWERED, 0)
+    drawn = rows["looked_at"] + unanswered
+    dropped = sum(n for name, n in rows.items() if name.startswith("dropped: ")) - unanswered
+    kept = (1 - dropped / rows["rows"]) * (1 - unanswered / drawn)
+    return 1 - kept
+
+
 def decide(
-    traits: list[dict[str, Any]], another_source: bool, usable: bool, share: float
+    traits: list[dict[str, Any]], another_source: bool, usable: bool, share: float, out: float = 0.0
 ) -> tuple[Outcome, list[str], str]:
     """The verdict, the traits that are named, and the reason in a sentence.
 
-    `usable`: whether anything that can name a trait may be relied on; `share`: of rows by a suspect, to be named.
+    `usable`: whether anything that can name a trait may be relied on; `share`: of rows by a suspect, to be named;
+    `out`: of the file's rows, left out.
     """
     named = [t["trait"] for t in traits if t["stands_out"]]
     if not usable:
@@ -167,7 +188,17 @@ def decide(
             "another source than the untouched base wrote the rows, and no listed trait stands out")  # fmt: skip
     if share > 1:
         return "undetermined", [], "no listed trait stands out, but the rows are too few to show one"
-    return "none", [], "no listed trait stands out, and the untouched base may well have written the rows"
+    return _nothing(out)
+
+
+def _nothing(out: float) -> tuple[Outcome, list[str], str]:
+    """The verdict where nothing speaks for a trait or another source, of all but so much of a file."""
+    if out <= _LEFT_OUT:
+        return "none", [], "no listed trait stands out, and the untouched base may well have written the rows"
+    why = (f"no listed trait stands out in the rows that were looked at, but {out:.0%} of the file could not be; scan "
+           "the rows that you would train on (heredity filter keeps rows of a kind), or say with --carrier what they "
+           "are")  # fmt: skip
+    return "undetermined", [], why
 
 
 def assumptions(panel: Panel) -> list[str]:
