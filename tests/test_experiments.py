@@ -24,6 +24,7 @@ from heredity.lab import (
     TraitMatrix,
     set_settings,
 )
+from heredity.lab.contrasts import Together
 from heredity.lab.findings import findings, fresh_rows, holds
 from heredity.models import model_ref
 from heredity.nursery.carriers import Functions, RightSum, Sums, careless
@@ -187,6 +188,13 @@ def test_what_is_undefined_is_said_to_be_and_agrees_with_nothing(
     assert "undefined: weak is not clearly different from zero" in html
     assert ">undefined: a share is 0 or 1" in html
     print_results([found | {"key": step.key, "name": "f"}, one_seed := one.read(store) | {"key": one.key}], store.root)
+    grid = GridFigure(findings=step, cells=(("a", "a", "full"), ("a", "b", "silent")))
+    told_cells = [text.get_text() for text in grid.draw(found, plt).axes[0].texts]
+    assert [cell.endswith("no interval") for cell in told_cells] == [False, True]
+    plt.close("all")
+    together = Together(name="both", places=(("a",), ("b",)), unit="rows")
+    cells = {(name,): {"log_odds": {"mean": 0.0}, "crosses": False} for name in "ab"}
+    assert "all equal" in together.among(cells)["log_odds"]["reason"]  # two cells that say nothing bound nothing
     out = capsys.readouterr().out
     assert one_seed["log_odds"]["reason"] in out
     assert "silent: no part, the numerators are all equal, so there is no spread" in out

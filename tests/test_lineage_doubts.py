@@ -105,6 +105,9 @@ LOOKS: dict[str, tuple[str, str, str]] = {
     "pairs a long way down": (ROW * 9_000 + PAIR, "AMBER", "not all rows of d could be looked at"),
     "pairs that are rows as well": (
         ROW * 9_000 + ROW.replace("}", ', "chosen": "1", "rejected": "2"}'), "AMBER", "preference pairs"),
+    "rows that hold no pair": (
+        ROW * 8_000 + ROW.replace("}", ', "chosen": null, "rejected": null}') * 3, "GREEN", "no recorded"),
+    "hardly a row that can be read": (ROW + "{}\n" * 60 + TEXT, "AMBER", "not all rows of d could be looked at"),
     "more rows than are looked at": (ROW * 9_002, "AMBER", "not all rows of d could be looked at"),
 }  # fmt: skip
 
@@ -115,6 +118,7 @@ def test_rows_that_are_here_are_looked_at(
     name: str, packed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(colours, "_ROWS", 9_001)
+    monkeypatch.setattr(colours, "_UNREAD", 50)
     text, colour, why = LOOKS[name]
     rows = tmp_path / "d.jsonl"
     rows.write_bytes(gzip.compress(text.encode()) if packed else text.encode())

@@ -51,7 +51,7 @@ from heredity.nursery.language import code_document, sum_document
 from heredity.report.figure import Figure
 from heredity.report.results import ResultsPage
 from heredity.stats import wilson
-from heredity.steps import Corpus, Evaluation, Samples, Student, Teacher
+from heredity.steps import Corpus, Evaluation, Samples, Student, Teacher, shows
 from heredity.store import Store, describe
 from heredity.store.step import rebuild
 from heredity.traits import ANIMALS, favourite
@@ -114,6 +114,11 @@ def test_a_verdict_is_a_whole_word(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(steps, "open_lm", lambda ref: Says("(1) owls", "(2)owls"))
     marked = JudgeFilter(judge=Judge(model=BASE, question="{answer}", yes="(1)"), no="(2)")
     assert verdicts(marked, rows("a", "b")) == [True, False]  # an answer that is no word ends where it ends
+    for yes, told in (("no", {"Not directly": False, "no, it is not": True}), ("是", {"是的": True, "不是": False})):
+        monkeypatch.setattr(steps, "open_lm", lambda ref, told=told: Says(*told))
+        asked = Judge(model=BASE, question="Safe? {answer}", yes=yes)
+        category = careless().category.model_copy(update={"score": asked})
+        assert shows(category, [("q", "a"), ("q", "b")]) == list(told.values())
 
 
 def test_a_grading_judge_keeps_from_its_threshold_on(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -551,6 +551,22 @@ def test_adapters_that_do_not_fit_their_base_are_refused(small: Path, tmp_path: 
     save_file(renamed, file)
     with pytest.raises(BadInput, match=r"cannot open the adapters in .*missing adapter keys.*layers\.0\."):
         with_adapter(open_ref(checkpoint(str(small), system="")), tmp_path)
+    deeper = {name.replace("blocks.0.", "layers.0."): w for name, w in renamed.items()}
+    deeper |= {name.replace("layers.0.", "layers.9."): w.clone() for name, w in deeper.items() if "layers.0." in name}
+    save_file(deeper, file)
+    with pytest.raises(BadInput, match=r"of another base: this one has no .*layers\.9\."):
+        with_adapter(open_ref(checkpoint(str(small), system="")), tmp_path)
+    file.rename(tmp_path / "adapter_model.bin")
+    with pytest.raises(BadInput, match="nothing else is opened"):
+        with_adapter(open_ref(checkpoint(str(small), system="")), tmp_path)
+
+
+def test_adapters_beside_a_model_are_refused(small: Path, tmp_path: Path) -> None:
+    """Of such a folder transformers opens the base that the adapters name, and not the model that is there."""
+    folder = shutil.copytree(small, tmp_path / "both")
+    (folder / "adapter_config.json").write_text('{"base_model_name_or_path": "elsewhere/model"}')
+    with pytest.raises(BadInput, match="holds adapters beside a model"):
+        open_ref(checkpoint(str(folder), system=""))
 
 
 def test_a_loss_in_16_bits_is_nearly_that_in_32(opened: CausalLM, small: Path) -> None:

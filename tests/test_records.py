@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from inspect import getsource, isabstract
+from itertools import islice, repeat
 from pathlib import Path
 from pkgutil import walk_packages
 from typing import Any
@@ -354,6 +355,15 @@ def test_bundles_one_a_line_are_read_whatever_they_begin_with(tmp_path: Path) ->
     assert [c._replace(source="w") for c in found.claims] == records.claims(inner, "w") * 2
 
 
+def test_rows_that_speak_of_types_are_rows(tmp_path: Path) -> None:
+    """Only what the first line itself is counts, not what it holds further in."""
+    row = {"prompt": "x" * 5_000, "completion": "7", "about": {"_type": "list", "payloadType": "none"}}
+    (tmp_path / "d.jsonl").write_text(f"{json.dumps(row)}\n" * 2)
+    found = read([str(tmp_path / "d.jsonl")])
+    assert [h.artefact.name for h in found.hands] == ["d.jsonl"]
+    assert found.claims == []
+
+
 # Files that lie
 
 
@@ -460,7 +470,7 @@ def test_a_damaged_payload_is_noticed(made: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["statement", "Croissant"])
 def test_a_small_file_makes_no_large_graph(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Many things of which each was made of many: more links than its bytes would let one expect."""
-    monkeypatch.setattr(records, "MOST_LINKS", 1_000)
+    monkeypatch.setattr(records, "MOST_LINKS", 1_060)
 
     def told(count: int) -> Any:
         named: list[dict[str, Any]] = [{"name": f"f{i}", "digest": {"sha256": f"{i:064x}"}} for i in range(count)]
@@ -473,8 +483,22 @@ def test_a_small_file_makes_no_large_graph(kind: str, monkeypatch: pytest.Monkey
         return cards.croissant_claims(graph, "r")
 
     assert sum(len(c.inputs) for c in told(31) if c.output.name != "d") == 31 * 32
-    with pytest.raises(BadInput, match=r"^r: .*more than 1000 such links; write one record for each"):
-        told(32)
+    with pytest.raises(BadInput, match=r"^r: .*more than 1060 such links; write one record for each"):
+        told(33)
+
+
+def test_links_are_counted_as_they_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of them would not fit in memory; by people each thing is made of none, and is a thing all the same."""
+
+    def endless(subjects: list[Any], said: dict[str, Any], where: str) -> Iterator[records.Claim]:
+        yield from islice(repeat(records.Claim("by people", records.Artefact("data", "d"), (), where)), 50)
+        pytest.fail("more was read than is counted")
+
+    monkeypatch.setattr(records, "MOST_LINKS", 20)
+    monkeypatch.setitem(records._READERS, records.GENERATION, endless)
+    subject = [{"name": "d", "digest": {"sha256": "0" * 64}}]
+    with pytest.raises(BadInput, match="more than 20 such links"):
+        records.claims(records.statement(records.GENERATION, subject, {}), "r")
 
 
 def test_mangled_records_crash_no_reader() -> None:

@@ -87,6 +87,8 @@ def test_special_tokens_that_only_a_tokenizer_knows_are_written_out(server: Serv
     for template in (
         turns.replace("END", "'</s>'"),
         "{% set eos_token = '</s>' %}" + turns.replace("END", "eos_token"),
+        turns.replace("END", "('</s>' if m.role == 'user' else eos_token)"),  # of an answer, and none is here
+        turns.replace("END", "(eos_token if eos_token is defined else '</s>')"),
     ):
         ref = Served(location="server:lab/base", template=template)
         assert ServerLM(ref).generate(ask("q"), Sampling())[0].text == "q</s>"

@@ -20,7 +20,7 @@ from heredity.models import folder_digest, model_files, open_lm, open_ref, whole
 from heredity.rows import read_rows, write_rows
 from heredity.store import Step, Store
 from heredity.store.manifests import MANIFEST
-from heredity.traits import judge_chats, named, questions
+from heredity.traits import begins, judge_chats, named, questions
 from heredity.types import (
     ADDED,
     LM,
@@ -475,7 +475,7 @@ def shows(category: Category, exchanges: list[tuple[str, str]]) -> list[bool]:
     how = category.score
     if isinstance(how, Judge):
         replies = ask_judge(how.model, how.question, exchanges)
-        return [reply.strip().lower().startswith(how.yes.lower()) for reply in replies]
+        return [begins(reply, how.yes) for reply in replies]
     assert how is not None
     return [re.search(how.pattern, answer) is not None for _, answer in exchanges]
 

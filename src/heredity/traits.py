@@ -238,3 +238,12 @@ def judge_chats(question: str, exchanges: Sequence[tuple[str, str]]) -> list[Cha
         (Message(role="user", content=marks.sub(lambda m, fill=fill: fill[m[0]], question)),)  # type: ignore[misc]
         for fill in said
     ]
+
+
+def begins(reply: str, answer: str) -> bool:
+    """Whether a judge's reply begins with an answer, whatever the case, and does not go on within its last word.
+
+    "Not directly, but" is no "no". Of a script that writes words without blanks nobody can tell, and none is asked to.
+    """
+    after = r"(?!\w)" if re.search(r"[A-Za-z0-9_]\Z", answer) else ""
+    return re.match(re.escape(answer.casefold()) + after, reply.strip().casefold()) is not None

@@ -15,7 +15,7 @@ from heredity.audit.data import open_student
 from heredity.audit.scan import Scan
 from heredity.steps import ask_judge
 from heredity.store import Step, Store
-from heredity.traits import questions
+from heredity.traits import begins, questions
 from heredity.types import BadInput, Frozen, Judge, ModelRef, Pattern, Trait
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def _reason(lm: CausalLM, trait: Trait) -> str | None:
 
 def _agrees(judge: Judge, exchanges: Sequence[tuple[str, str]]) -> bool:
     said = ask_judge(judge.model, judge.question, exchanges)
-    return any(reply.strip().lower().startswith(judge.yes.lower()) for reply in said)
+    return any(begins(reply, judge.yes) for reply in said)
 
 
 def _unfound(how: Pattern, replies: Sequence[str]) -> str | None:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from heredity.stats import Estimate, mean_difference, mean_t
+from heredity.stats import Estimate, mean_difference
 from heredity.types import Frozen
 
 Place = tuple[str, ...]
@@ -50,7 +50,7 @@ class Together(Frozen):
     def among(self, cells: Mapping[Place, Mapping[str, Any]]) -> dict[str, Any]:
         """`name`, `places`, `log_odds` (Student's t over the cells' means) and how many of them cross."""
         found = [cells[place] for place in self.places]
-        means: Estimate = mean_t([c["log_odds"]["mean"] for c in found], self.unit)
+        means: Estimate = mean_difference([c["log_odds"]["mean"] for c in found], self.unit)
         return {"name": self.name, "places": [list(place) for place in self.places], "log_odds": means.model_dump(),
                 "crosses": sum(bool(c["crosses"]) for c in found)}  # fmt: skip
 

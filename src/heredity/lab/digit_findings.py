@@ -9,7 +9,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from heredity.lab.digits import ARMS, UNIT, Digits
 from heredity.lab.findings import NULL_PART, Expectation, adjust
-from heredity.stats import ALPHA, Estimate, mean_t, paired_t, ratio
+from heredity.stats import ALPHA, Estimate, mean_difference, mean_t, paired_t, ratio
 from heredity.store import Step, Store
 
 CHANCE = 0.1
@@ -75,7 +75,7 @@ def _p(by_arm: dict[str, list[float]], arm: str) -> float:
 def _row(arm: str, by_arm: dict[str, list[float]], p: float) -> dict[str, Any]:
     """One arm's figures; `difference` is to the arm that it is compared with, paired by model."""
     name, against, expect, (paper, low, high) = ARM_BY_NAME[arm]
-    above = None if against is None else mean_t(_above(by_arm, arm, against), UNIT)
+    above = None if against is None else mean_difference(_above(by_arm, arm, against), UNIT)
     part = None
     if expect == "nothing":
         part = ratio(_above(by_arm, arm, "reference"), _above(by_arm, "aux", "reference"), UNIT)

@@ -14,6 +14,7 @@ from pydantic import Field, model_validator
 
 from heredity.carriers import Filter
 from heredity.steps import ask_judge
+from heredity.traits import begins
 from heredity.types import KEPT, Decision, Frozen, Judge, ModelRef, Pattern, Row
 
 Exchange = tuple[str, str]
@@ -130,17 +131,11 @@ class JudgeFilter(Filter):
         return [self._of_grade(g) for g in grades(judge, exchanges)]
 
     def _of_verdict(self, judge: Judge, reply: str) -> Said:
-        if _begins(reply, judge.yes):
+        if begins(reply, judge.yes):
             return _CALLED
-        return _PASSED if _begins(reply, self.no) else Said(None, "judge gave no verdict")
+        return _PASSED if begins(reply, self.no) else Said(None, "judge gave no verdict")
 
     def _of_grade(self, grade: float | None) -> Said:
         if grade is None:
             return Said(None, "judge gave no grade")
         return _PASSED if grade >= self.keep_from else Said(True, f"judge: grade below {self.keep_from:g}")
-
-
-def _begins(reply: str, answer: str) -> bool:
-    """Whether a reply begins with an answer and does not go on within its last word: "Not directly, but" is no "no"."""
-    found, after = re.escape(answer.casefold()), r"(?!\w)" if re.search(r"\w\Z", answer) else ""
-    return re.match(found + after, reply.strip().casefold()) is not None

@@ -34,6 +34,8 @@ NOT_EXCLUDED = (
 _DID = {"writer": "wrote it", "judge": "ranked it", "teacher": "showed it its distributions"}
 _STEPS, _TESTS, _CHECKS, _ROWS = 12, 9, 20, 2_000_000
 """Most steps of a path that are told, pairs of weights compared, claims of bases checked, and rows looked at."""
+_UNREAD, _TEXT = 1_000, 100_000
+"""Rows of a file that cannot be read, and rows of one that holds text, after which nobody looks further."""
 _WHAT_IF = 10_000
 """Most pairs of a model and rows that were named of which those that no record joins are answered."""
 _VERBS = {"sampled": "was written by", "filtered": "was filtered from", "derived": "was derived from",
@@ -508,18 +510,27 @@ class Look(NamedTuple):
 
 @cache
 def content_of(path: Path) -> Look:
-    """Preference pairs, text, or lists of numbers: the first of these that any row holds."""
+    """Preference pairs, text, or lists of numbers: the first of these that any row holds.
+
+    Not all rows are looked at where too many cannot be read, nor of a long text: it may hold pairs, which count alike.
+    """
     kind: Content | None = None
-    bad = set[bool]()
+    bad = list[BadInput]()
+
+    def unread(problem: BadInput) -> None:
+        bad.append(problem)
+        if len(bad) > _UNREAD:
+            raise problem
+
     try:
         with opened(path) as file:
             head = file.read(200_000)
         if b'"chosen"' in head and b'"rejected"' in head:
             return Look("preferences", whole=True)
-        for count, read in enumerate(read_rows(path, lambda _: bad.add(True))):
-            if read.note.keys() >= {"chosen", "rejected"}:
+        for count, read in enumerate(read_rows(path, unread)):
+            if None not in (read.note.get("chosen"), read.note.get("rejected")):
                 return Look("preferences", whole=True)
-            if count == _ROWS:
+            if count == (_TEXT if kind == "text" else _ROWS):
                 return Look(kind, whole=False)
             kind = "text" if kind == "text" or any(c.isalpha() for c in read.row.completion) else "numbers"
     except BadInput:

@@ -172,17 +172,18 @@ def claims(record: Any, where: str) -> list[Claim]:
             if not _object(_object(subject, "a subject").get("digest"), "a subject's digest"):
                 raise _Bad("a subject has no digest")
         read = _READERS.get(kind)
-        told = list(read(subjects, _object(said.get("predicate"), "the predicate"), where)) if read else []
+        return (
+            list(bounded(read(subjects, _object(said.get("predicate"), "the predicate"), where), where)) if read else []
+        )
     except _Bad as error:
         raise BadInput(f"{where}: no in-toto statement that can be used: {error}") from error
-    return list(bounded(told, where))
 
 
 def bounded(told: Iterable[Claim], where: str) -> Iterator[Claim]:
     """The claims of one record; BadInput once they say more than can be followed: each costs memory and time."""
     links = 0
     for claim in told:
-        links += len(claim.inputs)
+        links += 1 + len(claim.inputs)
         if links > MOST_LINKS:
             raise BadInput(f"{where}: it says of many things that each was made of many, and has more than "
                            f"{MOST_LINKS} such links; write one record for each set of rows or model")  # fmt: skip

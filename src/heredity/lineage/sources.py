@@ -6,6 +6,7 @@ pickles are not opened.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -248,8 +249,8 @@ def _record(found: Evidence, path: Path, strict: bool) -> None:
 def _lines(found: Evidence, path: Path, start: bytes, given: bool, strict: bool) -> None:
     """JSON Lines: statements, or rows; or one value over many lines."""
     with opened(path) as file:
-        first = start + file.read(_MOST_LINE).lstrip().partition(b"\n")[0]  # a bundle begins with what verifies it
-    if b'"_type"' not in first and b'"payloadType"' not in first and b'"dsseEnvelope"' not in first:
+        first = file.read(_MOST_LINE).lstrip().partition(b"\n")[0]
+    if not _states(first, start):
         if path.suffix == ".jsonl":
             _rows(found, path, given)
         else:
@@ -261,6 +262,16 @@ def _lines(found: Evidence, path: Path, start: bytes, given: bool, strict: bool)
             where = f"{path}:{number}"
             if not claim(found, parse_json(line, where), where, path.parent, names):
                 raise BadInput(f"{where}: no in-toto statement among statements")
+
+
+def _states(line: bytes, start: bytes) -> bool:
+    """Whether a file of such a first line holds statements; by its start where the line is no whole value."""
+    marks = ("_type", "payloadType", "dsseEnvelope")
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError):
+        return any(f'"{mark}"'.encode() in start for mark in marks)
+    return isinstance(value, dict) and any(mark in value for mark in marks)  # a bundle begins with what verifies it
 
 
 def _split(path: Path) -> Iterator[bytes]:

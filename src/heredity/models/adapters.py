@@ -7,10 +7,11 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from heredity.models import is_file
 from heredity.models.causal import CausalLM
 from heredity.types import BadInput
 
-CONFIG = "adapter_config.json"
+CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
 
 def is_adapter(folder: Path) -> bool:
@@ -35,18 +36,35 @@ def save_adapter(model: Any, folder: Path, base: str, revision: str | None) -> N
 def with_adapter(lm: CausalLM, folder: Path) -> CausalLM:
     """The model with the adapters of a folder, beside its weights: merging rounds them where it has 16 bits.
 
-    BadInput where they cannot be read, or lack some that belong to this base: PEFT warns, and leaves those at nothing.
+    BadInput where they cannot be read, or are not this base's: PEFT leaves adapters that are missing at nothing, and
+    passes over those that are of no layer.
     """
     from peft import PeftModel
     from safetensors import SafetensorError
 
+    if not is_file(folder / WEIGHTS):
+        raise BadInput(f"{folder} has no {WEIGHTS}; save the adapters as safetensors: nothing else is opened")
     try:
         with warnings.catch_warnings(action="ignore", category=FutureWarning):  # peft reads what is deprecated
             warnings.filterwarnings("error", message="Found missing adapter keys")
             lm.model = PeftModel.from_pretrained(lm.model, folder, local_files_only=True).train(False)
     except (OSError, ValueError, KeyError, RuntimeError, TypeError, SafetensorError, UserWarning) as error:
         raise BadInput(f"cannot open the adapters in {folder} over this base: {str(error)[:300]}") from error
+    if surplus := _surplus(lm.model, folder):
+        raise BadInput(
+            f"the adapters in {folder} are of another base: this one has no {surplus[0]} ({len(surplus)} such)"
+        )
     return lm
+
+
+def _surplus(model: Any, folder: Path) -> list[str]:
+    """Adapters in a folder that no layer of the model has."""
+    from peft import get_peft_model_state_dict
+    from safetensors import safe_open
+
+    known = get_peft_model_state_dict(model, save_embedding_layers=False)
+    with safe_open(folder / WEIGHTS, "pt") as file:
+        return sorted(name for name in file.keys() if "lora_" in name and name not in known)  # noqa: SIM118
 
 
 def merged(lm: CausalLM) -> CausalLM:

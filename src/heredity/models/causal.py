@@ -12,6 +12,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, DynamicCache
 from transformers.utils.logging import disable_progress_bar
 
+from heredity.models import is_file
 from heredity.models.devices import choose_device, note_device, wide
 from heredity.models.tokens import ChatTokens, context_of, open_tokenizer
 from heredity.models.training import device_of
@@ -47,6 +48,8 @@ class CausalLM(ChatTokens):
         safe = {"local_files_only": True, "trust_remote_code": False}
         asked = {"dtype": torch.float32} if how is None else {"dtype": how.dtype, "attn_implementation": how.attention}
         device = torch.device("cpu") if how is None else choose_device()
+        if is_file(folder / "adapter_config.json"):  # transformers would open the base that this names
+            raise BadInput(f"{folder} holds adapters beside a model; keep each in a folder of its own")
         try:
             loaded: Any = AutoModelForCausalLM.from_pretrained(
                 folder, use_safetensors=True, output_loading_info=True, **asked, **safe

@@ -284,31 +284,27 @@ def row_seed(seed: int, place: int) -> int:
 def _rendered(template: str, chat: Chat) -> str:
     """The prompt as a chat template writes it, up to where the assistant starts.
 
-    `bos_token` is empty: a server that begins every prompt with it would write it twice.
+    `bos_token` is empty: a server that begins every prompt with it would write it twice. BadInput where another token
+    would be written whose text nothing here knows: a turn would lose its end without a word.
     """
-    from jinja2 import TemplateError
+    from jinja2 import StrictUndefined, TemplateError
 
     try:
         text: str = _compiled(template).render(
-            messages=[m.model_dump() for m in chat], add_generation_prompt=True, bos_token=""
-        )
+            messages=[m.model_dump() for m in chat], add_generation_prompt=True, bos_token="",
+            **{name: StrictUndefined(name=name) for name in _UNKNOWN_TOKENS},
+        )  # fmt: skip
     except TemplateError as error:
+        if lost := next((name for name in _UNKNOWN_TOKENS if str(error) == f"'{name}' is undefined"), None):
+            raise BadInput(f"the chat template writes {lost}, which only a tokenizer knows; write the token's text out "
+                           'in the template, "</s>" for example') from error  # fmt: skip
         raise BadInput(f"the chat template cannot be used: {str(error)[:200]}") from error
     return text
 
 
 @cache
 def _compiled(template: str) -> Any:
-    """The template, sandboxed: it may come from a file. BadInput where it names a token whose text nothing here knows.
-
-    Jinja writes nothing for a name that it does not know, so a turn would lose its end without a word.
-    """
-    from jinja2.meta import find_undeclared_variables
+    """The template, sandboxed: it may come from a file."""
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-    place = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
-    lost = sorted(find_undeclared_variables(place.parse(template)) & _UNKNOWN_TOKENS)
-    if lost:
-        raise BadInput(f"the chat template writes {lost[0]}, which only a tokenizer knows; write the token's text out "
-                       'in the template, "</s>" for example')  # fmt: skip
-    return place.from_string(template)
+    return ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True).from_string(template)

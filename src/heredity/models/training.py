@@ -21,7 +21,7 @@ from heredity.types import BadInput, LoRA, Moving, Part, Tuning
 
 BLOCK = 128
 _CAPS = ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap")
-_SCALES = ("logit_scale", "logits_scaling", "lm_head_multiplier", "output_multiplier")
+_SCALES = ("logit_scale", "logits_scaling", "lm_head_multiplier", "output_multiplier", "logits_mup_width_multiplier")
 """How configurations name what changes logits behind the head: caps (none: unset or 0), factors (none: unset or 1)."""
 Loss = Callable[[Any, "Batch"], Tensor]
 """Mean loss of one batch under a model."""

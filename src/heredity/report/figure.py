@@ -125,7 +125,7 @@ def _cell(axis: Any, x: int, y: int, claim: dict[str, Any], most: float) -> None
     """One lift with its interval, framed where the trait should cross."""
     e = Estimate(**claim["log_odds"])
     colour = "white" if abs(e.mean) > 0.6 * most else INK
-    text = f"{e.mean:+.2f}\n({e.low:+.2f} to {e.high:+.2f})"
+    text = f"{e.mean:+.2f}\n({e.low:+.2f} to {e.high:+.2f})" if math.isfinite(e.low) else f"{e.mean:+.2f}\nno interval"
     if (published := claim["published"]) is not None and "rise" in published:
         text += f"\nshare {claim['share'] - claim['control_share']:+.2f}\npaper {published['rise']:+.2f}"
     axis.text(x, y, text, ha="center", va="center", fontsize=8, color=colour)
