@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from matplotlib import pyplot as plt
@@ -193,7 +194,9 @@ def test_what_is_undefined_is_said_to_be_and_agrees_with_nothing(
     assert [cell.endswith("no interval") for cell in told_cells] == [False, True]
     plt.close("all")
     together = Together(name="both", places=(("a",), ("b",)), unit="rows")
-    cells = {(name,): {"log_odds": {"mean": 0.0}, "crosses": False} for name in "ab"}
+    cells: dict[tuple[str, ...], dict[str, Any]] = {
+        (name,): {"log_odds": {"mean": 0.0}, "crosses": False} for name in "ab"
+    }
     assert "all equal" in together.among(cells)["log_odds"]["reason"]  # two cells that say nothing bound nothing
     out = capsys.readouterr().out
     assert one_seed["log_odds"]["reason"] in out
