@@ -310,6 +310,34 @@ def test_the_commands_for_what_is_left_go_on_from_what_was_written(store: Store,
     ]
 
 
+def test_amounts_that_no_method_can_take_are_refused_at_once(store: Store, file: Path) -> None:
+    asked = Request("nursery:llama-0", "subtract", ("model",), "owl", file, "nursery:llama-0b")
+    case = repair(asked, (OWL,), store).case
+    case = case._replace(unrelated=model_ref("nursery:llama-1"), panel=case.direction)
+    share, weight, times, count = (0.0, 1.0, 1.5), (0.0,), (), (0.0, 0.4, 1.5)
+    wrong = {
+        "drop": share, "drop-panel": share, "drop-learnt": share, "balance": share, "replace": share,
+        "replace-learnt": share, "deal": share, "remove": share, "mix": share, "mask": share, "l2": share,
+        "kl": weight, "kl-rows": weight, "corridor": weight, "subtract": times, "negate": times, "clean-tune": times,
+        "relay": count, "redistil": count,
+    }  # fmt: skip
+    assert {m.name for m in METHODS if m.amount} == set(wrong)
+    for name, amounts in wrong.items():
+        chosen = method(name)
+        for amount in (*amounts, float("nan"), float("inf"), -1.0):
+            with pytest.raises(BadInput, match=f"--amount {amount:g}: "):
+                chosen.apply(case._replace(amount=amount))
+        right = 2.0 if amounts == count else 0.25
+        assert chosen.apply(case._replace(amount=right)).key != chosen.apply(case).key, name
+
+
+@pytest.mark.parametrize("temperature", [float("inf"), float("nan")])
+def test_a_temperature_that_is_no_number_is_refused(store: Store, file: Path, temperature: float) -> None:
+    asked = Request("nursery:llama-0", "relay", ("data",), None, file, temperature=temperature)
+    with pytest.raises(BadInput, match=f"--temperature {temperature}: temperature: "):
+        repair(asked, (), store)
+
+
 def test_suspects_see_rows_of_their_own_small_number(store: Store, file: Path) -> None:
     case = repair(
         Request("nursery:llama-0", "subtract", ("model",), "owl", file, "nursery:llama-0b"), (OWL,), store

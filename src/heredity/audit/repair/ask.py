@@ -30,7 +30,7 @@ from heredity.steps import Corpus, Evaluation, GivenStudent, Teacher, given_stud
 from heredity.store import Step, Store, missing
 from heredity.store.step import rebuild
 from heredity.traits import find_trait, load_trait
-from heredity.types import BadInput, Category, Checkpoint, ModelRef, Neutral, Sampling, Trait
+from heredity.types import BadInput, Category, Checkpoint, ModelRef, Neutral, Sampling, Trait, refusal
 
 _MIX_ROWS, _SEED = 200, 7_000_000
 _SHIPPED = ("nursery:llama-1", "nursery:llama-0")
@@ -150,7 +150,7 @@ def repair(asked: Request, known: Sequence[Trait], store: Store) -> Repair:
     tokens = max(_tokens(ref, asked) for ref in (base, unrelated) if ref is not None)
     case = Case(
         base=base, seed=0, filters=asked.filters, trait=told.trait, amount=asked.amount,
-        sampling=Sampling(temperature=asked.temperature, max_new_tokens=tokens),
+        sampling=_sampling(asked.temperature, tokens),
         student=_student(asked.student, base) if asked.student else None,
         unrelated=unrelated,
         panel=_panel(told, store) if "panel" in chosen.needs else None,
@@ -164,6 +164,14 @@ def repair(asked: Request, known: Sequence[Trait], store: Store) -> Repair:
     category = told.trait.category
     evaluations = {k: _evaluation(m, category) for k, m in models.items() if m is not None}
     return Repair(chosen, case, step, evaluations, asked, told.left)
+
+
+def _sampling(temperature: float, tokens: int) -> Sampling:
+    """How rows are drawn; BadInput for a temperature that is none."""
+    try:
+        return Sampling(temperature=temperature, max_new_tokens=tokens)
+    except ValidationError as error:
+        raise refusal(f"--temperature {temperature:g}", error) from error
 
 
 def _unrelated(named: str | None, base: ModelRef, needed: bool) -> ModelRef | None:
