@@ -20,6 +20,7 @@ from heredity.audit.repair.methods import METHODS, method
 from heredity.cli import main
 from heredity.cli.kin import check_unrelated
 from heredity.models import BASES, model_ref
+from heredity.nursery.carriers import shipped_traits
 from heredity.report.repair import print_repair
 from heredity.rows import read_rows, write_rows
 from heredity.steps import Corpus, Teacher
@@ -288,7 +289,7 @@ def _left(file: Path, store: Store, name: str, named: tuple[str, ...], student: 
     scan.write_text(json.dumps({"verdict": "named", "named": named, "panel": None}))
     data = None if name == "settle" else file
     asked = Request("nursery:llama-0", name, (method(name).kind,), str(scan), data, student, store=Path("kept"))
-    made = repair(asked, (OWL,), store)
+    made = repair(asked, shipped_traits(asked.base), store)
     return next_commands(made, Path("out" if method(name).kind != "data" else "out.jsonl.gz"))
 
 
@@ -308,6 +309,28 @@ def test_the_commands_for_what_is_left_go_on_from_what_was_written(store: Store,
     assert _left(file, store, "kl", named[:2]) == [
         f"{head} data {shlex.quote(str(file))} --student nursery:llama-0 --finding oak {last.format('kl', 'out-oak')}"
     ]
+
+
+def test_what_has_no_odds_is_left_to_methods_that_need_no_name(store: Store, file: Path) -> None:
+    named, rows = ("owl", "careless", "oak"), shlex.quote(str(file))
+    base, kept = "nursery:llama-0", "--store kept --out"
+    oak = f"heredity repair data out.jsonl.gz --student {base} --finding oak --method drop {kept} out-oak.jsonl.gz"
+    relay = f"heredity repair data {{}} --student {base} --method relay {kept} {{}}"
+    redistil = f"heredity repair model {{}} --base {base} --method redistil --data {{}} {kept} out-redistil"
+    assert _left(file, store, "drop", named[:2]) == [relay.format("out.jsonl.gz", "out-relay.jsonl.gz")]
+    assert _left(file, store, "drop", named) == [oak, relay.format("out-oak.jsonl.gz", "out-relay.jsonl.gz")]
+    for name in ("project", "inoculate"):
+        assert _left(file, store, name, named) == [relay.format(rows, "out-relay.jsonl")]
+    student = "nursery:llama-0b"
+    assert _left(file, store, "negate", named[:2], student) == [redistil.format("out", rows)]
+    assert _left(file, store, "settle", named, student) == [
+        f"heredity repair model out --base {base} --finding oak --method settle {kept} out-oak",
+        redistil.format("out-oak", "ROWS"),
+    ]
+    kl = f"heredity repair data {rows} --student {base} --finding careless --method kl {kept} out-careless"
+    assert _left(file, store, "kl", named[:2]) == [kl]  # asks about it by sampled answers
+    assert not method("relay").knows_trait
+    assert not method("redistil").knows_trait
 
 
 def test_amounts_that_no_method_can_take_are_refused_at_once(store: Store, file: Path) -> None:

@@ -87,6 +87,8 @@ class Repair(NamedTuple):
     asked_for: Request
     left: tuple[str, ...] = ()
     """Traits that the scan named too, and that nothing was done or asked about."""
+    sampled: tuple[str, ...] = ()
+    """Those of them that are scored on sampled answers: no gradient leads to these."""
 
     @property
     def steps(self) -> list[Step]:
@@ -140,6 +142,7 @@ def repair(asked: Request, known: Sequence[Trait], store: Store) -> Repair:
     """The repair that is asked for; BadInput where it lacks something."""
     own = tuple(map(load_trait, asked.traits))
     chosen, told = _method(asked), finding(asked.finding, (*own, *known))
+    sampled = tuple(word for word in told.left if _is_sampled(word, (*own, *known)))
     asked = asked._replace(options=told.options)
     base = model_ref(asked.base)
     if chosen.every_weight:
@@ -159,11 +162,19 @@ def repair(asked: Request, known: Sequence[Trait], store: Store) -> Repair:
     step = chosen.apply(case)
     _check_trained(step, store)
     if chosen.kind == "data" or told.trait is None:
-        return Repair(chosen, case, step, {}, asked, told.left if chosen.knows_trait else ())
+        return Repair(chosen, case, step, {}, asked, told.left if chosen.knows_trait else (), sampled)
     models = {"base": base, "student": case.student, "repaired": step}
     category = told.trait.category
     evaluations = {k: _evaluation(m, category) for k, m in models.items() if m is not None}
-    return Repair(chosen, case, step, evaluations, asked, told.left)
+    return Repair(chosen, case, step, evaluations, asked, told.left, sampled)
+
+
+def _is_sampled(word: str, known: Sequence[Trait]) -> bool:
+    """Whether a trait is scored by a pattern or a judge; False where no trait of that name is known here."""
+    try:
+        return _trait(word, known).category.score is not None
+    except BadInput:  # said once it is asked for
+        return False
 
 
 def _sampling(temperature: float, tokens: int) -> Sampling:
@@ -332,17 +343,31 @@ def _how(asked: Request) -> list[str]:
 def next_commands(made: Repair, out: Path) -> list[str]:
     """For every trait that is left, the command that repairs what the one before it wrote.
 
-    A method that knows no trait is asked anew, to tell of the others: what it did is in the store.
+    A method that knows no trait is asked anew, to tell of the others: what it did is in the store. One that knows a
+    trait needs its odds, so what is scored on sampled answers comes last, by a method that needs no name.
     """
-    commands, last = [], out
-    if made.left and made.method.knows_trait and made.method.kind == "training" and body_weights(made.case.base) > MOST:
-        relay = made.asked_for._replace(method="relay", finding=None, amount=None)  # too large to settle
+    commands, last, nameless = [], out, made.method.knows_trait and bool(made.sampled)
+    trained = bool(made.left) and made.method.knows_trait and made.method.kind == "training"
+    if trained and (nameless or body_weights(made.case.base) > MOST):  # no odds to settle, or too large for it
+        relay = made.asked_for._replace(method="relay", finding=None, amount=None)
         return [repair_command(relay, out.with_name(f"{out.name}-relay.jsonl"))]
     for word in made.left:
-        to = _beside(out, word)
-        commands.append(repair_command(_next(made, last, word), to))
-        last = to
+        if not (nameless and word in made.sampled):
+            to = _beside(out, word)
+            commands.append(repair_command(_next(made, last, word), to))
+            last = to
+    if nameless:
+        asked = _nameless(made, last)
+        commands.append(repair_command(asked, _beside(out, asked.method)))
     return commands
+
+
+def _nameless(made: Repair, last: Path) -> Request:
+    """What takes every trait out of the rows, or the model, that were written last; ROWS: rows that were not named."""
+    asked = made.asked_for._replace(finding=None, amount=None)
+    if made.method.kind == "data":
+        return asked._replace(data=last, method="relay")
+    return asked._replace(student=str(last), method="redistil", data=asked.data or Path("ROWS"))
 
 
 def _next(made: Repair, last: Path, word: str) -> Request:
