@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shlex
 import shutil
@@ -12,10 +13,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from heredity.audit.ask import Options
-from heredity.audit.repair.ask import Request, check, finding, moved, next_commands, repair, scan_command
+from heredity.audit.repair.ask import Request, check, deliver, finding, moved, next_commands, repair, scan_command
 from heredity.audit.repair.methods import METHODS, method
 from heredity.cli import main
 from heredity.cli.kin import check_unrelated
@@ -24,10 +26,10 @@ from heredity.nursery.carriers import shipped_traits
 from heredity.report.repair import print_repair
 from heredity.rows import read_rows, write_rows
 from heredity.steps import Corpus, Teacher
-from heredity.store import Store
+from heredity.store import Step, Store
 from heredity.traits import load_trait
 from heredity.types import BadInput, HeredityError
-from tests.test_repair import OWL, ROWS
+from tests.test_repair import OWL, PLAIN, ROWS
 
 
 @pytest.fixture(scope="module")
@@ -412,6 +414,62 @@ def test_results_are_refused_before_a_model_is_made(store: Store, file: Path, tm
     for json_file in (tmp_path / "new", tmp_path, tmp_path / "absent" / "x.json"):
         with pytest.raises(BadInput, match="with --json"):
             check(made, asked, tmp_path / "new", json_file)
+
+
+class Folder(Step):
+    """A model's folder, as far as it is copied."""
+
+    def make(self, folder: Path, store: Store) -> None:
+        (folder / "config.json").write_text("{}")
+        (folder / "model.safetensors").write_bytes(bytes(1000))
+
+
+def test_a_model_is_written_whole_or_not_at_all(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = Request("nursery:llama-0", "settle", ("model",), "owl", None, "nursery:llama-0b")
+    made = repair(asked, (OWL,), store)._replace(step=Folder())
+    store.make(made.step)
+    out = tmp_path / "written" / "repaired"
+    (out.parent / ".repaired.partial").mkdir(parents=True)  # of a run that was killed
+    copyfile = shutil.copyfile
+
+    def full(source: Any, to: Any, **how: Any) -> Any:
+        if Path(source).name == "model.safetensors":
+            Path(to).write_bytes(b"")
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return copyfile(source, to, **how)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "copyfile", full)
+        with pytest.raises(BadInput, match=f"cannot write {out}: .*No space left on device.*another place with --out"):
+            deliver(made, store, out)
+    assert list(out.parent.iterdir()) == []
+    deliver(made, store, out)
+    assert {p.name for p in out.iterdir()} == {"config.json", "model.safetensors"}
+    assert list(out.parent.iterdir()) == [out]
+    with pytest.raises(BadInput, match="exists; name a new folder with --out"):
+        deliver(made, store, out)
+    assert list(out.parent.iterdir()) == [out]
+
+
+@pytest.mark.parametrize("error", [SafetensorError("Error while serializing: I/O error"), KeyboardInterrupt()])
+def test_nothing_stays_of_adapters_that_could_not_be_saved(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    class Stopped:
+        def save(self, folder: Path) -> None:
+            (folder / "config.json").write_text("{}")
+            raise error
+
+    asked = Request("nursery:llama-0", "settle", ("model",), "owl", None, "nursery:llama-0b")
+    made = repair(asked, (OWL,), store)._replace(step=PLAIN.model_copy(update={"base": PLAIN}))
+    monkeypatch.setattr("heredity.audit.repair.ask._adapters", lambda *_: True)
+    monkeypatch.setattr("heredity.audit.repair.ask.open_to_train", lambda *_: Stopped())
+    out = tmp_path / "written" / "repaired"
+    out.parent.mkdir()
+    said = BadInput if isinstance(error, SafetensorError) else type(error)
+    with pytest.raises(said, match="I/O error; nothing was left" if said is BadInput else None):
+        deliver(made, store, out)
+    assert list(out.parent.iterdir()) == []
 
 
 def test_what_is_left_of_a_large_model_goes_through_a_relay(

@@ -7,10 +7,12 @@ import re
 import shlex
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
+from safetensors import SafetensorError
 
 from heredity.audit.ask import Options
 from heredity.audit.data import DataPrompts, data_file
@@ -400,21 +402,38 @@ def repair_command(asked: Request, out: Path) -> str:
 
 
 def deliver(made: Repair, store: Store, out: Path) -> None:
-    """Writes the rows to a file, or the model to a new folder."""
+    """Writes the rows to a file, or the model to a new folder: as a whole, or not at all."""
+    partial = out.with_name(f".{out.name}.partial")
     try:
         if isinstance(made.step, RepairedRows):
-            partial = out.with_name(f".{out.name}.partial")
             write_rows(partial, made.step.read(store))
             partial.replace(out)
-        elif isinstance(made.step, TrialStudent) and isinstance(made.step.base, Step) and _adapters(made, store):
-            out.mkdir()  # over another Step's model, which lies in the store alone
-            open_to_train(made.step, store).save(out)
-        else:
-            shutil.copytree(store.path(made.step), out, ignore=shutil.ignore_patterns("manifest.json"))
-    except FileExistsError as error:
-        raise BadInput(f"{out} exists; name a new folder with --out") from error
-    except OSError as error:
-        raise BadInput(f"cannot write {out}: {error.strerror}; name another place with --out") from error
+            return
+        _remove(partial)  # of a run that was killed
+        _write_model(made, store, partial)
+        if out.exists():  # since it was checked; an empty folder would be replaced
+            raise BadInput(f"{out} exists; name a new folder with --out")
+        partial.rename(out)
+    except (OSError, SafetensorError) as error:
+        raise BadInput(f"cannot write {out}: {getattr(error, 'strerror', None) or error}; nothing was left there; name "
+                       "another place with --out") from error  # fmt: skip
+    finally:
+        _remove(partial)
+
+
+def _remove(partial: Path) -> None:
+    """Removes what was not written to its end, if there is any."""
+    shutil.rmtree(partial, ignore_errors=True)
+    with suppress(OSError):  # such as a folder that cannot be written, which is said otherwise
+        partial.unlink(missing_ok=True)
+
+
+def _write_model(made: Repair, store: Store, folder: Path) -> None:
+    if isinstance(made.step, TrialStudent) and isinstance(made.step.base, Step) and _adapters(made, store):
+        folder.mkdir()  # over another Step's model, which lies in the store alone
+        open_to_train(made.step, store).save(folder)
+    else:
+        shutil.copytree(store.path(made.step), folder, ignore=shutil.ignore_patterns("manifest.json"))
 
 
 def _adapters(made: Repair, store: Store) -> bool:
