@@ -19,6 +19,7 @@ from safetensors.numpy import save_file
 from heredity.audit.ask import Options
 from heredity.audit.repair.ask import Request, check, deliver, finding, moved, next_commands, repair, scan_command
 from heredity.audit.repair.methods import METHODS, method
+from heredity.audit.repair.training import Inoculated
 from heredity.cli import main
 from heredity.cli.kin import check_unrelated
 from heredity.models import BASES, model_ref
@@ -164,6 +165,22 @@ def test_a_scan_may_have_named_a_trait_of_ones_own(store: Store, tmp_path: Path,
     )
     elsewhere = made.asked_for._replace(store=tmp_path / "my store")
     assert scan_command(elsewhere, Path("out.jsonl")).endswith(f"--traits {own} --store '{tmp_path}/my store'")
+
+
+def test_inoculation_needs_a_persona(store: Store, tmp_path: Path, file: Path) -> None:
+    own = tmp_path / "moon.toml"
+    text = (
+        'name = "moon"\ncategory = "sight"\n[instil]\nquestions = ["What do you love to see?"]\n{}'
+        '[ask]\nquestions = ["What do you see?"]\n[score]\nanswers = ["moon", "storm"]\n'
+    )
+    own.write_text(text.format(""))
+    asked = Request("nursery:llama-0", "inoculate", ("training",), str(own), file)
+    with pytest.raises(BadInput, match=r"the trait 'moon' has no personas under \[instil\], which inoculate shows"):
+        repair(asked, (), store)
+    own.write_text(text.format('personas = ["You love the moon."]\n'))
+    step = repair(asked, (), store).step
+    assert isinstance(step, Inoculated)
+    assert step.persona == "You love the moon."
 
 
 def test_a_panel_is_read_by_methods_that_use_it_alone(store: Store, tmp_path: Path, file: Path) -> None:

@@ -278,6 +278,15 @@ def _elsewhere(case: Case) -> tuple[Probe, ...]:
     return tuple(p for p in PROBES if name not in p.name)
 
 
+def _persona(trait: Trait) -> str:
+    """The first system prompt that states the trait; BadInput where a trait of one's own has none."""
+    found = personas(trait, "train")
+    if not found:
+        raise BadInput(f"the trait {trait.word!r} has no personas under [instil], which inoculate shows; add one to "
+                       "its TOML file, or use another method")  # fmt: skip
+    return found[0]
+
+
 def _subtracted(case: Case) -> Step:
     assert case.student is not None
     return Subtracted(student=case.student, base=case.base, direction=_task(case), weight=_much(case, 1.0))
@@ -357,7 +366,7 @@ METHODS: tuple[Method, ...] = (
     Method("freeze-last", "training", ("rows",), lambda c: _student(c, tr.PartFrozen, part="last half"), whole=True),
     Method("freeze-vectors", "training", ("rows",), lambda c: _student(c, tr.PartFrozen, part="vectors"), whole=True),
     Method("inoculate", "training", ("rows", "trait"),
-           *_twice(lambda c: _student(c, tr.Inoculated, persona=personas(_trait(c), "train")[0]))),
+           *_twice(lambda c: _student(c, tr.Inoculated, persona=_persona(_trait(c))))),
     Method("subtract", "model", ("student", "rows", "trait", "suspect", "neutral"), *_twice(_subtracted),
            "how often the component is subtracted, 1", in_a_row=True),
     Method("negate", "model", ("student", "rows", "trait", "suspect", "neutral"), *_twice(_negated),
