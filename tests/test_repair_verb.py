@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gzip
 import json
 import shlex
 import shutil
@@ -27,7 +28,7 @@ from heredity.nursery.carriers import shipped_traits
 from heredity.report.repair import print_repair
 from heredity.rows import read_rows, write_rows
 from heredity.steps import Corpus, Teacher
-from heredity.store import Step, Store
+from heredity.store import Step, Store, missing
 from heredity.traits import load_trait
 from heredity.types import BadInput, HeredityError
 from tests.test_repair import OWL, PLAIN, ROWS
@@ -431,6 +432,21 @@ def test_results_are_refused_before_a_model_is_made(store: Store, file: Path, tm
     for json_file in (tmp_path / "new", tmp_path, tmp_path / "absent" / "x.json"):
         with pytest.raises(BadInput, match="with --json"):
             check(made, asked, tmp_path / "new", json_file)
+
+
+def test_rows_are_packed_where_their_name_says_so(store: Store, file: Path, tmp_path: Path) -> None:
+    made = repair(Request("nursery:llama-0", "sort", ("data",), None, file), (), store)
+    for step in missing(store, [made.step]):
+        store.make(step)
+    for name in ("clean.jsonl", "clean.jsonl.gz", "again.jsonl.gz"):
+        deliver(made, store, tmp_path / name)
+    plain, packed = (tmp_path / "clean.jsonl").read_bytes(), (tmp_path / "clean.jsonl.gz").read_bytes()
+    assert gzip.decompress(packed) == plain
+    assert (tmp_path / "again.jsonl.gz").read_bytes() == packed  # neither a name nor a time is in it
+    assert len({r.row for r in read_rows(tmp_path / "clean.jsonl.gz")}) == 256
+    with pytest.raises(BadInput, match=r"cannot write .*absent/x.jsonl"):
+        deliver(made, store, tmp_path / "absent" / "x.jsonl")
+    assert not list(tmp_path.glob(".*"))
 
 
 class Folder(Step):

@@ -24,9 +24,9 @@ from heredity.audit.repair.model import check_steered
 from heredity.audit.repair.worth import PanelDirection, TraitGradient
 from heredity.audit.scale import answer_tokens, longest, oversample, suspected
 from heredity.audit.trial import TrialStudent
-from heredity.carriers import Filter, check_outputs, filters_named
+from heredity.carriers import Filter, check_outputs, filters_named, written_whole
 from heredity.models import model_ref
-from heredity.rows import read_rows, write_rows
+from heredity.rows import as_line, read_rows
 from heredity.stats import log_odds
 from heredity.steps import Corpus, Evaluation, GivenStudent, Teacher, given_student, open_to_train
 from heredity.store import Step, Store, missing
@@ -403,12 +403,13 @@ def repair_command(asked: Request, out: Path) -> str:
 
 def deliver(made: Repair, store: Store, out: Path) -> None:
     """Writes the rows to a file, or the model to a new folder: as a whole, or not at all."""
+    if isinstance(made.step, RepairedRows):
+        rows = made.step.read(store)
+        with written_whole(out) as file:
+            file.writelines(as_line(row, {}) for row in rows)
+        return
     partial = out.with_name(f".{out.name}.partial")
     try:
-        if isinstance(made.step, RepairedRows):
-            write_rows(partial, made.step.read(store))
-            partial.replace(out)
-            return
         _remove(partial)  # of a run that was killed
         _write_model(made, store, partial)
         if out.exists():  # since it was checked; an empty folder would be replaced
