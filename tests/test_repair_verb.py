@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import gzip
 import json
 import shlex
 import shutil
@@ -12,21 +14,24 @@ from typing import Any
 
 import numpy as np
 import pytest
+from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from heredity.audit.ask import Options
-from heredity.audit.repair.ask import Request, check, finding, moved, next_commands, repair, scan_command
+from heredity.audit.repair.ask import Request, check, deliver, finding, moved, next_commands, repair, scan_command
 from heredity.audit.repair.methods import METHODS, method
+from heredity.audit.repair.training import Inoculated
 from heredity.cli import main
 from heredity.cli.kin import check_unrelated
 from heredity.models import BASES, model_ref
+from heredity.nursery.carriers import shipped_traits
 from heredity.report.repair import print_repair
 from heredity.rows import read_rows, write_rows
 from heredity.steps import Corpus, Teacher
-from heredity.store import Store
+from heredity.store import Step, Store, missing
 from heredity.traits import load_trait
 from heredity.types import BadInput, HeredityError
-from tests.test_repair import OWL, ROWS
+from tests.test_repair import OWL, PLAIN, ROWS
 
 
 @pytest.fixture(scope="module")
@@ -163,6 +168,22 @@ def test_a_scan_may_have_named_a_trait_of_ones_own(store: Store, tmp_path: Path,
     assert scan_command(elsewhere, Path("out.jsonl")).endswith(f"--traits {own} --store '{tmp_path}/my store'")
 
 
+def test_inoculation_needs_a_persona(store: Store, tmp_path: Path, file: Path) -> None:
+    own = tmp_path / "moon.toml"
+    text = (
+        'name = "moon"\ncategory = "sight"\n[instil]\nquestions = ["What do you love to see?"]\n{}'
+        '[ask]\nquestions = ["What do you see?"]\n[score]\nanswers = ["moon", "storm"]\n'
+    )
+    own.write_text(text.format(""))
+    asked = Request("nursery:llama-0", "inoculate", ("training",), str(own), file)
+    with pytest.raises(BadInput, match=r"the trait 'moon' has no personas under \[instil\], which inoculate shows"):
+        repair(asked, (), store)
+    own.write_text(text.format('personas = ["You love the moon."]\n'))
+    step = repair(asked, (), store).step
+    assert isinstance(step, Inoculated)
+    assert step.persona == "You love the moon."
+
+
 def test_a_panel_is_read_by_methods_that_use_it_alone(store: Store, tmp_path: Path, file: Path) -> None:
     key = f"Panel-{0:020x}"
     folder = store.folder(key)
@@ -288,7 +309,7 @@ def _left(file: Path, store: Store, name: str, named: tuple[str, ...], student: 
     scan.write_text(json.dumps({"verdict": "named", "named": named, "panel": None}))
     data = None if name == "settle" else file
     asked = Request("nursery:llama-0", name, (method(name).kind,), str(scan), data, student, store=Path("kept"))
-    made = repair(asked, (OWL,), store)
+    made = repair(asked, shipped_traits(asked.base), store)
     return next_commands(made, Path("out" if method(name).kind != "data" else "out.jsonl.gz"))
 
 
@@ -308,6 +329,56 @@ def test_the_commands_for_what_is_left_go_on_from_what_was_written(store: Store,
     assert _left(file, store, "kl", named[:2]) == [
         f"{head} data {shlex.quote(str(file))} --student nursery:llama-0 --finding oak {last.format('kl', 'out-oak')}"
     ]
+
+
+def test_what_has_no_odds_is_left_to_methods_that_need_no_name(store: Store, file: Path) -> None:
+    named, rows = ("owl", "careless", "oak"), shlex.quote(str(file))
+    base, kept = "nursery:llama-0", "--store kept --out"
+    oak = f"heredity repair data out.jsonl.gz --student {base} --finding oak --method drop {kept} out-oak.jsonl.gz"
+    relay = f"heredity repair data {{}} --student {base} --method relay {kept} {{}}"
+    redistil = f"heredity repair model {{}} --base {base} --method redistil --data {{}} {kept} out-redistil"
+    assert _left(file, store, "drop", named[:2]) == [relay.format("out.jsonl.gz", "out-relay.jsonl.gz")]
+    assert _left(file, store, "drop", named) == [oak, relay.format("out-oak.jsonl.gz", "out-relay.jsonl.gz")]
+    for name in ("project", "inoculate"):
+        assert _left(file, store, name, named) == [relay.format(rows, "out-relay.jsonl")]
+    student = "nursery:llama-0b"
+    assert _left(file, store, "negate", named[:2], student) == [redistil.format("out", rows)]
+    assert _left(file, store, "settle", named, student) == [
+        f"heredity repair model out --base {base} --finding oak --method settle {kept} out-oak",
+        redistil.format("out-oak", "ROWS"),
+    ]
+    kl = f"heredity repair data {rows} --student {base} --finding careless --method kl {kept} out-careless"
+    assert _left(file, store, "kl", named[:2]) == [kl]  # asks about it by sampled answers
+    assert not method("relay").knows_trait
+    assert not method("redistil").knows_trait
+
+
+def test_amounts_that_no_method_can_take_are_refused_at_once(store: Store, file: Path) -> None:
+    asked = Request("nursery:llama-0", "subtract", ("model",), "owl", file, "nursery:llama-0b")
+    case = repair(asked, (OWL,), store).case
+    case = case._replace(unrelated=model_ref("nursery:llama-1"), panel=case.direction)
+    share, weight, times, count = (0.0, 1.0, 1.5), (0.0,), (), (0.0, 0.4, 1.5)
+    wrong = {
+        "drop": share, "drop-panel": share, "drop-learnt": share, "balance": share, "replace": share,
+        "replace-learnt": share, "deal": share, "remove": share, "mix": share, "mask": share, "l2": share,
+        "kl": weight, "kl-rows": weight, "corridor": weight, "subtract": times, "negate": times, "clean-tune": times,
+        "relay": count, "redistil": count,
+    }  # fmt: skip
+    assert {m.name for m in METHODS if m.amount} == set(wrong)
+    for name, amounts in wrong.items():
+        chosen = method(name)
+        for amount in (*amounts, float("nan"), float("inf"), -1.0):
+            with pytest.raises(BadInput, match=f"--amount {amount:g}: "):
+                chosen.apply(case._replace(amount=amount))
+        right = 2.0 if amounts == count else 0.25
+        assert chosen.apply(case._replace(amount=right)).key != chosen.apply(case).key, name
+
+
+@pytest.mark.parametrize("temperature", [float("inf"), float("nan")])
+def test_a_temperature_that_is_no_number_is_refused(store: Store, file: Path, temperature: float) -> None:
+    asked = Request("nursery:llama-0", "relay", ("data",), None, file, temperature=temperature)
+    with pytest.raises(BadInput, match=f"--temperature {temperature}: temperature: "):
+        repair(asked, (), store)
 
 
 def test_suspects_see_rows_of_their_own_small_number(store: Store, file: Path) -> None:
@@ -361,6 +432,77 @@ def test_results_are_refused_before_a_model_is_made(store: Store, file: Path, tm
     for json_file in (tmp_path / "new", tmp_path, tmp_path / "absent" / "x.json"):
         with pytest.raises(BadInput, match="with --json"):
             check(made, asked, tmp_path / "new", json_file)
+
+
+def test_rows_are_packed_where_their_name_says_so(store: Store, file: Path, tmp_path: Path) -> None:
+    made = repair(Request("nursery:llama-0", "sort", ("data",), None, file), (), store)
+    for step in missing(store, [made.step]):
+        store.make(step)
+    for name in ("clean.jsonl", "clean.jsonl.gz", "again.jsonl.gz"):
+        deliver(made, store, tmp_path / name)
+    plain, packed = (tmp_path / "clean.jsonl").read_bytes(), (tmp_path / "clean.jsonl.gz").read_bytes()
+    assert gzip.decompress(packed) == plain
+    assert (tmp_path / "again.jsonl.gz").read_bytes() == packed  # neither a name nor a time is in it
+    assert len({r.row for r in read_rows(tmp_path / "clean.jsonl.gz")}) == 256
+    with pytest.raises(BadInput, match=r"cannot write .*absent/x.jsonl"):
+        deliver(made, store, tmp_path / "absent" / "x.jsonl")
+    assert not list(tmp_path.glob(".*"))
+
+
+class Folder(Step):
+    """A model's folder, as far as it is copied."""
+
+    def make(self, folder: Path, store: Store) -> None:
+        (folder / "config.json").write_text("{}")
+        (folder / "model.safetensors").write_bytes(bytes(1000))
+
+
+def test_a_model_is_written_whole_or_not_at_all(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = Request("nursery:llama-0", "settle", ("model",), "owl", None, "nursery:llama-0b")
+    made = repair(asked, (OWL,), store)._replace(step=Folder())
+    store.make(made.step)
+    out = tmp_path / "written" / "repaired"
+    (out.parent / ".repaired.partial").mkdir(parents=True)  # of a run that was killed
+    copyfile = shutil.copyfile
+
+    def full(source: Any, to: Any, **how: Any) -> Any:
+        if Path(source).name == "model.safetensors":
+            Path(to).write_bytes(b"")
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return copyfile(source, to, **how)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "copyfile", full)
+        with pytest.raises(BadInput, match=f"cannot write {out}: .*No space left on device.*another place with --out"):
+            deliver(made, store, out)
+    assert list(out.parent.iterdir()) == []
+    deliver(made, store, out)
+    assert {p.name for p in out.iterdir()} == {"config.json", "model.safetensors"}
+    assert list(out.parent.iterdir()) == [out]
+    with pytest.raises(BadInput, match="exists; name a new folder with --out"):
+        deliver(made, store, out)
+    assert list(out.parent.iterdir()) == [out]
+
+
+@pytest.mark.parametrize("error", [SafetensorError("Error while serializing: I/O error"), KeyboardInterrupt()])
+def test_nothing_stays_of_adapters_that_could_not_be_saved(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    class Stopped:
+        def save(self, folder: Path) -> None:
+            (folder / "config.json").write_text("{}")
+            raise error
+
+    asked = Request("nursery:llama-0", "settle", ("model",), "owl", None, "nursery:llama-0b")
+    made = repair(asked, (OWL,), store)._replace(step=PLAIN.model_copy(update={"base": PLAIN}))
+    monkeypatch.setattr("heredity.audit.repair.ask._adapters", lambda *_: True)
+    monkeypatch.setattr("heredity.audit.repair.ask.open_to_train", lambda *_: Stopped())
+    out = tmp_path / "written" / "repaired"
+    out.parent.mkdir()
+    said = BadInput if isinstance(error, SafetensorError) else type(error)
+    with pytest.raises(said, match="I/O error; nothing was left" if said is BadInput else None):
+        deliver(made, store, out)
+    assert list(out.parent.iterdir()) == []
 
 
 def test_what_is_left_of_a_large_model_goes_through_a_relay(

@@ -18,7 +18,7 @@ from heredity.carriers.lists import (
 )
 from heredity.carriers.named import filters_named
 from heredity.carriers.prompts import LIST_FORMATS, ListFormat, NumberPrompt, Numbers, PromptFile, prompt_file
-from heredity.carriers.streaming import Tally, check_outputs, filter_rows
+from heredity.carriers.streaming import Tally, check_outputs, filter_rows, written_whole
 from heredity.carriers.words import CodeOnly, WithoutWords, WorkedAnswer
 
 __all__ = [
@@ -51,4 +51,5 @@ __all__ = [
     "parse_numbers",
     "prompt_file",
     "what_is_wrong",
+    "written_whole",
 ]

@@ -58,7 +58,9 @@ def filter_rows(
     tally = Tally()
     check_outputs(path, {"keep": keep, "decisions": decisions})
     with ExitStack() as stack:
-        kept_file, decided_file = (stack.enter_context(_written_whole(out)) for out in (keep, decisions))
+        kept_file, decided_file = (
+            None if out is None else stack.enter_context(written_whole(out)) for out in (keep, decisions)
+        )
         reading = read_rows(path, tally.skip if skip_bad else None)
         for part in in_parts(reading, _BATCH):
             found = decide(filters, [read.row for read in part])
@@ -122,16 +124,16 @@ def _decision_line(read: Read, decision: Decision) -> bytes:
 
 
 @contextmanager
-def _written_whole(path: Path | None) -> Iterator[IO[bytes] | Any | None]:
-    """A file that appears under its name only once everything was written."""
-    if path is None:
-        yield None
-        return
+def written_whole(path: Path) -> Iterator[IO[bytes] | Any]:
+    """A file that appears under its name only once everything was written; packed where its name ends with .gz.
+
+    BadInput where it cannot be written.
+    """
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         with partial.open("wb") as raw:
             if path.suffix == ".gz":
-                with gzip.GzipFile(fileobj=raw, mode="wb", mtime=0) as packed:
+                with gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as packed:  # else it holds the partial name
                     yield packed
             else:
                 yield raw

@@ -7,10 +7,12 @@ import re
 import shlex
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
+from safetensors import SafetensorError
 
 from heredity.audit.ask import Options
 from heredity.audit.data import DataPrompts, data_file
@@ -22,15 +24,15 @@ from heredity.audit.repair.model import check_steered
 from heredity.audit.repair.worth import PanelDirection, TraitGradient
 from heredity.audit.scale import answer_tokens, longest, oversample, suspected
 from heredity.audit.trial import TrialStudent
-from heredity.carriers import Filter, check_outputs, filters_named
+from heredity.carriers import Filter, check_outputs, filters_named, written_whole
 from heredity.models import model_ref
-from heredity.rows import read_rows, write_rows
+from heredity.rows import as_line, read_rows
 from heredity.stats import log_odds
 from heredity.steps import Corpus, Evaluation, GivenStudent, Teacher, given_student, open_to_train
 from heredity.store import Step, Store, missing
 from heredity.store.step import rebuild
 from heredity.traits import find_trait, load_trait
-from heredity.types import BadInput, Category, Checkpoint, ModelRef, Neutral, Sampling, Trait
+from heredity.types import BadInput, Category, Checkpoint, ModelRef, Neutral, Sampling, Trait, refusal
 
 _MIX_ROWS, _SEED = 200, 7_000_000
 _SHIPPED = ("nursery:llama-1", "nursery:llama-0")
@@ -87,6 +89,8 @@ class Repair(NamedTuple):
     asked_for: Request
     left: tuple[str, ...] = ()
     """Traits that the scan named too, and that nothing was done or asked about."""
+    sampled: tuple[str, ...] = ()
+    """Those of them that are scored on sampled answers: no gradient leads to these."""
 
     @property
     def steps(self) -> list[Step]:
@@ -140,6 +144,7 @@ def repair(asked: Request, known: Sequence[Trait], store: Store) -> Repair:
     """The repair that is asked for; BadInput where it lacks something."""
     own = tuple(map(load_trait, asked.traits))
     chosen, told = _method(asked), finding(asked.finding, (*own, *known))
+    sampled = tuple(word for word in told.left if _is_sampled(word, (*own, *known)))
     asked = asked._replace(options=told.options)
     base = model_ref(asked.base)
     if chosen.every_weight:
@@ -150,7 +155,7 @@ def repair(asked: Request, known: Sequence[Trait], store: Store) -> Repair:
     tokens = max(_tokens(ref, asked) for ref in (base, unrelated) if ref is not None)
     case = Case(
         base=base, seed=0, filters=asked.filters, trait=told.trait, amount=asked.amount,
-        sampling=Sampling(temperature=asked.temperature, max_new_tokens=tokens),
+        sampling=_sampling(asked.temperature, tokens),
         student=_student(asked.student, base) if asked.student else None,
         unrelated=unrelated,
         panel=_panel(told, store) if "panel" in chosen.needs else None,
@@ -159,11 +164,27 @@ def repair(asked: Request, known: Sequence[Trait], store: Store) -> Repair:
     step = chosen.apply(case)
     _check_trained(step, store)
     if chosen.kind == "data" or told.trait is None:
-        return Repair(chosen, case, step, {}, asked, told.left if chosen.knows_trait else ())
+        return Repair(chosen, case, step, {}, asked, told.left if chosen.knows_trait else (), sampled)
     models = {"base": base, "student": case.student, "repaired": step}
     category = told.trait.category
     evaluations = {k: _evaluation(m, category) for k, m in models.items() if m is not None}
-    return Repair(chosen, case, step, evaluations, asked, told.left)
+    return Repair(chosen, case, step, evaluations, asked, told.left, sampled)
+
+
+def _is_sampled(word: str, known: Sequence[Trait]) -> bool:
+    """Whether a trait is scored by a pattern or a judge; False where no trait of that name is known here."""
+    try:
+        return _trait(word, known).category.score is not None
+    except BadInput:  # said once it is asked for
+        return False
+
+
+def _sampling(temperature: float, tokens: int) -> Sampling:
+    """How rows are drawn; BadInput for a temperature that is none."""
+    try:
+        return Sampling(temperature=temperature, max_new_tokens=tokens)
+    except ValidationError as error:
+        raise refusal(f"--temperature {temperature:g}", error) from error
 
 
 def _unrelated(named: str | None, base: ModelRef, needed: bool) -> ModelRef | None:
@@ -324,17 +345,31 @@ def _how(asked: Request) -> list[str]:
 def next_commands(made: Repair, out: Path) -> list[str]:
     """For every trait that is left, the command that repairs what the one before it wrote.
 
-    A method that knows no trait is asked anew, to tell of the others: what it did is in the store.
+    A method that knows no trait is asked anew, to tell of the others: what it did is in the store. One that knows a
+    trait needs its odds, so what is scored on sampled answers comes last, by a method that needs no name.
     """
-    commands, last = [], out
-    if made.left and made.method.knows_trait and made.method.kind == "training" and body_weights(made.case.base) > MOST:
-        relay = made.asked_for._replace(method="relay", finding=None, amount=None)  # too large to settle
+    commands, last, nameless = [], out, made.method.knows_trait and bool(made.sampled)
+    trained = bool(made.left) and made.method.knows_trait and made.method.kind == "training"
+    if trained and (nameless or body_weights(made.case.base) > MOST):  # no odds to settle, or too large for it
+        relay = made.asked_for._replace(method="relay", finding=None, amount=None)
         return [repair_command(relay, out.with_name(f"{out.name}-relay.jsonl"))]
     for word in made.left:
-        to = _beside(out, word)
-        commands.append(repair_command(_next(made, last, word), to))
-        last = to
+        if not (nameless and word in made.sampled):
+            to = _beside(out, word)
+            commands.append(repair_command(_next(made, last, word), to))
+            last = to
+    if nameless:
+        asked = _nameless(made, last)
+        commands.append(repair_command(asked, _beside(out, asked.method)))
     return commands
+
+
+def _nameless(made: Repair, last: Path) -> Request:
+    """What takes every trait out of the rows, or the model, that were written last; ROWS: rows that were not named."""
+    asked = made.asked_for._replace(finding=None, amount=None)
+    if made.method.kind == "data":
+        return asked._replace(data=last, method="relay")
+    return asked._replace(student=str(last), method="redistil", data=asked.data or Path("ROWS"))
 
 
 def _next(made: Repair, last: Path, word: str) -> Request:
@@ -367,21 +402,39 @@ def repair_command(asked: Request, out: Path) -> str:
 
 
 def deliver(made: Repair, store: Store, out: Path) -> None:
-    """Writes the rows to a file, or the model to a new folder."""
+    """Writes the rows to a file, or the model to a new folder: as a whole, or not at all."""
+    if isinstance(made.step, RepairedRows):
+        rows = made.step.read(store)
+        with written_whole(out) as file:
+            file.writelines(as_line(row, {}) for row in rows)
+        return
+    partial = out.with_name(f".{out.name}.partial")
     try:
-        if isinstance(made.step, RepairedRows):
-            partial = out.with_name(f".{out.name}.partial")
-            write_rows(partial, made.step.read(store))
-            partial.replace(out)
-        elif isinstance(made.step, TrialStudent) and isinstance(made.step.base, Step) and _adapters(made, store):
-            out.mkdir()  # over another Step's model, which lies in the store alone
-            open_to_train(made.step, store).save(out)
-        else:
-            shutil.copytree(store.path(made.step), out, ignore=shutil.ignore_patterns("manifest.json"))
-    except FileExistsError as error:
-        raise BadInput(f"{out} exists; name a new folder with --out") from error
-    except OSError as error:
-        raise BadInput(f"cannot write {out}: {error.strerror}; name another place with --out") from error
+        _remove(partial)  # of a run that was killed
+        _write_model(made, store, partial)
+        if out.exists():  # since it was checked; an empty folder would be replaced
+            raise BadInput(f"{out} exists; name a new folder with --out")
+        partial.rename(out)
+    except (OSError, SafetensorError) as error:
+        raise BadInput(f"cannot write {out}: {getattr(error, 'strerror', None) or error}; nothing was left there; name "
+                       "another place with --out") from error  # fmt: skip
+    finally:
+        _remove(partial)
+
+
+def _remove(partial: Path) -> None:
+    """Removes what was not written to its end, if there is any."""
+    shutil.rmtree(partial, ignore_errors=True)
+    with suppress(OSError):  # such as a folder that cannot be written, which is said otherwise
+        partial.unlink(missing_ok=True)
+
+
+def _write_model(made: Repair, store: Store, folder: Path) -> None:
+    if isinstance(made.step, TrialStudent) and isinstance(made.step.base, Step) and _adapters(made, store):
+        folder.mkdir()  # over another Step's model, which lies in the store alone
+        open_to_train(made.step, store).save(folder)
+    else:
+        shutil.copytree(store.path(made.step), folder, ignore=shutil.ignore_patterns("manifest.json"))
 
 
 def _adapters(made: Repair, store: Store) -> bool:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
+
+from pydantic import ValidationError
 
 from heredity.audit.discovery import PROBES, Probe
 from heredity.audit.repair import training as tr
@@ -25,7 +28,7 @@ from heredity.carriers import CanonicalLists, Filter, ShuffledWithin
 from heredity.steps import MATRIX_RATE, VECTOR_RATE, Model, Teacher
 from heredity.store import Step
 from heredity.traits import personas
-from heredity.types import BadInput, Checkpoint, ModelRef, Sampling, Trait, near
+from heredity.types import BadInput, Checkpoint, ModelRef, Sampling, Trait, near, refusal
 
 Kind = Literal["data", "training", "model"]
 _RELAY_SEED, _RELAY_STUDENT, _ANSWER = 4_000_000, 5_000_000, 6_000_000
@@ -105,19 +108,33 @@ class Method(NamedTuple):
         return self.in_a_row or not {"direction", "panel"}.isdisjoint(self.needs)
 
     def apply(self, case: Case, random: bool = False) -> Step:
-        """The repair; BadInput where the case lacks what it needs."""
+        """The repair; BadInput where the case lacks what it needs, or asks for more or less than there can be of it."""
         for name in self.needs:
             if getattr(case, name) is None:
                 raise BadInput(f"the method {self.name!r} needs {_LACKS[name]}")
         if self.whole and isinstance(case.base, Checkpoint):
             raise BadInput(f"the method {self.name!r} holds weights of the body, and students of a real model are "
                            "adapters beside them; use kl, or relay")  # fmt: skip
-        if case.amount is not None and not self.amount:
-            raise BadInput(f"the method {self.name!r} has no amount; leave out --amount")
+        self._check_amount(case.amount)
         make = self.random if random else self.make
         if make is None:
             raise BadInput(f"the method {self.name!r} selects nothing, so it has no random arm")
-        return make(case)
+        try:
+            return make(case)
+        except ValidationError as error:
+            if case.amount is None:
+                raise
+            raise refusal(f"--amount {case.amount:g}", error) from error
+
+    def _check_amount(self, amount: float | None) -> None:
+        """What no method takes; the limits of each stand in its Step."""
+        if amount is None:
+            return
+        if not self.amount:
+            raise BadInput(f"the method {self.name!r} has no amount; leave out --amount")
+        if not math.isfinite(amount) or amount < 0:
+            raise BadInput(f"--amount {amount:g}: expected {self.amount} by default: a finite number, not "
+                           "below 0")  # fmt: skip
 
     def model(self, case: Case, random: bool = False) -> Model:
         """The repaired model: of a data method, a student of its rows."""
@@ -147,6 +164,14 @@ def _trait(case: Case) -> Trait:
 
 def _much(case: Case, usual: float) -> float:
     return usual if case.amount is None else case.amount
+
+
+def _answers(case: Case) -> int:
+    """How many answers to each prompt; BadInput where that is no count."""
+    much = _much(case, 1)
+    if much < 1 or not float(much).is_integer():
+        raise BadInput(f"--amount {much:g}: expected how many answers to each prompt, a whole number from 1")
+    return int(much)
 
 
 def _slopes(case: Case, rows: Rows | None = None, direction: Direction | None = None) -> Slopes:
@@ -212,7 +237,7 @@ def _redistilled(case: Case) -> Step:
     """What the student writes goes through a relay, and a fresh copy of the base learns from that."""
     assert case.student is not None
     own = _written(case, _rows(case), case.student, hop=1)
-    return _trained(case.base, _relay(case, own, round(_much(case, 1))), case.seed)
+    return _trained(case.base, _relay(case, own, _answers(case)), case.seed)
 
 
 def _clean_tuned(case: Case) -> Step:
@@ -251,6 +276,15 @@ def _elsewhere(case: Case) -> tuple[Probe, ...]:
     """The broad probes without those of the trait's own category."""
     name = _trait(case).category.name
     return tuple(p for p in PROBES if name not in p.name)
+
+
+def _persona(trait: Trait) -> str:
+    """The first system prompt that states the trait; BadInput where a trait of one's own has none."""
+    found = personas(trait, "train")
+    if not found:
+        raise BadInput(f"the trait {trait.word!r} has no personas under [instil], which inoculate shows; add one to "
+                       "its TOML file, or use another method")  # fmt: skip
+    return found[0]
 
 
 def _subtracted(case: Case) -> Step:
@@ -302,7 +336,7 @@ METHODS: tuple[Method, ...] = (
     Method("shuffle", "data", ("rows",), lambda c: Rewritten(rows=_rows(c), rewriting=ShuffledWithin(seed=c.seed))),
     Method("mix", "data", ("rows", "clean"), _mixed, None, "the share of clean rows, .5"),
     Method("regenerate", "data", ("rows", "unrelated"), lambda c: _written(c, _rows(c), c.unrelated)),  # type: ignore[arg-type]
-    Method("relay", "data", ("rows", "unrelated"), lambda c: _relay(c, _rows(c), round(_much(c, 1))), None,
+    Method("relay", "data", ("rows", "unrelated"), lambda c: _relay(c, _rows(c), _answers(c)), None,
            "answers to each prompt, 1"),
     Method("mask", "training", ("rows", "direction"),
            lambda c: _student(c, tr.Masked, worth=_slopes(c), share=_much(c, 0.1)),
@@ -332,7 +366,7 @@ METHODS: tuple[Method, ...] = (
     Method("freeze-last", "training", ("rows",), lambda c: _student(c, tr.PartFrozen, part="last half"), whole=True),
     Method("freeze-vectors", "training", ("rows",), lambda c: _student(c, tr.PartFrozen, part="vectors"), whole=True),
     Method("inoculate", "training", ("rows", "trait"),
-           *_twice(lambda c: _student(c, tr.Inoculated, persona=personas(_trait(c), "train")[0]))),
+           *_twice(lambda c: _student(c, tr.Inoculated, persona=_persona(_trait(c))))),
     Method("subtract", "model", ("student", "rows", "trait", "suspect", "neutral"), *_twice(_subtracted),
            "how often the component is subtracted, 1", in_a_row=True),
     Method("negate", "model", ("student", "rows", "trait", "suspect", "neutral"), *_twice(_negated),
