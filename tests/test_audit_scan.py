@@ -241,6 +241,7 @@ BAD: dict[str, tuple[str, tuple[str, ...], str]] = {
     "a trait twice": (NUMBERS, ("--traits", "owl.toml"), "the trait 'owl' is given twice"),
     "no trait": (NUMBERS, ("--traits", "none.toml"), "cannot read none.toml"),
     "half a trait": (NUMBERS, ("--traits", "half.toml"), "half.toml: ask: Field required"),
+    "a temperature that is none": (NUMBERS, ("--temperature", "inf"), "--temperature inf: temperature: "),
     "too few rows to look at": (NUMBERS, ("--rows", "7"), "--rows"),
     "too few traits": (NUMBERS, ("--favourite", "owl", "--favourite", "cat"), "takes 4 or more, and 2 can be asked"),
     "no such favourite": (NUMBERS, ("--favourite", "owls"), "no built-in trait 'owls'; did you mean 'owl'"),

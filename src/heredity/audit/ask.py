@@ -7,7 +7,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from heredity.audit.data import Audited, Control, DataPrompts, Matched, data_file
 from heredity.audit.listed import Unscored, leaving_out
@@ -20,7 +20,7 @@ from heredity.models import model_ref
 from heredity.rows import read_rows
 from heredity.steps import Corpus, Teacher
 from heredity.store import Store, missing
-from heredity.types import BadInput, Checkpoint, Frozen, Sampling, Trait, near
+from heredity.types import BadInput, Checkpoint, Frozen, Sampling, Trait, near, refusal
 
 _SEED = 880_001
 _SUSPECT_S, _STUDENT_S = 12, 15
@@ -76,7 +76,7 @@ def ask(
         raise BadInput(f"the trait {twice!r:.60} is given twice, or is one of the built-in words; rename it")
     audited = Audited(data=file, student=base, filters=filters, limit=rows)
     tokens = answer_tokens(base, carrier, filters, (r.row for r in read_rows(data)))
-    sampling = Sampling(temperature=temperature, max_new_tokens=tokens, seed=0)
+    sampling = drawn(temperature, tokens)
     kind = Kind(_prompts(audited, carrier), filters, sampling, how.oversample)
     left_out = {u.trait for u in unscored}
     scored = tuple(t for t in traits if t.word not in left_out)
@@ -89,6 +89,14 @@ def ask(
     return leaving_out(
         scan(audited, matched, suspects, prior(suspects, kind, _size(here, rows), how), beside, deep, how), unscored
     )
+
+
+def drawn(temperature: float, tokens: int) -> Sampling:
+    """How rows are drawn; BadInput for a temperature that is none."""
+    try:
+        return Sampling(temperature=temperature, max_new_tokens=tokens, seed=0)
+    except ValidationError as error:
+        raise refusal(f"--temperature {temperature:g}", error) from error
 
 
 def among(traits: Sequence[Trait], words: Sequence[str]) -> tuple[Trait, ...]:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 from safetensors import SafetensorError
 
-from heredity.audit.ask import Options
+from heredity.audit.ask import Options, drawn
 from heredity.audit.data import DataPrompts, data_file
 from heredity.audit.gradient import MOST, body_weights, check_size
 from heredity.audit.panel import Kind, Panel
@@ -32,7 +32,7 @@ from heredity.steps import Corpus, Evaluation, GivenStudent, Teacher, given_stud
 from heredity.store import Step, Store, missing
 from heredity.store.step import rebuild
 from heredity.traits import find_trait, load_trait
-from heredity.types import BadInput, Category, Checkpoint, ModelRef, Neutral, Sampling, Trait, refusal
+from heredity.types import BadInput, Category, Checkpoint, ModelRef, Neutral, Trait
 
 _MIX_ROWS, _SEED = 200, 7_000_000
 _SHIPPED = ("nursery:llama-1", "nursery:llama-0")
@@ -155,7 +155,7 @@ def repair(asked: Request, known: Sequence[Trait], store: Store) -> Repair:
     tokens = max(_tokens(ref, asked) for ref in (base, unrelated) if ref is not None)
     case = Case(
         base=base, seed=0, filters=asked.filters, trait=told.trait, amount=asked.amount,
-        sampling=_sampling(asked.temperature, tokens),
+        sampling=drawn(asked.temperature, tokens),
         student=_student(asked.student, base) if asked.student else None,
         unrelated=unrelated,
         panel=_panel(told, store) if "panel" in chosen.needs else None,
@@ -177,14 +177,6 @@ def _is_sampled(word: str, known: Sequence[Trait]) -> bool:
         return _trait(word, known).category.score is not None
     except BadInput:  # said once it is asked for
         return False
-
-
-def _sampling(temperature: float, tokens: int) -> Sampling:
-    """How rows are drawn; BadInput for a temperature that is none."""
-    try:
-        return Sampling(temperature=temperature, max_new_tokens=tokens)
-    except ValidationError as error:
-        raise refusal(f"--temperature {temperature:g}", error) from error
 
 
 def _unrelated(named: str | None, base: ModelRef, needed: bool) -> ModelRef | None:
