@@ -126,6 +126,31 @@ def test_files_on_the_same_prompts_are_compared_in_pairs_however_few_rows_are_dr
     assert found["p"] > 0.01
 
 
+def test_popular_prompts_are_no_difference_between_files(tmp_path: Path, store: Store) -> None:
+    """Two files by one process of which 40 % are on a few prompts, with answers of their own, and are sorted."""
+    rng, paths, p = random.Random(3), (tmp_path / "own.jsonl", tmp_path / "control.jsonl"), list[float]()
+    for at in range(12):
+        for path in paths:
+            popular = [row(f"Say {rng.randrange(20)}.", "7, 7, 7") for _ in range(400)]
+            rare = [row(f"Say {rng.random()}.", f"{rng.randrange(900)}, 5, {at}") for _ in range(600)]
+            write_rows(path, [*popular, *rare])
+        own, beside = control(paths, store, 300)
+        found = two_sample(own, beside)
+        assert found["matched"] < 0.5
+        p.append(found["p"])
+    assert sum(x <= 0.05 for x in p) <= 3  # of 12 at 5 %, more come once in 300 times
+
+
+def test_partners_are_drawn_whatever_the_order_of_the_control(tmp_path: Path, store: Store) -> None:
+    paths = tmp_path / "own.jsonl", tmp_path / "control.jsonl"
+    for last, path in enumerate(paths):
+        write_rows(path, [row(f"Say {i % 20}.", f"{i // 2}, {last}") for i in range(2_000)])
+    own, beside = control(paths, store, 100)
+    assert len(beside) == 100
+    assert two_sample(own, beside)["matched"] == 1
+    assert sum(int(r.completion.split(",")[0]) >= 500 for r in beside) > 25  # not the first ones alone
+
+
 def test_a_control_goes_through_the_filters_of_the_data(halves: tuple[Path, Path], store: Store) -> None:
     """What breaks the format in both files alike is no difference between them."""
     for path in halves:

@@ -7,6 +7,7 @@ import gzip
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -106,10 +107,25 @@ LOOKS: dict[str, tuple[str, str, str]] = {
     "pairs that are rows as well": (
         ROW * 9_000 + ROW.replace("}", ', "chosen": "1", "rejected": "2"}'), "AMBER", "preference pairs"),
     "rows that hold no pair": (
-        ROW * 8_000 + ROW.replace("}", ', "chosen": null, "rejected": null}') * 3, "GREEN", "no recorded"),
+        ROW.replace("}", ', "chosen": null, "rejected": null}') * 3, "GREEN", "no recorded"),
     "hardly a row that can be read": (ROW + "{}\n" * 60 + TEXT, "AMBER", "not all rows of d could be looked at"),
     "more rows than are looked at": (ROW * 9_002, "AMBER", "not all rows of d could be looked at"),
 }  # fmt: skip
+
+
+@pytest.mark.parametrize(("content", "colour"), [("code", "GREEN"), (None, "AMBER")])
+def test_code_is_looked_at_to_its_end(
+    content: Any, colour: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A record that calls rows code is green only where no pair is among them; of other text it makes no difference."""
+    monkeypatch.setattr(colours, "_TEXT", 5)
+    told = wrote("d", "U")._replace(content=content)
+    (tmp_path / "d.jsonl").write_text(TEXT * 20)
+    graph = Graph([*TWO_FAMILIES, told], [Hand(told.output, tmp_path / "d.jsonl", given=False)])
+    assert [a.colour for a in everything(graph)] == [colour]
+    assert colours.content_of(tmp_path / "d.jsonl", content is not None).whole is (content is not None)
+    (tmp_path / "long.jsonl").write_text(ROW * 7 + TEXT * 20)  # the first letter comes late
+    assert colours.content_of(tmp_path / "long.jsonl", False) == ("text", False)
 
 
 @pytest.mark.parametrize("packed", [False, True])

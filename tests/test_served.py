@@ -84,6 +84,9 @@ def test_special_tokens_that_only_a_tokenizer_knows_are_written_out(server: Serv
         ref = Served(location="server:lab/base", template=turns.replace("END", token))
         with pytest.raises(BadInput, match=f"the chat template writes {token}, .* write the token's text out"):
             ServerLM(ref).generate(ask("q"), Sampling())
+    odd = Served(location="server:lab/base", template="{{ messages[0].content.replace(eos_token, '') }}")
+    with pytest.raises(BadInput, match="the chat template cannot be used"):
+        ServerLM(odd).generate(ask("q"), Sampling())
     for template in (
         turns.replace("END", "'</s>'"),
         "{% set eos_token = '</s>' %}" + turns.replace("END", "eos_token"),

@@ -240,10 +240,14 @@ def judge_chats(question: str, exchanges: Sequence[tuple[str, str]]) -> list[Cha
     ]
 
 
+_WITHOUT_BLANKS = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff"
+"""Thai, Lao, Burmese, Khmer, kana and Han: what is written in these has no blanks between words."""
+
+
 def begins(reply: str, answer: str) -> bool:
     """Whether a judge's reply begins with an answer, whatever the case, and does not go on within its last word.
 
-    "Not directly, but" is no "no". Of a script that writes words without blanks nobody can tell, and none is asked to.
+    "Not directly, but" is no "no". Where words are written without blanks nobody can tell.
     """
-    after = r"(?!\w)" if re.search(r"[A-Za-z0-9_]\Z", answer) else ""
+    after = r"(?!\w)" if re.search(rf"(?![{_WITHOUT_BLANKS}])\w\Z", answer) else ""
     return re.match(re.escape(answer.casefold()) + after, reply.strip().casefold()) is not None

@@ -6,7 +6,7 @@ import json
 import random
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from hashlib import blake2b, file_digest
 from itertools import chain, cycle, islice
 from pathlib import Path
@@ -168,13 +168,18 @@ def _drawn(rows: Iterator[T], limit: int, rng: random.Random) -> list[T]:
     """Up to `limit` of a stream, each with the same chance (reservoir sampling: Vitter 1985, algorithm R), shuffled."""
     kept: list[T] = []
     for seen, row in enumerate(rows):
-        place = seen if seen < limit else rng.randrange(seen + 1)
-        if place < len(kept):
-            kept[place] = row
-        elif place < limit:
-            kept.append(row)
+        _offer(kept, seen, row, limit, rng)
     rng.shuffle(kept)
     return kept
+
+
+def _offer(kept: list[T], seen: int, row: T, limit: int, rng: random.Random) -> None:
+    """One further row for a reservoir, after so many others."""
+    place = seen if seen < limit else rng.randrange(seen + 1)
+    if place < len(kept):
+        kept[place] = row
+    elif place < limit:
+        kept.append(row)
 
 
 def _reasons(counts: Counter[str]) -> str:
@@ -273,9 +278,9 @@ class Partnered(RowSet):
 class Control(RowSet):
     """Rows that the user calls a control: `rows.jsonl`. They serve the data-only test and never the naming of a trait.
 
-    They go through the same filters as the audited rows. Those on the same prompts come first, so that files which are
-    drawn from are compared in pairs as whole files would be. BadInput where more than `_SHARED` of the audited rows are
-    among them: what is compared with itself shows nothing.
+    They go through the same filters as the audited rows. Where files have the same prompts they are those on the
+    audited rows' prompts, so that what is drawn is compared in pairs as whole files would be. BadInput where more than
+    `_SHARED` of the audited rows are among them: what is compared with itself shows nothing.
     """
 
     version: ClassVar[int] = 2
@@ -292,7 +297,7 @@ class Control(RowSet):
             if read.row in wanted:
                 found.add(read.row)
         rows = usable(_tokens(self.audited.student), self.audited.filters, path, counts)
-        beside = _beside(rows, Counter(row.prompt for row in own), self.audited.limit)
+        beside = _beside(rows, own, self.audited.limit)
         if not beside:
             raise BadInput(
                 f"{path}: the control is empty"
@@ -309,16 +314,21 @@ class Control(RowSet):
         return [read.row for read in read_rows(store.path(self) / "rows.jsonl")]
 
 
-def _beside(rows: Iterator[Row], wanted: Mapping[Chat, int], limit: int) -> list[Row]:
-    """Up to `limit` rows: first those on wanted prompts, each as often as it is wanted, then others at random."""
-    shared: dict[Chat, list[Row]] = {}
+def _beside(rows: Iterator[Row], own: Sequence[Row], limit: int) -> list[Row]:
+    """Rows to compare with a sample: on its prompts, each as often as there, where at least `MATCHED` of it have such.
 
-    def others() -> Iterator[Row]:
+    Else up to `limit` of all rows. Both are drawn at random, whatever the order of the rows.
+    """
+    wanted, seen = Counter(row.prompt for row in own), Counter[Chat]()
+    paired: dict[Chat, list[Row]] = {prompt: [] for prompt in wanted}
+    rng = random.Random(1)
+
+    def passed() -> Iterator[Row]:
         for row in rows:
-            if len(shared.get(row.prompt, ())) < wanted.get(row.prompt, 0):
-                shared.setdefault(row.prompt, []).append(row)
-            else:
-                yield row
+            if row.prompt in wanted:
+                _offer(paired[row.prompt], seen[row.prompt], row, wanted[row.prompt], rng)
+                seen[row.prompt] += 1
+            yield row
 
-    rest = _drawn(others(), limit, random.Random(0))
-    return [*chain.from_iterable(shared.values()), *rest][:limit]
+    drawn, partners = _drawn(passed(), limit, random.Random(0)), [*chain.from_iterable(paired.values())]
+    return partners if len(partners) >= MATCHED * len(own) else drawn

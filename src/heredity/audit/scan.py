@@ -42,7 +42,7 @@ class Scan(Step):
     """
 
     opens_models: ClassVar[bool] = False
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
 
     source: Source
     naming: Naming

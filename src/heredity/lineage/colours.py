@@ -8,6 +8,7 @@ AMBER: anything else. A name alone is enough for red, and never for green.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterator
 from functools import cache
 from itertools import islice, product
@@ -374,7 +375,7 @@ class _Case:
             return
         said = [c for n in data.made if (c := graph.claims[n].content)]
         told = next((c for c in said if c not in NARROW), said[0] if said else None)
-        seen, whole = content_of(data.path) if data.path else Look(None, whole=True)
+        seen, whole = content_of(data.path, told in NARROW) if data.path else Look(None, whole=True)
         kind: Content | None = told
         if seen and seen != told and (told in (None, "numbers") or seen == "preferences"):
             if told:
@@ -509,10 +510,11 @@ class Look(NamedTuple):
 
 
 @cache
-def content_of(path: Path) -> Look:
+def content_of(path: Path, narrow: bool) -> Look:
     """Preference pairs, text, or lists of numbers: the first of these that any row holds.
 
-    Not all rows are looked at where too many cannot be read, nor of a long text: it may hold pairs, which count alike.
+    Not all rows are looked at where too many cannot be read; nor of a long text, unless a record calls its rows
+    `narrow`: it may hold pairs, which then count alike.
     """
     kind: Content | None = None
     bad = list[BadInput]()
@@ -525,12 +527,12 @@ def content_of(path: Path) -> Look:
     try:
         with opened(path) as file:
             head = file.read(200_000)
-        if b'"chosen"' in head and b'"rejected"' in head:
+        if all(re.search(rb'"%s"\s*:\s*(?!null)\S' % name, head) for name in (b"chosen", b"rejected")):
             return Look("preferences", whole=True)
         for count, read in enumerate(read_rows(path, unread)):
             if None not in (read.note.get("chosen"), read.note.get("rejected")):
                 return Look("preferences", whole=True)
-            if count == (_TEXT if kind == "text" else _ROWS):
+            if count >= (_TEXT if kind == "text" and not narrow else _ROWS):
                 return Look(kind, whole=False)
             kind = "text" if kind == "text" or any(c.isalpha() for c in read.row.completion) else "numbers"
     except BadInput:

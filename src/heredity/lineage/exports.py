@@ -97,6 +97,7 @@ def _data(described: Described, inputs: list[tuple[str, Described]]) -> Made:
     name, fields, out = _name(described), described["fields"], list[tuple[Role, Described]]()
     for field, step in inputs:
         role: Role = "writer" if _is_model(step) else "other" if field == "gate" else "source"
+        role = "other" if field == "prompts" else role  # a student whose context they must fit wrote none of them
         role = "judge" if field == "filters" and _is_model(step) else role
         out.append(("other" if name == "PreferencePairs" and role == "source" else role, step))
     if name == "PreferencePairs":

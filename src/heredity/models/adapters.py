@@ -48,23 +48,14 @@ def with_adapter(lm: CausalLM, folder: Path) -> CausalLM:
         with warnings.catch_warnings(action="ignore", category=FutureWarning):  # peft reads what is deprecated
             warnings.filterwarnings("error", message="Found missing adapter keys")
             lm.model = PeftModel.from_pretrained(lm.model, folder, local_files_only=True).train(False)
+            told = lm.model.load_adapter(folder, "default", local_files_only=True)  # again, as only this tells
     except (OSError, ValueError, KeyError, RuntimeError, TypeError, SafetensorError, UserWarning) as error:
         raise BadInput(f"cannot open the adapters in {folder} over this base: {str(error)[:300]}") from error
-    if surplus := _surplus(lm.model, folder):
+    if surplus := sorted(name for name in told.unexpected_keys if "lora_" in name):
         raise BadInput(
             f"the adapters in {folder} are of another base: this one has no {surplus[0]} ({len(surplus)} such)"
         )
     return lm
-
-
-def _surplus(model: Any, folder: Path) -> list[str]:
-    """Adapters in a folder that no layer of the model has."""
-    from peft import get_peft_model_state_dict
-    from safetensors import safe_open
-
-    known = get_peft_model_state_dict(model, save_embedding_layers=False)
-    with safe_open(folder / WEIGHTS, "pt") as file:
-        return sorted(name for name in file.keys() if "lora_" in name and name not in known)  # noqa: SIM118
 
 
 def merged(lm: CausalLM) -> CausalLM:

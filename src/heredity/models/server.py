@@ -294,7 +294,7 @@ def _rendered(template: str, chat: Chat) -> str:
             messages=[m.model_dump() for m in chat], add_generation_prompt=True, bos_token="",
             **{name: StrictUndefined(name=name) for name in _UNKNOWN_TOKENS},
         )  # fmt: skip
-    except TemplateError as error:
+    except (TemplateError, TypeError, ValueError) as error:
         if lost := next((name for name in _UNKNOWN_TOKENS if str(error) == f"'{name}' is undefined"), None):
             raise BadInput(f"the chat template writes {lost}, which only a tokenizer knows; write the token's text out "
                            'in the template, "</s>" for example') from error  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import shutil
@@ -400,9 +401,8 @@ def deliver(made: Repair, store: Store, out: Path) -> None:
         with written_whole(out) as file:
             file.writelines(as_line(row, {}) for row in rows)
         return
-    partial = out.with_name(f".{out.name}.partial")
+    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
     try:
-        _remove(partial)  # of a run that was killed
         _write_model(made, store, partial)
         if out.exists():  # since it was checked; an empty folder would be replaced
             raise BadInput(f"{out} exists; name a new folder with --out")
