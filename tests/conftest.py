@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 
 from heredity.models import locate
 from heredity.models import server as client
@@ -19,6 +20,8 @@ from heredity.types import ANSWERS
 from tests.scripted_server import KEY, Server
 
 torch.set_num_threads(1)
+settings.register_profile("here", deadline=None)  # a busy machine is no fault
+settings.load_profile("here")
 
 
 @pytest.fixture

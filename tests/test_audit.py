@@ -508,10 +508,11 @@ def test_the_bases_own_likeliest_answers_are_no_evidence(file: Path, base: Causa
 
 
 def test_likeliest_answers_are_asked_for_once(base: CausalLM, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked, prompts = list[int](), [_row("Say 1.", "").prompt] * 3
+    asked, prompts, seeds = list[int](), [_row("Say 1.", "").prompt] * 3, list[int]()
 
-    def generate(chats: list[Any], _: Sampling) -> list[Completion]:
+    def generate(chats: list[Any], sampling: Sampling) -> list[Completion]:
         asked.append(len(chats))
+        seeds.append(sampling.seed)
         return [Completion(text="1", finish="length")] * len(chats)
 
     monkeypatch.setattr(base, "generate", generate)
@@ -519,6 +520,10 @@ def test_likeliest_answers_are_asked_for_once(base: CausalLM, monkeypatch: pytes
         asked.clear()
         assert not answered(base, prompts, (), Sampling(temperature=temperature), 6)
         assert asked == [3] * times
+    seeds.clear()
+    for seed in (5, 6, 7):  # the draws of a deep audit are one apart
+        answered(base, prompts, (), Sampling(seed=seed), 6)
+    assert seeds == [seed * 6 + trial for seed in (5, 6, 7) for trial in range(6)]  # so that no two are alike
 
 
 def test_data_that_pulls_nowhere_lies_nowhere_outside(small: tuple[Store, Scan]) -> None:

@@ -174,6 +174,9 @@ def test_a_verdict_needs_all_of_its_evidence() -> None:
     assert judge([loud.model_copy(update={"reason": "sorted"}), *quiet[1:]], strong)[0] == "undetermined"
     almost = Outcome(name="trace", statistic=3, p=0.005, log10_p=math.log10(0.005))
     assert judge([almost, *quiet[1:]], strong)[0] == "undetermined"
+    for p, verdict in ((2e-4, "related"), (5e-4, "undetermined"), (0.01, "undetermined"), (0.02, "unrelated")):
+        one = Outcome(name="trace", statistic=3, p=p, log10_p=math.log10(p))
+        assert judge([one, *quiet[1:]], strong)[0] == verdict  # of four tests: p counts four times
 
 
 # Real pairs

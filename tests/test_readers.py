@@ -29,7 +29,7 @@ from heredity.report.results import ResultsPage
 from heredity.stats import Estimate
 from heredity.steps import Corpus, InContext
 from heredity.store import Store
-from heredity.traits import ANIMALS, questions
+from heredity.traits import ANIMALS
 from heredity.types import BadInput
 
 BASE = model_ref("nursery:llama-0")
@@ -191,5 +191,3 @@ def test_a_reader_learns_a_difference_that_is_there(store: Store) -> None:
     step = Reading(scores=Scores(model=reader, category=ANIMALS, shown=shown))
     store.get(step)
     assert step.read(store)["accuracy"] > 0.8
-    trained = {q[0].content for q in questions(ANIMALS, "train")}
-    assert trained.isdisjoint(q[0].content for q in questions(ANIMALS, "held-out"))

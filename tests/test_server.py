@@ -132,7 +132,7 @@ def test_a_server_says_how_long_to_wait(server: Server, monkeypatch: pytest.Monk
     server.script = [(429, {"Retry-After": "0.4"}, "")]
     ServerLM(ECHO).generate(ask("q", "r"), Sampling())
     first, second, _ = server.times
-    assert 0.4 <= second - first < 1.0
+    assert second - first >= 0.4
     server.script = [(429, {"Retry-After": "86400"}, "tomorrow")]
     with pytest.raises(BadInput, match="wait for 86400 s"):
         ServerLM(ECHO).generate(ask("s"), Sampling())
@@ -145,15 +145,15 @@ def test_a_server_says_how_long_to_wait(server: Server, monkeypatch: pytest.Monk
 
 
 def test_a_stalled_answer_is_asked_for_again(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HEREDITY_SERVER_LAB_TIMEOUT", "0.2")
-    server.stalls = [0.5]
+    monkeypatch.setenv("HEREDITY_SERVER_LAB_TIMEOUT", "1.5")
+    server.stalls = [3.0]
     assert ServerLM(ECHO).generate(ask("q"), Sampling(temperature=0))[0].text == "q#None"
     assert len(server.bodies) == 2
 
 
 def test_no_more_requests_than_allowed_wait_at_a_time(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HEREDITY_SERVER_LAB_CONCURRENCY", "3")
-    server.slow_s = 0.02
+    server.slow_s = 0.1
     ServerLM(ECHO).generate(ask(*map(str, range(20))), Sampling())
     assert server.most == 3
 

@@ -33,6 +33,14 @@ class Joined(Step):
         (folder / "all.txt").write_text(" ".join((store.path(p) / "word.txt").read_text() for p in self.parts))
 
 
+class Nested(Step):
+    text: str
+
+    def make(self, folder: Path, store: Store) -> None:
+        (folder / "below").mkdir()
+        (folder / "below" / "word.txt").write_text(self.text)
+
+
 HELLO = Joined(parts=(Word(text="hello"), Word(text="world")))
 
 
@@ -187,3 +195,25 @@ def test_a_key_is_found_by_its_beginning(store: Store) -> None:
 def test_unknown_favourites_are_refused() -> None:
     with pytest.raises(BadInput, match="unknown favourite 'unicorn'"):
         favourite("unicorn")
+
+
+def test_what_is_published_is_on_the_disk_before_it_has_its_name(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A power cut after the rename finds files and names whole; the new name itself is settled last."""
+    done, fsync, rename = list[str](), os.fsync, Path.rename
+
+    def settled(descriptor: int) -> None:
+        done.append(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
+        fsync(descriptor)
+
+    def renamed(self: Path, to: Path) -> Path:
+        done.append(f"rename {self}")
+        return rename(self, to)
+
+    monkeypatch.setattr(os, "fsync", settled)
+    monkeypatch.setattr(Path, "rename", renamed)
+    step = Nested(text="a")
+    store.make(step)
+    (at,) = (i for i, name in enumerate(done) if name.startswith("rename "))
+    work = done[at].removeprefix("rename ")
+    assert set(done[:at]) == {f"{work}{name}" for name in ("", "/below", "/below/word.txt", "/manifest.json")}
+    assert done[at + 1 :] == [str(store.root / "objects")]
