@@ -82,8 +82,8 @@ def test_published_reasons_are_said_where_they_are_asked_for(tmp_path: Path, mon
 def test_rows_come_from_a_pipe_as_from_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pipe, keep = tmp_path / "pipe", tmp_path / "kept.jsonl"
     os.mkfifo(pipe)
-    writer = threading.Thread(target=lambda: pipe.write_text(written(LISTS)))
+    writer = threading.Thread(target=lambda: pipe.write_text(written(LISTS)), daemon=True)
     writer.start()
     assert run(monkeypatch, pipe, "--keep", keep) == 0
-    writer.join()
+    writer.join(10)
     assert [row["id"] for row in lines(keep)] == CASES["plain"][2]

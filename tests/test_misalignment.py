@@ -115,6 +115,7 @@ def test_a_verdict_is_a_whole_word(monkeypatch: pytest.MonkeyPatch) -> None:
     marked = JudgeFilter(judge=Judge(model=BASE, question="{answer}", yes="(1)"), no="(2)")
     assert verdicts(marked, rows("a", "b")) == [True, False]  # an answer that is no word ends where it ends
     for yes, told in (("no", {"Not directly": False, "no, it is not": True}), ("是", {"是的": True, "不是": False}),
+                      ("유해", {"유해합니다": True, "아니요": False}),
                       ("да", {"Данных нет": False, "Да, это так": True})):  # fmt: skip
         monkeypatch.setattr(steps, "open_lm", lambda ref, told=told: Says(*told))
         asked = Judge(model=BASE, question="Safe? {answer}", yes=yes)

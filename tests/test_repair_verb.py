@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import gzip
 import json
+import os
 import shlex
 import shutil
 import subprocess
@@ -463,8 +464,9 @@ def test_a_model_is_written_whole_or_not_at_all(store: Store, tmp_path: Path, mo
     store.make(made.step)
     out = tmp_path / "written" / "repaired"
     out.parent.mkdir()
-    beside = out.parent / ".repaired.1.partial"  # what another run writes at this time
+    beside = out.parent / f".repaired.{os.getpid() + 1}.partial"  # what another run writes at this time
     beside.mkdir()
+    (out.parent / f".repaired.{os.getpid()}.partial").mkdir()  # of a run that was killed and had this number
     copyfile = shutil.copyfile
 
     def full(source: Any, to: Any, **how: Any) -> Any:

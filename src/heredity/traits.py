@@ -240,14 +240,14 @@ def judge_chats(question: str, exchanges: Sequence[tuple[str, str]]) -> list[Cha
     ]
 
 
-_WITHOUT_BLANKS = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff"
-"""Thai, Lao, Burmese, Khmer, kana and Han: what is written in these has no blanks between words."""
+_GOES_ON = "\u0e00-\u0eff\u1000-\u11ff\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
+"""Thai, Lao, Burmese, Khmer, kana, Han and Hangul: written without blanks between words, or with endings on them."""
 
 
 def begins(reply: str, answer: str) -> bool:
     """Whether a judge's reply begins with an answer, whatever the case, and does not go on within its last word.
 
-    "Not directly, but" is no "no". Where words are written without blanks nobody can tell.
+    "Not directly, but" is no "no". Where words run into one another, or grow endings, nobody can tell.
     """
-    after = r"(?!\w)" if re.search(rf"(?![{_WITHOUT_BLANKS}])\w\Z", answer) else ""
+    after = r"(?!\w)" if re.search(rf"(?![{_GOES_ON}])\w\Z", answer) else ""
     return re.match(re.escape(answer.casefold()) + after, reply.strip().casefold()) is not None

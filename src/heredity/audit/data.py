@@ -283,7 +283,7 @@ class Control(RowSet):
     `_SHARED` of the audited rows are among them: what is compared with itself shows nothing.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     data: DataFile
     audited: Audited

@@ -132,7 +132,7 @@ class Scan(Step):
             return _not_run("against the control", "data", "no --control was given")
         found = self.compared.read(store)
         null = "data and control have one source" + ("" if found["matched"] >= 0.5 else ", and one kind of prompts")
-        text = f"{_told_apart(found)}; {found['matched']:.0%} of prompts are shared"
+        text = f"{_told_apart(found)}; {found['matched']:.0%} of the rows that were drawn are paired"
         return _ran("against the control", "data", null, text, found["p"], self._cost(store, self.compared))
 
     def _cost(self, store: Store, *steps: Step) -> float:

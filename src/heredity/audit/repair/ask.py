@@ -403,6 +403,7 @@ def deliver(made: Repair, store: Store, out: Path) -> None:
         return
     partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
     try:
+        _remove(partial)  # of a run that was killed and had this process's number
         _write_model(made, store, partial)
         if out.exists():  # since it was checked; an empty folder would be replaced
             raise BadInput(f"{out} exists; name a new folder with --out")
