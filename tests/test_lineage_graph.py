@@ -78,6 +78,7 @@ TWO_FAMILIES = [from_start("L", "llama 0"), from_start("N", "neox 0"), from_base
                 from_base("S", "L", on=["d"])]  # fmt: skip
 """Bases L and N of two families, teachers T and U made from them, and a student S of L."""
 ONE = TWO_FAMILIES
+LOOSE = Claim("trained", _model("S"), (("base", _model("L")), ("data", _data("d", known=False))), "a card of S")
 CASES: dict[str, tuple[list[Claim], str, str]] = {
     "a teacher of the student's base": ([*ONE, wrote("d", "T")], "RED", "both begin from llama 0 (by record)"),
     "through two filters": ([*ONE, wrote("r", "T"), filtered("e", "r"), filtered("d", "e")], "RED", "T wrote it"),
@@ -105,6 +106,9 @@ CASES: dict[str, tuple[list[Claim], str, str]] = {
         [*ONE[:4], Claim("trained", _model("S"), (("base", Artefact("model", "N2")), ("data", _data("d"))), "card"),
          Claim("fresh", Artefact("model", "N2"), (("start", _start("x")),), "card"), wrote("d", "U")],
         "AMBER", "told by names alone"),
+    "rows of that name are here, and the student's are named alone": (
+        [*ONE[:4], LOOSE, wrote("d", "U")], "AMBER", "S was trained on this very d is told by names alone"),
+    "the student's rows are named here and told by a digest there": ([*ONE, LOOSE, wrote("d", "U")], "GREEN", "no rec"),
     "a writer that is known, named alone": ([*ONE, wrote("d", "U", known=False)], "AMBER", "told by names alone"),
     "a writer named here and told by a digest there": (
         [*ONE, wrote("d", "U", known=False), wrote("d", "U")], "GREEN", "no recorded or detectable"),

@@ -396,6 +396,10 @@ class _Case:
             )
         if data.named_only:
             self._by_name(self.pair.data)
+        if self.pair.claim is not None and (self.pair.student, "data", self.pair.data) in graph.loose:
+            self.amber[
+                f"that {graph.label(self.pair.student)} was trained on this very {name} is told by names alone"
+            ] = "write it down with digests: heredity record training --model FOLDER --base BASE --data FILE"
 
     def answer(self) -> Answer:
         """The colour, with everything that was found."""

@@ -78,7 +78,7 @@ class Graph:
         self._by_id: dict[str, int] = {}
         self._by_name: dict[tuple[str, str], list[int]] = {}
         self._labels: dict[int, str] = {}
-        self._loose: set[tuple[int, Role, int]] = set()
+        self.loose: set[tuple[int, Role, int]] = set()
         """(made, role, made of) that no record tells by ids of both."""
         self.tested: dict[frozenset[int], tuple[str, str]] = {}
         """Verdict and record, of pairs of models that a record says were compared."""
@@ -195,10 +195,10 @@ class Graph:
                 continue
             self.nodes[output].inputs += [(role, node, number) for role, node in inputs if role != "other"]
             for (role, a), (_, node) in zip(claim.inputs, inputs, strict=True):
-                (firm if a.ids and claim.output.ids else self._loose).add((output, role, node))
+                (firm if a.ids and claim.output.ids else self.loose).add((output, role, node))
             if claim.verb in _MAKING:
                 self.nodes[output].made.append(number)
-        self._loose -= firm
+        self.loose -= firm
 
     def _compare(self, a: int, others: Iterable[int], claim: Claim) -> None:
         for b in others:
@@ -234,17 +234,17 @@ class Graph:
         hands = frozenset[int]().union(*(self.nodes[i].hands or (-1,) for i in above)) or frozenset((-1,))
         node.hands = frozenset((number,)) if node.path else hands
         node.roots = self._bounded(number, roots)
-        node.named_only |= any(self.nodes[i].named_only or (number, role, i) in self._loose for role, i in told)
+        node.named_only |= any(self.nodes[i].named_only or (number, role, i) in self.loose for role, i in told)
 
     def _data(self, number: int, node: Node) -> None:
         found = set[Origin]()
         for role, i, claim in node.inputs:
             if role in ("writer", "judge", "teacher"):
                 found.add(Origin("judge" if role == "judge" else "writer", i, claim))
-                node.named_only |= not self.nodes[i].known or (number, role, i) in self._loose
+                node.named_only |= not self.nodes[i].known or (number, role, i) in self.loose
             elif role == "source" and i != number:
                 found |= self.nodes[i].origins
-                node.named_only |= self.nodes[i].named_only or (number, role, i) in self._loose
+                node.named_only |= self.nodes[i].named_only or (number, role, i) in self.loose
         found |= {Origin("people", number, c) for c in node.made if self.claims[c].verb == "by people"}
         if all(origin.kind == "judge" for origin in found):  # who only chose among rows did not write them
             found.add(Origin("gap", number, -1))
