@@ -417,3 +417,20 @@ def test_the_relation_is_the_correlation_of_the_finished_bodies() -> None:
     assert abs(body_correlation(own, other) or 1) < 0.02
     assert body_correlation(own, locate("nursery:neox-0")) == 0.0
     assert body_correlation(own, Path(__file__).parent) is None
+
+
+def test_the_page_of_maps_says_what_the_figures_say() -> None:
+    found = json.loads((bench.maps.ROOT / "bench" / "results" / "maps.json").read_text())
+    assert bench.maps.PAGE.read_text() == bench.maps.page(found["results"], found["command"])
+    told = {path.name for path in bench.maps.PICTURES.iterdir()}
+    assert told == set(bench.maps.names_of(found["results"])) and len(told) == len(found["results"])
+
+
+def test_the_page_of_maps_keeps_a_cell_in_its_column(store: Store) -> None:
+    whole = mapped("a | b", "One line.", {"x": ("1 | 2",)}, lambda _: comparison((0.6, 0.62, 0.58)))
+    fill(whole, store)
+    store.get(whole)
+    part = bench.maps.part(whole.read(store) | {"file": "x", "size": "full"}, "x.png")
+    (row,) = (line for line in part.splitlines() if line.startswith("| 1"))
+    assert row.startswith("| 1 \\| 2 | ") and row.replace("\\|", "").count("|") == 7
+    assert "> One line.\n" in part

@@ -270,11 +270,11 @@ def _print_map(found: dict[str, Any]) -> None:
     console.print(safe(found["sentence"]), soft_wrap=True)
     for kind, told in groupby(found["assays"], key=lambda a: str(a["assay"])):
         values = ", ".join(f"{a['of']} {a['value']:.2f}" for a in told)
-        console.print(safe(f"{_ASSAYS[kind]}: {values}"), soft_wrap=True)
+        console.print(safe(f"{ASSAYS[kind]}: {values}"), soft_wrap=True)
 
 
 _SEEN = {"crosses": "yes", "raised": "raised", "another": "no, another", "not seen": "no", "undefined": "-"}
-_ASSAYS = {
+ASSAYS = {
     "held": "Share of the trait that the first teacher shows itself",
     "learnt": "Part of the way from the base's loss on fresh rows to the teacher's that a student went",
     "passes": "Part of a student's own lists that pass the filter",
