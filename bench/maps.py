@@ -107,7 +107,7 @@ def publish(results: Sequence[dict[str, Any]], pictures: Sequence[Path], command
         old.unlink()
     for name, path in zip(names_of(results), pictures, strict=True):
         with Image.open(path) as image:
-            image.convert("RGB").quantize(64).save(PICTURES / name, optimize=True)
+            image.convert("RGB").quantize(200).save(PICTURES / name, optimize=True)
     PAGE.write_text(page(results, command), encoding="utf-8")
 
 
