@@ -19,7 +19,8 @@ def write_result(name: str, command: str, seeds: list[int], figures: dict[str, A
     """Writes bench/results/NAME.json with commit, machine and wall time, and prints it."""
     git = ["git", "-C", str(ROOT)]
     commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
-    status = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, check=False).stdout
+    asked = [*git, "status", "--porcelain", "--", ".", ":(exclude)bench/results"]  # a ledger grows while it is read
+    status = subprocess.run(asked, capture_output=True, text=True, check=False).stdout
     result = {
         "commit": commit or None, "dirty": bool(status.strip()), "command": command, "machine": platform.machine(),
         "seeds": seeds, **figures, "wall_s": round(time.perf_counter() - STARTED, 2),

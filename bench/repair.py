@@ -10,8 +10,8 @@ base lacks, so that learning nothing is no repair. retained = (L_base - L_repair
 on held-out lists of the run's teacher; residual = |log-odds left| / |log-odds of the unrepaired student|, both against
 the mean of students of neutral teachers' lists; residual_own is the same against students of lists that the base itself
 wrote, residual_base against the untouched base. All lists are closed by the same rule. Capability is called unchanged
-where all of the interval of `capability_change` lies within `UNCHANGED` of 0. A run of everything also draws
-docs/repair.png.
+where all of the interval of `capability_change` lies within `UNCHANGED` of 0, not worse where it lies below that. A run
+of everything also draws docs/repair.png.
 
 Whether the goal is met is judged by `PRIMARY`, one method of each kind asked for, named when the runs of the first seed
 had been made and those of the two others had not: with so many methods some would pass by chance. All others are for
@@ -24,6 +24,7 @@ import argparse
 import json
 import math
 import time
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -49,7 +50,7 @@ from bench.repair_steps import Told
 from heredity.audit.repair.methods import METHODS, Case, Kind, Method
 from heredity.audit.repair.worth import PanelDirection, TraitGradient
 from heredity.audit.trial import TrialStudent
-from heredity.report.repair import save_frontier
+from heredity.report.repair import FINE, GOAL, save_frontier
 from heredity.stats import mean_t
 from heredity.steps import MATRIX_RATE, VECTOR_RATE, Model, Teacher
 from heredity.store import Step, Store, make_all
@@ -179,7 +180,7 @@ def figures(run: Run, arm: Arm, store: Store) -> dict[str, float]:
         "residual_own": abs((now["trait"] - own) / (student["trait"] - own)),
         "residual_base": abs((now["trait"] - base["trait"]) / (student["trait"] - base["trait"])),
         "retained": (base["skill"] - now["skill"]) / (base["skill"] - student["skill"]),
-        "capability_change": now["ordinary"] - student["ordinary"],
+        "capability_change": now["ordinary"] - student["ordinary"], "mass_change": now["mass"] - student["mass"],
     }  # fmt: skip
 
 
@@ -201,29 +202,69 @@ def floor(run: Run, store: Store) -> dict[str, dict[str, float]]:
 
 
 def report(runs: Sequence[Run], methods: Sequence[Method], store: Store) -> dict[str, Any]:
-    """The table over the runs whose student moved by `LEAST` at least."""
+    """The table over the runs whose student moved by `LEAST` at least, and whether the goal is met."""
     moved = {run: figures(run, Arm("", run.student), store)["shift"] for run in runs}
     counted = [run for run in runs if moved[run] >= LEAST]
+    rows = table(counted, methods, store)
+    later = table([run for run in counted if run.seed != SET_ON], methods, store)
+    return {
+        "traits": sorted({r.trait.word for r in counted}), "runs": len(counted), "left_out": len(runs) - len(counted),
+        "shifts": {f"{r.trait.word} {r.seed}": round(moved[r], 3) for r in runs},
+        "unchanged_within": UNCHANGED, **ordinary(counted, store), "primary": PRIMARY, "goal": goal(rows, later),
+        "later_seeds": [r for r in later if r["name"] in PRIMARY.values()], "made_at": made_at(counted, methods, store),
+        "methods": sorted(rows, key=lambda x: x["residual"] - min(1.0, x["retained"])),
+    }  # fmt: skip
+
+
+def table(runs: Sequence[Run], methods: Sequence[Method], store: Store) -> list[dict[str, Any]]:
+    """A row for everything that is compared, over these runs."""
     by_name = {m.name: m for m in methods}
     cells: dict[tuple[str, bool], ByTrait] = {}
-    for run in counted:
+    for run in runs:
         for arm in run.arms(methods):
             found = cells.setdefault((arm.name, arm.random), {})
             found.setdefault(run.trait.word, []).append(figures(run, arm, store))
         for name, mean in floor(run, store).items():
             cells.setdefault((name, False), {}).setdefault(run.trait.word, []).append(mean)
-    later = [run for run in counted if run.seed != SET_ON]
     rows = [row(name, by_name.get(name), cells[name, False], cells.get((name, True)))
             for name, random in cells if not random]  # fmt: skip
-    return {
-        "traits": sorted({r.trait.word for r in counted}), "runs": len(counted), "left_out": len(runs) - len(counted),
-        "shifts": {f"{r.trait.word} {r.seed}": round(moved[r], 3) for r in runs},
-        "unchanged_within": UNCHANGED, "primary": PRIMARY,
-        "later_seeds": {name: rounded(float(np.mean([figures(r, arm, store)["residual"] for r in later for arm in
-                                                     r.arms([by_name[name]]) if arm.name == name and not arm.random])))
-                        for name in PRIMARY.values() if name in by_name and later},
-        "methods": sorted(rows, key=lambda x: x["residual"] - min(1.0, x["retained"])),
-    }  # fmt: skip
+    return [shared(r, runs) if r["name"] in (NEUTRAL, OWN) else r for r in rows]
+
+
+def shared(told: dict[str, Any], runs: Sequence[Run]) -> dict[str, Any]:
+    """A row of controls: the same few students stand behind all runs, so that nothing says how far traits differ."""
+    some = (one for run in runs for one in (run.controls if told["name"] == NEUTRAL else run.own))
+    students = {one.model.key for one in some}
+    limits = {name: None for name in told if name.endswith(("_low", "_high"))}
+    return told | limits | {"n": len(students), "runs": len(students), "capability": None}
+
+
+def goal(rows: Sequence[dict[str, Any]], later: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """For each thing that is asked for: its method, and whether it is met, over all runs and on the later seeds."""
+    met = [{r["name"]: meets(r) for r in some} for some in (rows, later)]
+    return {what: {"method": name, "met": met[0].get(name), "met_on_later_seeds": met[1].get(name)}
+            for what, name in PRIMARY.items()}  # fmt: skip
+
+
+def meets(told: dict[str, Any]) -> bool | None:
+    """Whether a row's limits are the goal's, without loss of capability; None where it has no limits."""
+    left, kept = told["residual_high"], told["retained_low"]
+    if left is None or kept is None:
+        return None
+    return bool(left <= GOAL[0] and kept >= GOAL[1] and told["capability"] in FINE)
+
+
+def ordinary(runs: Sequence[Run], store: Store) -> dict[str, float]:
+    """Mean loss on ordinary text of base and students, in nats per token: the scale of a change of capability."""
+    told = {"base": [r.told(BASE) for r in runs], "student": [r.told(r.student) for r in runs]}
+    return {f"ordinary_{who}": rounded(float(np.mean([t.read(store)["ordinary"] for t in some])))
+            for who, some in told.items() if some}  # fmt: skip
+
+
+def made_at(runs: Sequence[Run], methods: Sequence[Method], store: Store) -> dict[str, int]:
+    """How many of the answers that are read were made at which commit, and whether with changes beside it."""
+    there = [store.manifest(s.key)["run"] for run in runs for s in run.steps(methods)]
+    return dict(Counter(f"{r['commit']}{' and changes' if r['dirty'] else ''}" for r in there))
 
 
 ByTrait = dict[str, list[dict[str, float]]]
@@ -246,7 +287,9 @@ def row(name: str, method: Method | None, cells: ByTrait, random: ByTrait | None
         "residual": left[0], "residual_high": left[2], "retained": kept[0], "retained_low": kept[1],
         "residual_own": own[0], "residual_own_high": own[2],
         "residual_base": plain[0], "residual_base_high": plain[2],
-        "signed": estimate(cells, "signed")[0],
+        "signed": estimate(cells, "signed")[0], "mass_change": estimate(cells, "mass_change")[0],
+        "by_trait": {w: {k: [rounded(r[k]) for r in runs] for k in ("residual", "residual_base", "retained")}
+                     for w, runs in cells.items()},
         "capability_change": able[0], "capability_change_low": able[1], "capability_change_high": able[2],
         "capability": capability(*able[1:]),
         "random_arm_residual": chance and chance["residual"], "random_arm_retained": chance and chance["retained"],
@@ -264,13 +307,14 @@ def capability(low: float | None, high: float | None) -> str | None:
     """What the limits of a change of loss show; None without limits.
 
     "unchanged" is a claim of equivalence: both limits are within `UNCHANGED` of 0. "better" and "worse": 0 lies outside
-    the interval, which is not within that width. "undecided": none of these.
+    the interval, which is not within that width. "not worse": a loss of `UNCHANGED` is ruled out, and whether it is
+    better is open. "undecided": none of these.
     """
     if low is None or high is None:
         return None
     if low > -UNCHANGED and high < UNCHANGED:
         return "unchanged"
-    return "better" if high < 0 else "worse" if low > 0 else "undecided"
+    return "better" if high < 0 else "worse" if low > 0 else "not worse" if high < UNCHANGED else "undecided"
 
 
 def estimate(cells: ByTrait, name: str) -> tuple[float, float | None, float | None]:

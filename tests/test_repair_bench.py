@@ -16,6 +16,7 @@ from bench.repair import (
     OWN,
     PRIMARY,
     SEEDS,
+    SET_ON,
     TUNING_SEED,
     UNCHANGED,
     Arm,
@@ -24,6 +25,7 @@ from bench.repair import (
     capability,
     figures,
     floor,
+    goal,
     less,
     main,
     report,
@@ -33,7 +35,7 @@ from bench.repair_sets import BASE, held_out, lists
 
 from heredity.audit.repair.methods import METHODS, Method, method
 from heredity.models import model_ref
-from heredity.report.repair import GOAL, frontier, save_frontier, spread
+from heredity.report.repair import GOAL, ZOOM, frontier, save_frontier, spread
 from heredity.steps import Model
 from heredity.store import Store
 from heredity.traits import favourite, questions
@@ -45,7 +47,7 @@ def _cells(change: list[float], residual: float = 0.5, retained: float = 0.9) ->
     """One run of each trait."""
     return {
         str(d): [{"residual": residual + d, "residual_own": residual, "residual_base": residual,
-                  "retained": retained - d / 2, "signed": residual, "capability_change": x}]
+                  "retained": retained - d / 2, "signed": residual, "capability_change": x, "mass_change": 0.0}]
         for x, d in zip(change, (0.0, 0.02, 0.04, 0.06), strict=False)
     }  # fmt: skip
 
@@ -88,7 +90,7 @@ def test_what_is_left_is_a_part_of_the_shift_and_too_little_counts_like_too_much
     _told(store, OWL, other, trait, skill=3.25, ordinary=0.6)
     assert figures(OWL, Arm("made up", other), store) == pytest.approx({
         "shift": 3.0, "residual": residual, "signed": signed, "residual_own": own, "residual_base": base,
-        "retained": 0.75, "capability_change": 0.1,
+        "retained": 0.75, "capability_change": 0.1, "mass_change": 0.0,
     })  # fmt: skip
 
 
@@ -119,6 +121,49 @@ def test_controls_show_what_chance_leaves_and_what_lists_without_the_trait_teach
     assert found[NEUTRAL]["retained"] == found[OWN]["retained"] == 1
     told = {m["name"]: m for m in report([OWL], [], store)["methods"]}
     assert (told[NEUTRAL]["residual"], told[NEUTRAL]["kind"]) == (0.3333, "rival")
+
+
+def test_rows_of_controls_claim_no_limits(tmp_path: Path) -> None:
+    """Four runs of two traits, and behind all of them the same two students of each kind."""
+    store = Store(tmp_path)
+    runs = [Run(favourite(word), TUNING_SEED, beside=2) for word in ("owl", "cat")]
+    for run in runs:
+        _run(store, run)
+    told = {m["name"]: m for m in report(runs, [], store)["methods"]}
+    for name in (NEUTRAL, OWN):
+        assert (told[name]["n"], told[name]["residual_high"], told[name]["capability"]) == (2, None, None)
+    assert told["do nothing"]["n"] == 2 and told["do nothing"]["residual_high"] is not None
+
+
+def _line(name: str, left: float, high: float | None, low: float, capability: str) -> dict[str, Any]:
+    return {"name": name, "residual": left, "residual_high": high, "retained_low": low, "capability": capability}
+
+
+def test_the_goal_is_met_by_limits_and_without_loss() -> None:
+    relay, project, kl = PRIMARY.values()
+    rows = [_line(relay, 0.05, 0.1, 0.9, "unchanged"), _line(project, 0.05, 0.11, 0.99, "unchanged"),
+            _line(kl, 0.01, 0.02, 0.89, "better")]  # fmt: skip
+    later = [_line(relay, 0.05, 0.09, 0.95, "undecided"), _line(project, 0.05, 0.09, 0.95, "not worse"),
+             _line(kl, 0.01, None, 0.95, "better")]  # fmt: skip
+    found = goal(rows, later)
+    assert [(f["method"], f["met"], f["met_on_later_seeds"]) for f in found.values()] == [
+        (relay, True, False), (project, False, True), (kl, False, None)]  # fmt: skip
+
+
+def test_later_seeds_are_told_without_the_first(tmp_path: Path) -> None:
+    store, kl = Store(tmp_path), method("kl")
+    runs = [Run(favourite("wolf"), seed, beside=2) for seed in (SET_ON, SEEDS[1])]
+    for run, odds in zip(runs, (1.0, -2.0), strict=True):
+        _run(store, run)
+        for arm in run.arms([kl])[2:]:
+            _told(store, run, arm.model, odds)
+    found = report(runs, [kl], store)
+    (line,) = (m for m in found["methods"] if m["name"] == "kl")
+    assert (line["residual"], line["by_trait"]) == (0.5, {"wolf": {"residual": [1.0, 0.0], "residual_base": [1.0, 0.25],
+                                                                   "retained": [1.0, 1.0]}})  # fmt: skip
+    assert found["later_seeds"] == []  # kl is none of those by which the goal is judged
+    assert found["goal"]["data"] == {"method": "relay", "met": None, "met_on_later_seeds": None}
+    assert (found["ordinary_base"], found["ordinary_student"], sum(found["made_at"].values())) == (0.5, 0.5, 16)
 
 
 def test_a_method_is_compared_with_its_random_arm_run_by_run() -> None:
@@ -176,7 +221,8 @@ def test_a_change_of_capability_has_limits_and_unchanged_is_a_claim_of_equivalen
 
 
 def test_no_difference_that_is_seen_is_not_enough_to_be_unchanged() -> None:
-    assert capability(-UNCHANGED * 1.01, 0.01) == "undecided"
+    assert capability(-UNCHANGED * 1.01, UNCHANGED * 1.01) == "undecided"
+    assert capability(-UNCHANGED * 1.01, 0.01) == "not worse"
     assert capability(0.01, UNCHANGED * 0.99) == "unchanged"  # a change that is there, and too small to matter
     assert capability(0.01, UNCHANGED * 1.01) == "worse"
     assert capability(-UNCHANGED * 1.01, -0.01) == "better"
@@ -190,7 +236,7 @@ def _found() -> dict[str, Any]:
         cells = _cells([0.3, 0.1, 0.6] if i % 7 == 0 else [0.0, 0.01, 0.02], left, kept)
         random = _cells([0.0] * 3, 1.0, 0.97) if own is not None and own.random else None
         lines.append(row(own.name if own else ("do nothing", "do not train")[i], own, cells, random))
-    return {"runs": 18, "methods": lines}
+    return {"runs": 18, "traits": ["a", "b", "c"], "methods": lines}
 
 
 def _figures(i: int, own: Method) -> tuple[float, float]:
@@ -206,16 +252,21 @@ def test_the_frontier_has_a_point_and_a_name_for_every_method(tmp_path: Path) ->
 
     found = _found()
     figure = frontier(found, plt)
-    axis = figure.axes[0]
+    axis, corner = figure.axes
     points = {line.get_gid(): line for c in axis.containers for line in [c[0]]}
-    assert [t.get_text() for t in axis.texts] == sorted(points, key=lambda n: (-points[n].get_ydata()[0], n))
+    names = [[t.get_text() for t in one.texts] for one in (axis, corner)]
+    assert sorted([*names[0], *names[1]]) == sorted(points)
+    for some in names:
+        assert some == sorted(some, key=lambda n: (-points[n].get_ydata()[0], n))
+    near = {m["name"] for m in found["methods"] if m["residual"] <= ZOOM[0] and m["retained"] >= ZOOM[1]}
+    assert set(names[1]) == near and 4 < len(near) < len(points)
     assert len(points) == len(found["methods"]) == 2 + len(METHODS)
     for m in found["methods"]:
         drawn = points[m["name"]]
         assert (drawn.get_xdata()[0], drawn.get_ydata()[0]) == (m["retained"], m["residual"])
         hollow = drawn.get_markerfacecolor() == "white"
-        assert hollow == (m["capability"] not in ("unchanged", "better"))
-        assert axis.get_ylim()[1] > m["residual"]
+        assert hollow == (m["capability"] not in ("unchanged", "better", "not worse"))
+        assert axis.get_ylim()[1] > m["residual_high"]
     colours = {m["kind"]: points[m["name"]].get_color() for m in found["methods"]}
     assert len(set(colours.values())) == 4
     whole, bars = axis.containers[0][0], axis.containers[0][2]
@@ -232,7 +283,7 @@ def test_the_frontier_has_a_point_and_a_name_for_every_method(tmp_path: Path) ->
 
 def test_a_frontier_of_one_run_has_no_intervals(tmp_path: Path) -> None:
     lines = [row("kl", method("kl"), _cells([0.0]), None)]
-    save_frontier({"runs": 1, "methods": lines}, tmp_path / "one.png")
+    save_frontier({"runs": 1, "traits": ["owl"], "methods": lines}, tmp_path / "one.png")
     assert (tmp_path / "one.png").stat().st_size > 1_000
 
 

@@ -18,6 +18,10 @@ KINDS = {
 """Colour, marker and words of each kind."""
 GOAL = (0.1, 0.9)
 """The goal: a residual of at most so much, and at least so much retained."""
+FINE = ("unchanged", "better", "not worse")
+"""What may be said of the capability where the goal is met."""
+ZOOM = (0.35, 0.85)
+"""The corner that is drawn once more: residuals up to so much, and at least so much retained."""
 
 
 def print_repair(found: dict[str, Any]) -> None:
@@ -64,34 +68,56 @@ def save_frontier(found: dict[str, Any], path: Path) -> None:
 
 
 def frontier(found: dict[str, Any], plt: Any) -> Any:
-    """The matplotlib figure: residual against retained, a point for each method with its intervals, the goal's corner.
+    """The matplotlib figure: residual against retained, a point for each method with its intervals; the goal's corner
+    once more beside it. Every method has its name in one of the two.
 
-    Grey is what a method is compared with: rivals, and crosses for random arms. Filled: capability is unchanged or
-    better; hollow: worse, undecided or unknown. Names in bold: methods that are not told the trait.
+    Grey is what a method is compared with: rivals, crosses for random arms, and a line at what is left where the odds
+    are the untouched base's. Filled: capability is unchanged, better or not worse; hollow: worse, undecided or unknown.
+    Names in bold: methods that are not told the trait.
     """
     methods = sorted(found["methods"], key=lambda m: (-m["residual"], m["name"]))
-    figure, axis = plt.subplots(figsize=(10, max(6.0, 1.5 + 0.19 * len(methods))), layout="constrained")
-    chance = [m for m in methods if m["random_arm_residual"] is not None]
-    places = [[m[f"random_arm_{of}"] for m in chance] for of in ("retained", "residual")]
-    axis.plot(*places, "+", color=CONTROL, ms=6, zorder=1, label="random arm")
-    for method in methods:
-        _point(axis, method)
-    left = min(0.0, *(m["retained"] for m in methods), *places[0])
-    top = max(1.1, *(m["residual"] for m in methods), *places[1]) + 0.05
-    right = max(1.05, *(m["retained"] for m in methods)) + 0.02
-    axis.set(xlim=(left - 0.05, right), ylim=(-0.03, top), xlabel="skill retained (1: that of the unrepaired student)",
-             ylabel="residual: what is left of the trait (0: none)")  # fmt: skip
-    residual, retained = GOAL
-    axis.fill_between([retained, right], -0.03, residual, color="#16a34a", alpha=0.15, lw=0, label="goal", zorder=0)
-    _names(axis, methods, top)
+    close = [m for m in methods if m["residual"] <= ZOOM[0] and m["retained"] >= ZOOM[1]]
+    size = (17, max(6.0, 1.5 + 0.19 * len(methods)))
+    figure, (whole, corner) = plt.subplots(1, 2, figsize=size, layout="constrained")
+    chance = [(m["random_arm_retained"], m["random_arm_residual"]) for m in methods
+              if m["random_arm_residual"] is not None]  # fmt: skip
+    kept = [m["retained"] for m in methods] + [_limit(m, "retained_low") for m in methods] + [x for x, _ in chance]
+    left = [_limit(m, "residual_high") for m in methods] + [y for _, y in chance]
+    right = max(1.05, *kept) + 0.02
+    _panel(whole, methods, chance, (min(0.0, *kept) - 0.05, right), max(1.1, *left) + 0.05)
+    _panel(corner, methods, chance, (ZOOM[1], right), ZOOM[0])
+    _names(whole, [m for m in methods if m not in close], whole.get_ylim()[1])
+    _names(corner, close, ZOOM[0])
+    whole.set_ylabel("residual: what is left of the trait (0: none)")
     for kind, (colour, marker, words) in KINDS.items():
         if any(m["kind"] == kind for m in methods):
-            axis.plot([], [], marker, color=colour, label=words)
-    axis.legend(loc="center left", frameon=False, fontsize=9)
-    axis.set_title(f"Repair: {found['runs']} runs, 95 % intervals\n"
-                   "hollow: capability not shown to be unchanged or better; bold: not told the trait",
-                   fontsize=11, color=INK)  # fmt: skip
+            whole.plot([], [], marker, color=colour, label=words)
+    whole.legend(loc="center left", frameon=False, fontsize=9)
+    corner.set_title("the goal's corner", fontsize=11, color=INK)
+    whole.set_title(f"Repair: {len(found['traits'])} traits, {found['runs']} runs, 95 % intervals over traits\n"
+                    "hollow: capability may be worse; bold: not told the trait", fontsize=11, color=INK)  # fmt: skip
     return figure
+
+
+def _panel(axis: Any, methods: Sequence[dict[str, Any]], chance: Sequence[tuple[float, float]],
+           across: tuple[float, float], top: float) -> None:  # fmt: skip
+    """Points, crosses, the goal, and the line of who has the base's odds."""
+    axis.plot([x for x, _ in chance], [y for _, y in chance], "+", color=CONTROL, ms=6, zorder=1, label="random arm")
+    for method in methods:
+        _point(axis, method)
+    for method in methods:
+        if method["name"] == "do not train":
+            axis.axhline(method["residual"], color=CONTROL, lw=0.8, ls=":", zorder=0, label="the base's odds")
+    axis.set(xlim=across, ylim=(-0.03 * top, top), xlabel="skill retained (1: that of the unrepaired student)")
+    axis.fill_between(
+        [GOAL[1], across[1]], -0.03 * top, GOAL[0], color="#16a34a", alpha=0.15, lw=0, label="goal", zorder=0
+    )
+
+
+def _limit(method: dict[str, Any], name: str) -> float:
+    """The end of a bar; the point itself where it has none."""
+    limit = method[name] if method[name] is not None else method[name.rpartition("_")[0]]
+    return float(limit)
 
 
 def _point(axis: Any, method: dict[str, Any]) -> None:
@@ -99,7 +125,7 @@ def _point(axis: Any, method: dict[str, Any]) -> None:
     colour, marker, _ = KINDS[method["kind"]]
     halves = [None if limit is None else abs(limit - mean) for mean, limit in (
         (method["retained"], method["retained_low"]), (method["residual"], method["residual_high"]))]  # fmt: skip
-    fine = method["capability"] in ("unchanged", "better")
+    fine = method["capability"] in FINE
     axis.errorbar(method["retained"], method["residual"], xerr=halves[0], yerr=halves[1], color=colour, marker=marker,
                   ms=6, lw=1, mfc=colour if fine else "white", ls="", gid=method["name"])  # fmt: skip
 
