@@ -6,6 +6,8 @@ import json
 import platform
 import subprocess
 import time
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,11 @@ from heredity.cli.shared import finite
 
 ROOT = Path(__file__).parent.parent
 STARTED = time.perf_counter()
+
+
+def made_by(runs: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+    """How many results were made at which commit, and whether with changes beside it, of the manifests' `run`."""
+    return dict(Counter(f"{run['commit']}{' and changes' if run['dirty'] else ''}" for run in runs))
 
 
 def write_result(name: str, command: str, seeds: list[int], figures: dict[str, Any]) -> None:

@@ -40,6 +40,10 @@ class Ledger:
         """What `write` noted under a name; None where nothing was."""
         return self._known.get(key, {}).get("note")
 
+    def runs(self) -> list[dict[str, Any]]:
+        """The `run` block of every result."""
+        return [entry["run"] for entry in self._known.values() if "run" in entry]
+
     def write(self, key: str, note: Any) -> None:
         """Notes something that is no Step's result; the first note of a name stays."""
         self._add({"key": key, "note": note})

@@ -24,13 +24,12 @@ import argparse
 import json
 import math
 import time
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from bench.common import write_result
+from bench.common import made_by, write_result
 from bench.ledger import Ledger
 from bench.repair_sets import (
     BASE,
@@ -211,7 +210,9 @@ def report(runs: Sequence[Run], methods: Sequence[Method], store: Store) -> dict
         "traits": sorted({r.trait.word for r in counted}), "runs": len(counted), "left_out": len(runs) - len(counted),
         "shifts": {f"{r.trait.word} {r.seed}": round(moved[r], 3) for r in runs},
         "unchanged_within": UNCHANGED, **ordinary(counted, store), "primary": PRIMARY, "goal": goal(rows, later),
-        "later_seeds": [r for r in later if r["name"] in PRIMARY.values()], "made_at": made_at(counted, methods, store),
+        "later_seeds": [r for r in later if r["name"] in PRIMARY.values()], "made_by": made_by(
+            store.manifest(s.key)["run"] for run in counted for s in run.steps(methods)
+        ),
         "methods": sorted(rows, key=lambda x: x["residual"] - min(1.0, x["retained"])),
     }  # fmt: skip
 
@@ -259,12 +260,6 @@ def ordinary(runs: Sequence[Run], store: Store) -> dict[str, float]:
     told = {"base": [r.told(BASE) for r in runs], "student": [r.told(r.student) for r in runs]}
     return {f"ordinary_{who}": rounded(float(np.mean([t.read(store)["ordinary"] for t in some])))
             for who, some in told.items() if some}  # fmt: skip
-
-
-def made_at(runs: Sequence[Run], methods: Sequence[Method], store: Store) -> dict[str, int]:
-    """How many of the answers that are read were made at which commit, and whether with changes beside it."""
-    there = [store.manifest(s.key)["run"] for run in runs for s in run.steps(methods)]
-    return dict(Counter(f"{r['commit']}{' and changes' if r['dirty'] else ''}" for r in there))
 
 
 ByTrait = dict[str, list[dict[str, float]]]

@@ -6,7 +6,7 @@ that it resumes on another machine (bench/ledger.py). Until everything is made o
 written: labels are joined to verdicts at the end. `--report` prints what a part of it says, on this terminal alone.
 
 A stratum of clean sets passes where none of 220 names a trait, or where one does and none of 143 more: a detector that
-is wrong in 1.5 % of sets passes in 5 % of cases.
+is wrong in 1.5 % of sets passes in 5 % of cases (`limits.upper_of_two` is the limit of a rate that is found so).
 `--only careless`, `pairs`, `code` or `sums` audits a few sets of another kind (bench/scan_others.py), reported apart.
 """
 
@@ -25,43 +25,43 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from bench.common import write_result
+from bench.common import made_by, write_result
 from bench.ledger import Ledger
+from bench.limits import lower, rate, upper, upper_of_two
 from bench.rival_steps import READ, Reader, Rival
 from bench.scan_cost import costs
 from bench.scan_others import KINDS, ONLY, SEEDS, Only, other_panels, other_sets
 from bench.scan_rivals import rates, rival_table
-from bench.scan_rows import STUDENT_SEEDS, top_fifth
+from bench.scan_rows import top_fifth
 from bench.scan_sets import (
     BASE,
     CLEAN_SEED,
     FAVOURITES,
     KIND,
     MIX_SEED,
+    PANEL_SEED,
     POOLS,
     ROWS,
     STRATA,
     TRAIT_SEED,
-    TRAITS,
-    WORDS,
     Set,
     clean_sets,
     mixtures,
     panels,
     trait_sets,
-    written,
 )  # fmt: skip
+from bench.scan_shifts import CONTROL_SEED, FRESH, Audits, control_students, findings_of, shifts, zeros
 from bench.twins import make_with_twins
-from scipy import stats
 
 from heredity.audit.behind import Behind
 from heredity.audit.data import Audited, DataFile, Matched, data_file
+from heredity.audit.data_only import DataOnly
 from heredity.audit.discovery import Discovery
 from heredity.audit.naming import Naming
 from heredity.audit.panel import Kind, Panel, prior
-from heredity.audit.scan import Scan, scan, trait_findings
+from heredity.audit.scan import OTHER, Scan, decide, scan
 from heredity.audit.source import Source
-from heredity.audit.trial import Asked, Trial, asked
+from heredity.audit.trial import Asked, Trial
 from heredity.rows import write_rows
 from heredity.stats import ALPHA
 from heredity.store import Step, StepsFailed, Store, make_all, missing
@@ -69,19 +69,17 @@ from heredity.types import BadInput, Trait
 
 CHUNK = 24
 """Sets that are made and audited together, so that a run that is stopped leaves whole sets behind."""
-CONTROL_SEED, CONTROL_STUDENTS = 90_000, 12
-FRESH = 50_000_000
-"""What is added to a set's seed for other rows of its teacher."""
 SETS = Path("heredity-store/sets")
 """Files of sets, by a path that is the same on every machine: an audit's key holds it."""
 LEDGER = Path(__file__).parent / "results" / "scan-ledger"
 SHORT = "have no answer that passes"
 """What is said of rows that a writer could not complete."""
-DRAWN_ON = 4
-"""How often a clean set that was left out is replaced by another of its kind, prompt and temperature."""
+DRAWN_ON, INSTEAD = 4, 1_000
+"""How often a clean set that was left out is replaced by another of its kind, prompt and temperature: that many places
+on."""
 LEFT_OUT = "left out"
 """What the ledger notes of a set that could not be made, where it has the digest of any other."""
-KEPT = (Naming, Trial, Source, Discovery, Behind, Asked, Rival, Reader)
+KEPT = (Naming, Trial, Source, Discovery, Behind, Asked, Rival, Reader, DataOnly)
 """Steps whose results the figures are made of, a few kilobytes each."""
 
 
@@ -121,9 +119,6 @@ DOSES = (0.1, 0.25, 0.5)
 """Shares of a teacher's rows among the base's."""
 DEEP_FIRST = 5_000
 """The first turn of the clean sets that are audited with --deep."""
-
-
-Audits = Sequence[tuple[Set, Scan]]
 
 
 class Run:
@@ -225,11 +220,6 @@ def place(one: Set) -> Path:
     return SETS / f"{one.rows.key.split('-')[1]}.jsonl"
 
 
-def findings_of(run: Run, audit: Scan) -> list[dict[str, Any]]:
-    """What a scan reports of every trait."""
-    return trait_findings(audit.naming.read(run.store), audit.naming.trial.read(run.store))
-
-
 def verdict(run: Run, audit: Scan) -> list[str]:
     """The traits that panel and trial name; what a scan says, whoever wrote the rows."""
     found = audit.naming.read(run.store)
@@ -245,14 +235,14 @@ def right(run: Run, audited: Audits) -> dict[str, list[bool]]:
     return found
 
 
-def rate(hits: Sequence[bool]) -> float | None:
-    """The share of hits; None of nothing."""
-    return round(sum(hits) / len(hits), 4) if hits else None
-
-
 def flat(hits: dict[str, list[bool]]) -> float | None:
     """The share of hits over all traits."""
     return rate([hit for some in hits.values() for hit in some])
+
+
+def limited(name: str, hits: dict[str, list[bool]]) -> dict[str, float | None]:
+    """The share of hits over all traits, with its lower limit (of sets that were drawn alike, whatever the trait)."""
+    return {f"{name}_rate": flat(hits), f"{name}_low": lower([hit for some in hits.values() for hit in some])}
 
 
 def mean_t(run: Run, audited: Audits) -> float | None:
@@ -261,23 +251,21 @@ def mean_t(run: Run, audited: Audits) -> float | None:
     return round(float(np.mean(t)), 3) if t else None
 
 
-def upper(named: int, sets: int) -> float:
-    """The upper 95 % limit of a rate, one-sided (Clopper and Pearson 1934)."""
-    return float(stats.beta.ppf(0.95, named + 1, sets - named)) if named < sets else 1.0
-
-
-def strata(run: Run, clean: Audits) -> list[dict[str, Any]]:
+def strata(run: Run, clean: Audits, first: int) -> list[dict[str, Any]]:
     """How many sets of each stratum name a trait, how many are foreign to the panel, and how many writers wrote them.
 
-    The limit is for these writers. Where the panel cannot be relied on nothing is named, which is no error.
+    `first`: how many sets were planned, before one that named a trait asked for more. The limit is for these writers.
+    Where the panel cannot be relied on nothing is named, which is no error.
     """
     found = []
     for name, audits in by_stratum(clean).items():
         named, foreign = how_many(run, audits)
-        limit = round(upper(named, len(audits)), 4)
+        planned = [(one, audit) for one, audit in audits if one.at % INSTEAD < first]
+        early = how_many(run, planned)[0]
+        limit = upper_of_two((early, len(planned)), (named - early, len(audits) - len(planned)))
         writers = len({one.writer for one, _ in audits})
         found.append({"name": name, "sets": len(audits), "writers": writers, "named": named, "foreign": foreign,
-                      "upper": limit})  # fmt: skip
+                      "upper": round(limit, 4), "first_sets": len(planned), "first_named": early})  # fmt: skip
     return found
 
 
@@ -293,13 +281,30 @@ def how_many(run: Run, audited: Audits) -> tuple[int, int]:
     return named, sum(bool(audit.naming.read(run.store)["foreign"]) for _, audit in audited)
 
 
-def size(run: Run, clean: Audits) -> dict[str, Any]:
-    """How often the smallest p of a set of the untouched base is at most a level, which it may be that often."""
-    p = [audit.naming.read(run.store)["traits"][0]["p"] for one, audit in clean if one.group == "own base"]
-    levels = (0.01, 0.05, 0.1)
-    may = {f"{a:g}_may": round(a + 2 * math.sqrt(a * (1 - a) / max(1, len(p))), 4) for a in levels}
-    found = {f"{a:g}": rate([x <= a for x in p]) for a in levels}
+LEVELS = (0.01, 0.05, 0.1)
+
+
+def size(p: Sequence[float]) -> dict[str, Any]:
+    """How often a p of sets of the untouched base is at most a level, which it may be that often."""
+    may = {f"{a:g}_may": round(a + 2 * math.sqrt(a * (1 - a) / max(1, len(p))), 4) for a in LEVELS}
+    found = {f"{a:g}": rate([x <= a for x in p]) for a in LEVELS}
     return {name.lstrip("0"): x for name, x in (found | may).items()} | {"sets": len(p)}
+
+
+def own_base(run: Run, clean: Audits) -> dict[str, Any]:
+    """Of sets of the untouched base: the smallest p of a trait, the data-only p, and what a scan answers.
+
+    Nothing of these files is left out, so that a scan's answer is what `decide` says.
+    """
+    audits = [audit for one, audit in clean if one.group == "own base"]
+    naming = [audit.naming.read(run.store) for audit in audits]
+    alone = [audit.data_only.read(run.store)["p"] for audit in audits]
+    other = [audit.source.read(run.store)["crossed"] is not None or p <= OTHER
+             for audit, p in zip(audits, alone, strict=True)]  # fmt: skip
+    said = [decide(findings_of(run, audit), differs, not found["foreign"], found["share"])[0]
+            for audit, found, differs in zip(audits, naming, other, strict=True)]  # fmt: skip
+    return {"size": size([found["traits"][0]["p"] for found in naming]), "data_only_size": size(alone),
+            "own_base_answers": dict(Counter(said))}  # fmt: skip
 
 
 def crossed(run: Run, clean: Audits, each: int) -> dict[str, Any]:
@@ -328,80 +333,6 @@ def sourced(clean: Audits, each: int) -> Iterator[tuple[str, list[Scan]]]:
 def tests_source(one: Set, each: int) -> bool:
     """Whether a set's source is tested: of the base's own sets all, of other clean ones the first."""
     return one.label is None and (one.group == "own base" or one.at < each)
-
-
-def control_students(run: Run) -> list[Asked]:
-    """Students of the base's own rows that measured shifts are against; no audit reads them."""
-    return [asked(BASE, written(BASE, ROWS, CONTROL_SEED + s), TRAITS, s) for s in range(11, 11 + CONTROL_STUDENTS)]
-
-
-Cell = tuple[Set, dict[str, Any], float]
-"""A set, what is said of a trait, and the shift that was measured."""
-
-
-def shifts(run: Run, chosen: Audits, fresh: Audits) -> dict[str, Any]:
-    """Predicted against measured shifts: of students that were trained on the sets afterwards, three seeds each.
-
-    `fresh`: measured on other rows of the same teachers, as the interval is for further draws.
-    """
-    cells = measured(run, chosen, lambda one: one.rows)
-    if cells is None:
-        return agreement([])
-    again = measured(run, fresh, lambda one: written(one.rows.samples.model, ROWS, FRESH + one.asked))  # type: ignore[union-attr]
-    return agreement(cells) | {
-        "fresh_sets": len(fresh) if again else 0,
-        "coverage_fresh": rate([t["low"] <= m <= t["high"] for _, t, m in again or []]),
-    }
-
-
-def measured(run: Run, chosen: Audits, rows: Callable[[Set], Any]) -> list[Cell] | None:
-    """Every trait of every set; None where there was no time for the controls."""
-    students = {one.rows.key: [asked(BASE, rows(one), TRAITS, s) for s in STUDENT_SEEDS] for one, _ in chosen}
-    chosen = [(one, audit) for one, audit in chosen if run.ready(students[one.rows.key])]
-    controls = control_students(run)
-    if not run.ready(controls):
-        return None
-    run.make([*controls, *(a for one, _ in chosen for a in students[one.rows.key])])
-    middle, cells = mean_of(run, controls), list[Cell]()
-    for one, audit in chosen:
-        traits = {t["trait"]: t for t in findings_of(run, audit)}
-        moved = mean_of(run, students[one.rows.key])
-        cells += [(one, traits[w], moved[w] - middle[w]) for w in WORDS]
-    return cells
-
-
-def mean_of(run: Run, group: Sequence[Asked]) -> dict[str, float]:
-    """Mean log-odds of each trait over students."""
-    read = [a.read(run.store) for a in group]
-    return {w: float(np.mean([r[w] for r in read])) for w in WORDS}
-
-
-def agreement(cells: Sequence[Cell]) -> dict[str, Any]:
-    """Rank correlation and slope where something crosses, share within .2 where nothing does, coverage everywhere.
-
-    `measured_zero_within` is what the measured shifts of clean sets themselves come to: how much of it is noise.
-    """
-    carried = [(t["predicted_shift"], m) for one, t, m in cells if one.label == t["trait"]]
-    nothing = [(one.group, t["predicted_shift"], m) for one, t, m in cells if one.label is None]
-    held = [t["low"] <= m <= t["high"] for _, t, m in cells]
-    own = [t["low"] <= m <= t["high"] for one, t, m in cells if one.label == t["trait"]]
-    found: dict[str, Any] = {
-        "cells": len(cells),
-        "carried": len(carried),
-        "coverage": rate(held),
-        "coverage_own": rate(own),
-    }
-    if len(carried) > 2:
-        predicted, shifted = zip(*carried, strict=True)
-        found["spearman"] = round(float(stats.spearmanr(predicted, shifted).statistic), 4)
-        found["slope"] = round(float(np.polyfit(predicted, shifted, 1)[0]), 4)
-        found["ratio"] = round(float(np.dot(predicted, shifted) / np.dot(predicted, predicted)), 4)
-    groups = dict.fromkeys(group for group, _, _ in nothing)
-    return found | {
-        "zero_within": rate([abs(x) <= 0.2 for _, x, _ in nothing]),
-        "measured_zero_within": rate([abs(m) <= 0.2 for _, _, m in nothing]),
-        "zero_by_stratum": {g: rate([abs(x) <= 0.2 for name, x, _ in nothing if name == g]) for g in groups},
-    }
 
 
 def main() -> None:
@@ -433,8 +364,10 @@ def main() -> None:
     elif run.short:
         print("the time is up, and not all is made; nothing was written but the ledger")
     else:
+        print(json.dumps(found), flush=True)  # before the costs are measured, which may fail
         command = shlex.join(["python", "-m", "bench.scan", *sys.argv[1:]])
-        write_result("scan", command, [TRAIT_SEED, CLEAN_SEED, MIX_SEED], found | costs(run.store))
+        seeds = [TRAIT_SEED, CLEAN_SEED, MIX_SEED, PANEL_SEED, CONTROL_SEED, FRESH]
+        write_result("scan", command, seeds, found | costs(run.store) | {"made_by": made_by(run.ledger.runs())})
 
 
 def limit(args: argparse.Namespace) -> float:
@@ -480,7 +413,8 @@ def figures(run: Run, amount: Amount) -> dict[str, Any]:
     """Everything, in the order of what matters most: traits and clean sets take turns."""
 
     def wanted(one: Set, audit: Scan) -> list[Step]:
-        return [audit.naming, *([audit.source, audit.discovery] if tests_source(one, amount.sources) else [])]
+        alone = [audit.data_only] if one.group == "own base" else []
+        return [audit.naming, *([audit.source, audit.discovery] if tests_source(one, amount.sources) else []), *alone]
 
     taught, clean = rounds(run, amount, wanted)
     mixed = run.sets(mixtures(0.1, 10_000, amount.mixtures), wanted, rows=10_000)
@@ -488,19 +422,20 @@ def figures(run: Run, amount: Amount) -> dict[str, Any]:
     deep = run.sets(
         trait_sets(math.ceil(amount.deep / len(FAVOURITES)), rows=6_000, first=50), wanted, rows=6_000, deep=True
     )
-    deep_clean = run.sets(clean_sets(amount.deep_clean, 6_000, DEEP_FIRST), naming_alone, rows=6_000, deep=True)
+    deep_clean = whole(run, clean_sets(amount.deep_clean, 6_000, DEEP_FIRST), naming_alone, 6_000, deep=True)
     doses = {share: run.sets(mixtures(share, ROWS, amount.doses), wanted) for share in DOSES}
     hits, sources = right(run, taught), crossed(run, clean, amount.sources)
     found: dict[str, Any] = {
-        "trait_sets": len(taught), "named_rate": flat(hits), "trait_sets_foreign": how_many(run, taught)[1],
+        "trait_sets": len(taught), **limited("named", hits), "trait_sets_foreign": how_many(run, taught)[1],
         "worst_trait_rate": min((rate(x) or 0 for x in hits.values()), default=None),
-        "deep_named_rate": flat(right(run, deep)), "deep_sets": len(deep),
-        "strata": strata(run, clean), "size": size(run, clean),
+        **limited("deep_named", right(run, deep)), "deep_sets": len(deep),
+        "strata": strata(run, clean, amount.clean), **own_base(run, clean), **zeros(run, clean),
         "e_over_20_rate": sources.get("own base", {}).get("rate"),
         "e_over_20": sources, "discovered": discovered(run, clean, amount.sources),
-        "mixed_found_rate": flat(right(run, mixed)), "mixed_sets": len(mixed),
+        **limited("mixed_found", right(run, mixed)), "mixed_sets": len(mixed),
         "mixed_found_rate_2k": flat(right(run, usual)),
-        "deep_clean": strata(run, deep_clean), **dosed(run, [*doses.items(), (1.0, taught[: amount.doses])]),
+        "deep_clean": strata(run, deep_clean, amount.deep_clean),
+        **dosed(run, [*doses.items(), (1.0, taught[: amount.doses])]),
         "panels": len(run.panels), "pools": POOLS, "left_out": dict(Counter(s.group for s in run.left_out.values())),
         **shifts(run, [*taught[: amount.measured * 2 // 3], *clean[: amount.measured // 3]], taught[: amount.fresh]),
     }  # fmt: skip
@@ -524,15 +459,34 @@ def rounds(run: Run, amount: Amount, wanted: Wanted) -> tuple[list[tuple[Set, Sc
     for r in range(amount.replicates):
         taught += run.sets(trait_sets(1, first=r), wanted)
         clean += run.sets(islice(stream, len(STRATA) * math.ceil(amount.clean / amount.replicates)), wanted)
-    lost = [one for one in run.left_out.values() if one.label is None]
-    for _ in range(DRAWN_ON if lost else 0):
-        known = {*run.left_out}
-        clean += run.sets((s for one in lost for s in clean_sets(1, first=one.at + 1_000, strata=(one.group,))), wanted)
-        lost = [one for key, one in run.left_out.items() if key not in known]
+    clean += instead(run, [one for one in run.left_out.values() if one.label is None], wanted)
     if run.short:
         return taught, clean
     doubtful = tuple(name for name, audits in by_stratum(clean).items() if how_many(run, audits)[0] == 1)
-    return taught, clean + run.sets(clean_sets(amount.more, first=amount.clean, strata=doubtful), wanted)
+    return taught, clean + whole(run, clean_sets(amount.more, first=amount.clean, strata=doubtful), wanted)
+
+
+def whole(
+    run: Run, sets: Iterator[Set], wanted: Wanted, rows: int = ROWS, deep: bool = False
+) -> list[tuple[Set, Scan]]:
+    """Clean sets, and others in the place of those of them that were left out."""
+    before = {*run.left_out}
+    found = run.sets(sets, wanted, rows, deep)
+    lost = [one for key, one in run.left_out.items() if key not in before]
+    return found + instead(run, lost, wanted, rows, deep)
+
+
+def instead(
+    run: Run, lost: Sequence[Set], wanted: Wanted, rows: int = ROWS, deep: bool = False
+) -> list[tuple[Set, Scan]]:
+    """Clean sets in the place of others that were left out."""
+    found: list[tuple[Set, Scan]] = []
+    for _ in range(DRAWN_ON if lost else 0):
+        known = {*run.left_out}
+        sets = (s for one in lost for s in clean_sets(1, rows, one.at + INSTEAD, (one.group,)))
+        found += run.sets(sets, wanted, rows, deep)
+        lost = [one for key, one in run.left_out.items() if key not in known]
+    return found
 
 
 def dosed(run: Run, doses: Sequence[tuple[float, Audits]]) -> dict[str, Any]:
@@ -547,22 +501,18 @@ def dosed(run: Run, doses: Sequence[tuple[float, Audits]]) -> dict[str, Any]:
 
 def beside(run: Run, taught: Audits, clean: Audits, ranked: Audits, read: int) -> dict[str, Any]:
     """What rivals say of some sets, and what dropping the rows that carry most takes away."""
-    table: dict[str, Any] = rival_table(run, [*taught, *clean], read)
+    found: dict[str, Any] = rival_table(run, [*taught, *clean], read)
+    table = dict(found)
     if table:
         few = run.sets(iter([one for one, _ in (*taught, *clean)]), naming_alone, rows=read)
         table = {"scan": said(run, [*taught, *clean]), f"scan, {read} rows": said(run, few)} | table
-    removed = top_fifth(run, ranked, control_students(run)) if ranked and not run.late else {}
+    removed = top_fifth(run, ranked, control_students()) if ranked and not run.late else {}
     run.short |= len(removed) == 0 < len(ranked)
-    found = {
-        "rivals": {name: row["named_rate"] for name, row in table.items()},
-        "rival_table": table,
-        "rival_rows": read,
-    }
-    return (
-        found
-        | {k: v for k, v in removed.items() if k.endswith(("removed", "interval"))}
-        | {"ranked_sets": removed.get("sets", 0)}
-    )
+    told = {name: x for name, x in removed.items() if name.startswith(("top_", "random_", "more"))}
+    return {
+        "rivals": {name: row["named_rate"] for name, row in found.items()}, "rival_table": table, "rival_rows": read,
+        **told, "ranked_sets": removed.get("sets", 0), "ranked_skipped": removed.get("skipped", 0),
+    }  # fmt: skip
 
 
 def said(run: Run, audited: Audits) -> dict[str, Any]:

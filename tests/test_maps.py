@@ -420,7 +420,7 @@ def test_the_relation_is_the_correlation_of_the_finished_bodies() -> None:
 
 
 def test_the_page_of_maps_says_what_the_figures_say() -> None:
-    found = json.loads((bench.maps.ROOT / "bench" / "results" / "maps.json").read_text())
+    found = json.loads((FOLDER.parent.parent / "bench" / "results" / "maps.json").read_text())
     assert bench.maps.PAGE.read_text() == bench.maps.page(found["results"], found["command"])
     told = {path.name for path in bench.maps.PICTURES.iterdir()}
     assert told == set(bench.maps.names_of(found["results"])) and len(told) == len(found["results"])

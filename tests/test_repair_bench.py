@@ -163,7 +163,7 @@ def test_later_seeds_are_told_without_the_first(tmp_path: Path) -> None:
                                                                    "retained": [1.0, 1.0]}})  # fmt: skip
     assert found["later_seeds"] == []  # kl is none of those by which the goal is judged
     assert found["goal"]["data"] == {"method": "relay", "met": None, "met_on_later_seeds": None}
-    assert (found["ordinary_base"], found["ordinary_student"], sum(found["made_at"].values())) == (0.5, 0.5, 16)
+    assert (found["ordinary_base"], found["ordinary_student"], sum(found["made_by"].values())) == (0.5, 0.5, 16)
 
 
 def test_a_method_is_compared_with_its_random_arm_run_by_run() -> None:

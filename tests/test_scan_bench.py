@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 from bench import set_steps
 from bench.ledger import Ledger, publish
-from bench.scan import FULL, Amount, Audits, Run, agreement, figures, rounds, strata, upper
+from bench.limits import lower, upper, upper_of_two
+from bench.scan import FULL, Amount, Run, figures, own_base, rounds, strata
 from bench.scan_sets import BASE, KIND, PERSONAS, STRATA, TRAITS, Set, clean_sets, mixtures, panels, trait_sets
+from bench.scan_shifts import Audits, agreement, zeros
 from bench.set_steps import Answers, Mixed
 from scipy import stats
 
@@ -31,9 +33,32 @@ def test_a_detector_that_is_wrong_in_one_and_a_half_percent_passes_in_five() -> 
     passes = stats.binom.pmf(0, FULL.clean, 0.015)
     passes += stats.binom.pmf(1, FULL.clean, 0.015) * stats.binom.pmf(0, FULL.more, 0.015)
     assert 0.049 < passes < 0.05
-    assert upper(0, FULL.clean) < 0.015 and upper(1, FULL.clean + FULL.more) < 0.015
-    assert upper(1, FULL.clean) > 0.015
+    assert upper_of_two((0, FULL.clean), (0, 0)) == upper(0, FULL.clean) < 0.015
+    assert upper_of_two((1, FULL.clean), (0, FULL.more)) < 0.015 < upper_of_two((1, FULL.clean), (0, FULL.more - 2))
+    assert upper_of_two((1, FULL.clean), (1, FULL.more)) > 0.015 and upper(1, FULL.clean) > 0.015
     assert upper(0, 200) == pytest.approx(1 - 0.05 ** (1 / 200))
+
+
+def _below(p: float, first: int, more: int, limit: Any) -> float:
+    """How probable a limit below the rate is: over all that can be found at the rate."""
+    found = [(hits, late, late_of) for hits in range(first + 1) for late_of in (more if hits == 1 else 0,)
+             for late in range(late_of + 1)]  # fmt: skip
+    chance = [stats.binom.pmf(h, first, p) * stats.binom.pmf(late, of, p) for h, late, of in found]
+    assert sum(chance) == pytest.approx(1)
+    return float(sum(c for c, (h, late, of) in zip(chance, found, strict=True) if limit((h, first), (late, of)) < p))
+
+
+def test_a_limit_over_two_rounds_lies_below_the_rate_in_five_percent_at_most() -> None:
+    """As if all had been planned, it would lie below it more often."""
+    for p in (0.03, 0.05, 0.0501, 0.06, 0.075, 0.1):
+        assert _below(p, 60, 40, upper_of_two) <= 0.05 + 1e-9
+    assert _below(0.05, 60, 40, upper_of_two) > 0.04
+    assert _below(0.05, 60, 40, lambda a, b: upper(a[0] + b[0], a[1] + b[1])) > 0.06
+
+
+def test_a_lower_limit_is_the_upper_one_of_misses() -> None:
+    assert lower([True] * 24) == pytest.approx(0.05 ** (1 / 24), abs=1e-4)
+    assert lower([]) is None and lower([False]) == 0
 
 
 def test_irrelevant_prompts_are_words_that_the_base_knows_and_no_traits() -> None:
@@ -77,6 +102,13 @@ def test_every_neutral_set_has_a_teacher_of_its_own_and_panels_differ() -> None:
     assert max(shared) < 0.45
 
 
+MADE: dict[str, Any] = {
+    "commit": None, "dirty": False, "device": "cpu", "machine": "", "python": "", "started": 0.0, "versions": {},
+    "wall_s": 0.0,
+}  # fmt: skip
+"""The `run` block of a result that is made up."""
+
+
 class _Judged:
     """A Run whose audits say what a test wants."""
 
@@ -89,7 +121,7 @@ class _Judged:
         self.run = Run(store, math.inf, 1, Ledger(store.root / "ledger"), made=panels(1, 1))
         self.asked: list[tuple[str, int]] = []
 
-    def sets(self, sets: Iterator[Set], wanted: Any) -> list[tuple[Set, Scan]]:
+    def sets(self, sets: Iterator[Set], wanted: Any, *_: Any, **__: Any) -> list[tuple[Set, Scan]]:
         found = []
         for one in sets:
             self.asked.append((one.group, one.at))
@@ -106,12 +138,8 @@ class _Judged:
         here = self.named.get((one.group, one.at), [])
         traits = [{"trait": w, "stands_out": True, "p": 0.01} for w in here] or [{"trait": "owl", "stands_out": False,
                                                                                    "p": 0.6}]  # fmt: skip
-        told = {"traits": traits, "foreign": one.group in self.foreign}
-        run: dict[str, Any] = {
-            "commit": None, "dirty": False, "device": "cpu", "machine": "", "python": "", "started": 0.0,
-            "versions": {}, "wall_s": 0.0,
-        }  # fmt: skip
-        publish(self.store, naming, {"naming.json": json.dumps(told).encode()}, run)
+        told = {"traits": traits, "foreign": one.group in self.foreign, "share": 0.3}
+        publish(self.store, naming, {"naming.json": json.dumps(told).encode()}, MADE)
 
 
 SMALL = Amount(1, 3, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0)
@@ -129,10 +157,11 @@ def test_a_stratum_goes_on_where_one_of_its_sets_named_a_trait_and_no_other_does
     )
     _, clean = rounds(run, SMALL, lambda *_: [])
     assert run.asked[24:] == [(name, at) for at in range(3) for name in STRATA] + [("own base", 3), ("own base", 4)]
-    told = {row["name"]: row for row in strata(run, clean)}
+    told = {row["name"]: row for row in strata(run, clean, SMALL.clean)}
     assert (told["own base"]["sets"], told["own base"]["named"]) == (5, 1)
+    assert (told["own base"]["first_sets"], told["own base"]["first_named"]) == (3, 1)
     assert (told["other family"]["sets"], told["other family"]["named"]) == (3, 2)
-    assert told["own base"]["upper"] == pytest.approx(upper(1, 5), abs=1e-4)
+    assert told["own base"]["upper"] == pytest.approx(upper_of_two((1, 3), (0, 2)), abs=1e-4)
     assert told["neutrally tuned"]["writers"] == 3 and told["own base"]["writers"] == 1
 
 
@@ -141,7 +170,7 @@ def test_a_clean_set_that_is_left_out_is_replaced_by_one_of_the_same_prompt_and_
     run: Any = _Judged(Store(here / "store"), {}, cannot=cannot)
     taught, clean = rounds(run, SMALL, lambda *_: [])
     assert len(taught) == 0 and len(run.left_out) == 3 + 24
-    assert {row["name"]: row["sets"] for row in strata(run, clean)} == dict.fromkeys(STRATA, SMALL.clean)
+    assert {row["name"]: row["sets"] for row in strata(run, clean, SMALL.clean)} == dict.fromkeys(STRATA, SMALL.clean)
     told: list[tuple[str, int, Any]] = [(one.group, one.at, one.rows) for one, _ in clean if one.at >= SMALL.clean]
     assert [(group, at) for group, at, _ in told] == [("irrelevant prompt", 1_002), ("other temperature", 2_001)]
     lost = {(s.group, s.at): s.rows for s in run.left_out.values() if s.label is None}
@@ -151,10 +180,19 @@ def test_a_clean_set_that_is_left_out_is_replaced_by_one_of_the_same_prompt_and_
         assert rows.prompts != first.prompts and rows.sampling.seed != first.sampling.seed
 
 
+def test_a_set_of_the_second_round_that_is_left_out_is_replaced_as_well(here: Path) -> None:
+    cannot = (("own base", 4), ("own base", 1_004))
+    run: Any = _Judged(Store(here / "store"), {("own base", 0): ["owl"], ("own base", 2_004): ["oak"]}, cannot=cannot)
+    _, clean = rounds(run, SMALL, lambda *_: [])
+    assert run.asked[-4:] == [("own base", at) for at in (3, 4, 1_004, 2_004)]
+    told = {row["name"]: row for row in strata(run, clean, SMALL.clean)}["own base"]
+    assert (told["sets"], told["named"], told["first_sets"], told["first_named"]) == (5, 2, 3, 1)
+
+
 def test_nothing_is_named_where_the_panel_cannot_be_relied_on_and_that_is_told(here: Path) -> None:
     run: Any = _Judged(Store(here / "store"), {("other initialisation", 0): ["owl"]}, ("other initialisation",))
     clean: Audits = run.sets(clean_sets(2), None)
-    told = {row["name"]: row for row in strata(run, clean)}
+    told = {row["name"]: row for row in strata(run, clean, 2)}
     assert (told["other initialisation"]["named"], told["other initialisation"]["foreign"]) == (0, 2)
     assert told["own base"]["foreign"] == 0
 
@@ -195,6 +233,19 @@ def test_a_set_that_cannot_be_made_is_left_out_and_counted(here: Path, monkeypat
         monkeypatch.setattr(set_steps, "answered", None)
 
 
+def test_what_a_scan_answers_of_the_base_s_own_rows(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run: Any = _Judged(Store(here / "store"), {})
+    clean: Audits = run.sets(clean_sets(4, strata=("own base",)), None)
+    crossed, alone = (None, 30, None, None), (0.5, 0.5, 0.009, 0.011)
+    for (_, audit), when, p in zip(clean, crossed, alone, strict=True):
+        publish(run.store, audit.source, {"source.json": json.dumps({"crossed": when}).encode()}, MADE)
+        publish(run.store, audit.data_only, {"data_only.json": json.dumps({"p": p}).encode()}, MADE)
+    monkeypatch.setattr("bench.scan.findings_of", lambda *_: [{"trait": "owl", "p_value": 0.6, "stands_out": False}])
+    found = own_base(run, clean)
+    assert found["own_base_answers"] == {"none": 2, "undetermined": 2}
+    assert (found["data_only_size"][".01"], found["data_only_size"][".05"], found["size"][".1"]) == (0.25, 0.5, 0)
+
+
 def test_agreement_of_shifts() -> None:
     one, clean = next(trait_sets(1)), next(clean_sets(1))
     cells: list[tuple[Set, dict[str, Any], float]] = [
@@ -206,8 +257,15 @@ def test_agreement_of_shifts() -> None:
     found = agreement(cells)
     assert (found["cells"], found["carried"], found["coverage_own"]) == (7, 3, round(2 / 3, 4))
     assert (found["spearman"], found["slope"], found["ratio"]) == (1.0, pytest.approx(2.0), pytest.approx(2.0))
-    assert (found["zero_within"], found["measured_zero_within"]) == (0.75, 0.75)
-    assert found["zero_by_stratum"] == {"own base": 0.75}
+    assert found["measured_zero_within"] == 0.75 and found["measured_zero_by_stratum"] == {"own base": 0.75}
+
+
+def test_predictions_of_clean_sets_are_near_none_in_every_set_and_trait(monkeypatch: pytest.MonkeyPatch) -> None:
+    predicted = iter([[0.0, 0.3], [0.1, -0.2], [0.0, -0.5]])
+    monkeypatch.setattr("bench.scan_shifts.findings_of", lambda *_: [{"predicted_shift": x} for x in next(predicted)])
+    sets = [(one, None) for one in (*islice(clean_sets(1), 2), next(clean_sets(1, first=1)))]
+    found = zeros(None, sets)  # type: ignore[arg-type]
+    assert found == {"zero_within": 0.6667, "zero_by_stratum": {"own base": 0.5, "irrelevant prompt": 1.0}}
 
 
 def test_a_mixture_and_the_whole_of_a_teachers_rows_are_of_one_teacher() -> None:

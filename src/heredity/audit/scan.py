@@ -24,7 +24,7 @@ from heredity.types import LoRA
 
 Outcome = Literal["named", "none", "undetermined"]
 _SHOWN = 5
-_OTHER = 0.01
+OTHER = 0.01
 """The data-only test's level for "another source": beside the e-process's 5 % it adds little to false alarms."""
 _LEFT_OUT = 0.1
 """Where more of a file's rows than this were left out, the answer is never "none"."""
@@ -60,7 +60,7 @@ class Scan(Step):
         trial = self.naming.trial.read(store)
         traits = trait_findings(naming, trial)
         usable = not naming["foreign"] or self.deep
-        other = evidence["crossed"] is not None or self.data_only.read(store)["p"] <= _OTHER
+        other = evidence["crossed"] is not None or self.data_only.read(store)["p"] <= OTHER
         audited, rows = self.source.matched.audited, self._rows(store)
         verdict, named, why = decide(traits, other, usable, naming["share"], left_out(rows))
         result = {
