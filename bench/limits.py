@@ -39,4 +39,6 @@ def upper_of_two(first: tuple[int, int], second: tuple[int, int]) -> float:
         none, one = stats.binom.pmf(0, of, p), stats.binom.pmf(1, of, p)
         return float(none + one * stats.binom.cdf(more, added, p)) - LEVEL
 
+    if excess(1 - 1e-12) >= 0:  # one trial, and it was a hit
+        return 1.0
     return float(optimize.brentq(excess, 1e-12, 1 - 1e-12))

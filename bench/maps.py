@@ -66,7 +66,7 @@ def names_of(results: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def page(results: Sequence[dict[str, Any]], command: str) -> str:
-    """Every map in Markdown: what was asked before it ran, its picture and sentence, a line per cell."""
+    """Every map in Markdown: what its file expects, its picture and sentence, a line per cell."""
     head = (f"# The maps, one by one\n\nWritten by `{command}`; what they mean, and how a cell is judged: "
             "[conditions.md](conditions.md). Odds ratios are\nover the neutral control, with 95 % intervals over each "
             "cell's own seeds; p is by the spread of all cells, corrected over them.\n")  # fmt: skip

@@ -241,7 +241,7 @@ def flat(hits: dict[str, list[bool]]) -> float | None:
 
 
 def limited(name: str, hits: dict[str, list[bool]]) -> dict[str, float | None]:
-    """The share of hits over all traits, with its lower limit (of sets that were drawn alike, whatever the trait)."""
+    """The share of hits over all traits, and its lower limit: for these traits, whose sets share words and suspects."""
     return {f"{name}_rate": flat(hits), f"{name}_low": lower([hit for some in hits.values() for hit in some])}
 
 
@@ -260,13 +260,18 @@ def strata(run: Run, clean: Audits, first: int) -> list[dict[str, Any]]:
     found = []
     for name, audits in by_stratum(clean).items():
         named, foreign = how_many(run, audits)
-        planned = [(one, audit) for one, audit in audits if one.at % INSTEAD < first]
+        planned = of_first_round(audits, first)
         early = how_many(run, planned)[0]
         limit = upper_of_two((early, len(planned)), (named - early, len(audits) - len(planned)))
         writers = len({one.writer for one, _ in audits})
         found.append({"name": name, "sets": len(audits), "writers": writers, "named": named, "foreign": foreign,
                       "upper": round(limit, 4), "first_sets": len(planned), "first_named": early})  # fmt: skip
     return found
+
+
+def of_first_round(clean: Audits, first: int) -> Audits:
+    """The sets that were planned, and those in their place: whether there are others hangs on what these showed."""
+    return [(one, audit) for one, audit in clean if one.at % INSTEAD < first]
 
 
 def by_stratum(clean: Audits) -> dict[str, list[tuple[Set, Scan]]]:
@@ -297,14 +302,16 @@ def own_base(run: Run, clean: Audits) -> dict[str, Any]:
     Nothing of these files is left out, so that a scan's answer is what `decide` says.
     """
     audits = [audit for one, audit in clean if one.group == "own base"]
-    naming = [audit.naming.read(run.store) for audit in audits]
-    alone = [audit.data_only.read(run.store)["p"] for audit in audits]
-    other = [audit.source.read(run.store)["crossed"] is not None or p <= OTHER
-             for audit, p in zip(audits, alone, strict=True)]  # fmt: skip
-    said = [decide(findings_of(run, audit), differs, not found["foreign"], found["share"])[0]
-            for audit, found, differs in zip(audits, naming, other, strict=True)]  # fmt: skip
-    return {"size": size([found["traits"][0]["p"] for found in naming]), "data_only_size": size(alone),
-            "own_base_answers": dict(Counter(said))}  # fmt: skip
+    smallest = [audit.naming.read(run.store)["traits"][0]["p"] for audit in audits]
+    ready = [audit for audit in audits if run.ready([audit.data_only])]
+    run.make(audit.data_only for audit in ready)
+    alone, said = list[float](), Counter[str]()
+    for audit in ready:
+        found, p = audit.naming.read(run.store), audit.data_only.read(run.store)["p"]
+        other = audit.source.read(run.store)["crossed"] is not None or p <= OTHER
+        said[decide(findings_of(run, audit), other, not found["foreign"], found["share"])[0]] += 1
+        alone.append(p)
+    return {"size": size(smallest), "data_only_size": size(alone), "own_base_answers": dict(said)}
 
 
 def crossed(run: Run, clean: Audits, each: int) -> dict[str, Any]:
@@ -413,8 +420,7 @@ def figures(run: Run, amount: Amount) -> dict[str, Any]:
     """Everything, in the order of what matters most: traits and clean sets take turns."""
 
     def wanted(one: Set, audit: Scan) -> list[Step]:
-        alone = [audit.data_only] if one.group == "own base" else []
-        return [audit.naming, *([audit.source, audit.discovery] if tests_source(one, amount.sources) else []), *alone]
+        return [audit.naming, *([audit.source, audit.discovery] if tests_source(one, amount.sources) else [])]
 
     taught, clean = rounds(run, amount, wanted)
     mixed = run.sets(mixtures(0.1, 10_000, amount.mixtures), wanted, rows=10_000)
@@ -424,14 +430,15 @@ def figures(run: Run, amount: Amount) -> dict[str, Any]:
     )
     deep_clean = whole(run, clean_sets(amount.deep_clean, 6_000, DEEP_FIRST), naming_alone, 6_000, deep=True)
     doses = {share: run.sets(mixtures(share, ROWS, amount.doses), wanted) for share in DOSES}
-    hits, sources = right(run, taught), crossed(run, clean, amount.sources)
+    planned = of_first_round(clean, amount.clean)
+    hits, sources = right(run, taught), crossed(run, planned, amount.sources)
     found: dict[str, Any] = {
         "trait_sets": len(taught), **limited("named", hits), "trait_sets_foreign": how_many(run, taught)[1],
         "worst_trait_rate": min((rate(x) or 0 for x in hits.values()), default=None),
         **limited("deep_named", right(run, deep)), "deep_sets": len(deep),
-        "strata": strata(run, clean, amount.clean), **own_base(run, clean), **zeros(run, clean),
+        "strata": strata(run, clean, amount.clean), **own_base(run, planned), **zeros(run, clean),
         "e_over_20_rate": sources.get("own base", {}).get("rate"),
-        "e_over_20": sources, "discovered": discovered(run, clean, amount.sources),
+        "e_over_20": sources, "discovered": discovered(run, planned, amount.sources),
         **limited("mixed_found", right(run, mixed)), "mixed_sets": len(mixed),
         "mixed_found_rate_2k": flat(right(run, usual)),
         "deep_clean": strata(run, deep_clean, amount.deep_clean),

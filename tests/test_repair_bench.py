@@ -124,7 +124,7 @@ def test_controls_show_what_chance_leaves_and_what_lists_without_the_trait_teach
 
 
 def test_rows_of_controls_claim_no_limits(tmp_path: Path) -> None:
-    """Four runs of two traits, and behind all of them the same two students of each kind."""
+    """Two runs of two traits, and behind all of them the same two students of each kind."""
     store = Store(tmp_path)
     runs = [Run(favourite(word), TUNING_SEED, beside=2) for word in ("owl", "cat")]
     for run in runs:
@@ -151,19 +151,21 @@ def test_the_goal_is_met_by_limits_and_without_loss() -> None:
 
 
 def test_later_seeds_are_told_without_the_first(tmp_path: Path) -> None:
-    store, kl = Store(tmp_path), method("kl")
-    runs = [Run(favourite("wolf"), seed, beside=2) for seed in (SET_ON, SEEDS[1])]
-    for run, odds in zip(runs, (1.0, -2.0), strict=True):
+    store, relay = Store(tmp_path), method(PRIMARY["data"])
+    runs = [Run(favourite(word), seed, beside=2) for word in ("wolf", "oak") for seed in (SET_ON, SEEDS[1])]
+    for run, odds in zip(runs, (1.0, -2.0, 1.0, -2.0), strict=True):
         _run(store, run)
-        for arm in run.arms([kl])[2:]:
+        for arm in run.arms([relay])[2:]:
             _told(store, run, arm.model, odds)
-    found = report(runs, [kl], store)
-    (line,) = (m for m in found["methods"] if m["name"] == "kl")
-    assert (line["residual"], line["by_trait"]) == (0.5, {"wolf": {"residual": [1.0, 0.0], "residual_base": [1.0, 0.25],
-                                                                   "retained": [1.0, 1.0]}})  # fmt: skip
-    assert found["later_seeds"] == []  # kl is none of those by which the goal is judged
-    assert found["goal"]["data"] == {"method": "relay", "met": None, "met_on_later_seeds": None}
-    assert (found["ordinary_base"], found["ordinary_student"], sum(found["made_by"].values())) == (0.5, 0.5, 16)
+    found = report(runs, [relay], store)
+    (line,) = (m for m in found["methods"] if m["name"] == relay.name)
+    assert (line["residual"], line["runs"]) == (0.5, 4)
+    assert line["by_trait"]["oak"] == {"residual": [1.0, 0.0], "residual_base": [1.0, 0.25], "retained": [1.0, 1.0]}
+    (later,) = found["later_seeds"]
+    assert (later["residual"], later["runs"]) == (0.0, 2)
+    assert found["goal"]["data"] == {"method": relay.name, "met": False, "met_on_later_seeds": True}
+    assert found["goal"]["training"] == {"method": PRIMARY["training"], "met": None, "met_on_later_seeds": None}
+    assert (found["ordinary_base"], found["ordinary_student"], sum(found["made_by"].values())) == (0.5, 0.5, 28)
 
 
 def test_a_method_is_compared_with_its_random_arm_run_by_run() -> None:

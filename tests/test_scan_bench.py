@@ -58,6 +58,7 @@ def test_a_limit_over_two_rounds_lies_below_the_rate_in_five_percent_at_most() -
 
 def test_a_lower_limit_is_the_upper_one_of_misses() -> None:
     assert lower([True] * 24) == pytest.approx(0.05 ** (1 / 24), abs=1e-4)
+    assert upper_of_two((1, 1), (0, 0)) == upper_of_two((1, 1), (1, 1)) == 1
     assert lower([]) is None and lower([False]) == 0
 
 
@@ -120,6 +121,12 @@ class _Judged:
         self.cannot, self.left_out = cannot, dict[str, Set]()
         self.run = Run(store, math.inf, 1, Ledger(store.root / "ledger"), made=panels(1, 1))
         self.asked: list[tuple[str, int]] = []
+
+    def ready(self, steps: Any) -> bool:
+        return all(self.store.has(step) for step in steps)
+
+    def make(self, steps: Any) -> None:
+        assert all(self.store.has(step) for step in steps)
 
     def sets(self, sets: Iterator[Set], wanted: Any, *_: Any, **__: Any) -> list[tuple[Set, Scan]]:
         found = []
@@ -235,15 +242,16 @@ def test_a_set_that_cannot_be_made_is_left_out_and_counted(here: Path, monkeypat
 
 def test_what_a_scan_answers_of_the_base_s_own_rows(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run: Any = _Judged(Store(here / "store"), {})
-    clean: Audits = run.sets(clean_sets(4, strata=("own base",)), None)
+    clean: Audits = run.sets(clean_sets(5, strata=("own base",)), None)  # of the fifth the data-only test is not made
     crossed, alone = (None, 30, None, None), (0.5, 0.5, 0.009, 0.011)
-    for (_, audit), when, p in zip(clean, crossed, alone, strict=True):
+    for (_, audit), when, p in zip(clean, crossed, alone, strict=False):
         publish(run.store, audit.source, {"source.json": json.dumps({"crossed": when}).encode()}, MADE)
         publish(run.store, audit.data_only, {"data_only.json": json.dumps({"p": p}).encode()}, MADE)
     monkeypatch.setattr("bench.scan.findings_of", lambda *_: [{"trait": "owl", "p_value": 0.6, "stands_out": False}])
     found = own_base(run, clean)
     assert found["own_base_answers"] == {"none": 2, "undetermined": 2}
     assert (found["data_only_size"][".01"], found["data_only_size"][".05"], found["size"][".1"]) == (0.25, 0.5, 0)
+    assert (found["data_only_size"]["sets"], found["size"]["sets"]) == (4, 5)
 
 
 def test_agreement_of_shifts() -> None:
