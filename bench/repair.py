@@ -235,7 +235,7 @@ def table(runs: Sequence[Run], methods: Sequence[Method], store: Store) -> list[
 def shared(told: dict[str, Any], runs: Sequence[Run]) -> dict[str, Any]:
     """A row of controls: the same few students stand behind all runs, so that nothing says how far traits differ."""
     some = (one for run in runs for one in (run.controls if told["name"] == NEUTRAL else run.own))
-    students = {one.model.key for one in some}
+    students = {one.model for one in some}
     limits = {name: None for name in told if name.endswith(("_low", "_high"))}
     return told | limits | {"n": len(students), "runs": len(students), "capability": None}
 
