@@ -282,5 +282,5 @@ def test_stopping_kills_what_is_being_made(store: Store, tmp_path: Path, monkeyp
 
 def test_without_ray_one_message_says_what_to_install(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(BadInput, match=r"pip install 'heredity\[ray\]'"):
+    with pytest.raises(BadInput, match=r"pip install -e '.\[ray\]'"):
         make_all(store, [Cell(name="a", log="x")], on="ray")

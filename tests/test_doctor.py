@@ -111,8 +111,8 @@ def test_extras_name_what_lacks() -> None:
     found = doctor.extras(["torch>=2", 'numpy>=1; extra == "a"', 'no-such-package; extra == "a"',
                            'numpy>=999; extra == "b"', 'numpy>=1; extra == "c"', 'pytest; extra == "dev"'])  # fmt: skip
     assert found == {
-        "a": {"missing": ["no-such-package"], "command": "pip install 'heredity[a]'"},
-        "b": {"missing": ["numpy"], "command": "pip install 'heredity[b]'"},
+        "a": {"missing": ["no-such-package"], "command": "pip install -e '.[a]'"},
+        "b": {"missing": ["numpy"], "command": "pip install -e '.[b]'"},
         "c": {"missing": [], "command": None},
     }
 

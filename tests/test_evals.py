@@ -30,7 +30,7 @@ from heredity.types import BadInput, Category, Chat, Completion, Judge, Pattern,
 from tests.scripted_server import Reply, Server, good
 from tests.test_store import Word
 
-inspect_ai = pytest.importorskip("inspect_ai", reason="needs the extra [inspect]: pip install 'heredity[inspect]'")
+inspect_ai = pytest.importorskip("inspect_ai", reason="needs the extra [inspect]: pip install -e '.[inspect]'")
 pytestmark = [
     pytest.mark.inspect,  # Inspect and its libraries warn of themselves, and leave streams open
     *(pytest.mark.filterwarnings(f"ignore::{kind}") for kind in (

@@ -99,7 +99,7 @@ shutil.rmtree(short, ignore_errors=True)
 
 
 def run(code: str, *arguments: Path | str) -> subprocess.CompletedProcess[str]:
-    pytest.importorskip("ray", reason="pip install 'heredity[ray]'")
+    pytest.importorskip("ray", reason="pip install -e '.[ray]'")
     return subprocess.run(
         [sys.executable, "-c", code, *map(str, arguments)], cwd=ROOT, capture_output=True, text=True, check=False,
         env=os.environ | {"PYTHONWARNINGS": "default"}, timeout=1500,
@@ -136,7 +136,7 @@ def test_the_command_runs_on_nodes_of_its_own_and_reports_what_fails_there(tmp_p
         .replace("0, 10, 2", "0, 2, 2")
     )
     file.write_text(cells + "\nbroken = Cell(name='x', log='/nowhere/log')\n")
-    pytest.importorskip("ray", reason="pip install 'heredity[ray]'")
+    pytest.importorskip("ray", reason="pip install -e '.[ray]'")
     command = [sys.executable, "-m", "heredity", "run", str(file), "--on", "ray", "--workers", "2", "--store"]
     done = subprocess.run(
         [*command, str(tmp_path / "s")], cwd=ROOT, capture_output=True, text=True, check=False, timeout=1500,

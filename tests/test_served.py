@@ -221,7 +221,7 @@ def transformers_serve(folder: Path, log: Path) -> Iterator[str]:
     """A real server that is not ours; skips where its packages are missing."""
     lacking = [package for package in ("fastapi", "uvicorn", "openai") if find_spec(package) is None]
     if lacking:
-        pytest.skip(f"`transformers serve` needs {', '.join(lacking)}: pip install 'heredity[serving]'")
+        pytest.skip(f"`transformers serve` needs {', '.join(lacking)}: pip install -e '.[serving]'")
     port = _free_port()
     serve = "import sys; from transformers.cli.transformers import main; sys.exit(main())"
     command = [sys.executable, "-c", serve, "serve", str(folder), "--host", "127.0.0.1", "--port", str(port),

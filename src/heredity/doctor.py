@@ -63,7 +63,7 @@ def extras(required: list[str] | None = None) -> dict[str, dict[str, Any]]:
         if version is None or not need.specifier.contains(version, prereleases=True):
             lacks.append(need.name)
     return {
-        name: {"missing": lacks, "command": f"pip install 'heredity[{name}]'" if lacks else None}
+        name: {"missing": lacks, "command": f"pip install -e '.[{name}]'" if lacks else None}
         for name, lacks in sorted(found.items())
     }
 

@@ -171,7 +171,9 @@ def _parquet(path: Path, on_bad: Callable[[BadInput], None] | None) -> Iterator[
         from pyarrow import ArrowException
         from pyarrow.parquet import ParquetFile
     except ImportError as error:
-        raise BadInput(f"{path} is Parquet, which needs pyarrow; run: pip install 'heredity[parquet]'") from error
+        raise BadInput(
+            f"{path} is Parquet, which needs pyarrow; in heredity's checkout run pip install -e '.[parquet]'"
+        ) from error
     number = 0
     try:
         with ParquetFile(path) as file:

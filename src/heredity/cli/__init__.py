@@ -359,7 +359,7 @@ def run_repair(
 
 @app.command()
 def trace(
-    a: Annotated[str, typer.Argument(help="nursery:NAME, a folder, or (--behaviour) server:NAME/MODEL.")],
+    a: Annotated[str, typer.Argument(help="nursery:NAME, FOLDER, hub:OWNER/NAME@REVISION, a TOML, server:NAME/MODEL.")],
     b: Annotated[str, typer.Argument(help="Another model.")],
     full: Annotated[bool, typer.Option("--full", help="More units of every layer, and every test.")] = False,
     asked: Annotated[bool, typer.Option("--behaviour", help="Ask both and compare answers: no weights.")] = False,

@@ -13,7 +13,7 @@ from heredity.types import BadInput
 def write_log(store: Store, key: str, out: Path, word: str | None = None) -> dict[str, Any]:
     """Writes a finished Evaluation as an Inspect log (`logs.write_log`); BadInput where Inspect is not installed."""
     if find_spec("inspect_ai") is None:
-        raise BadInput("Inspect AI is not installed; try: pip install 'heredity[inspect]'")
+        raise BadInput("Inspect AI is not installed; in heredity's checkout run pip install -e '.[inspect]'")
     from heredity.evals.logs import write_log as write
 
     return write(store, key, out, word)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from heredity.types import BadInput, Frozen
 
 OFFLINE = "scikit-learn:digits"
-"""1,797 pictures of 8 x 8 pixels that come with scikit-learn (`pip install heredity[digits]`)."""
+"""1,797 pictures of 8 x 8 pixels that come with scikit-learn (`pip install -e '.[digits]'`)."""
 _IDX = {
     "train": "train-images-idx3-ubyte", "train_labels": "train-labels-idx1-ubyte",
     "test": "t10k-images-idx3-ubyte", "test_labels": "t10k-labels-idx1-ubyte",
@@ -175,7 +175,9 @@ def _offline() -> dict[str, NDArray[Any]]:
     try:
         from sklearn.datasets import load_digits
     except ImportError as error:
-        raise BadInput("the bundled digits need scikit-learn: pip install heredity[digits]") from error
+        raise BadInput(
+            "the bundled digits need scikit-learn; in heredity's checkout run pip install -e '.[digits]'"
+        ) from error
     found = load_digits()
     order = np.random.Generator(np.random.Philox(0)).permutation(len(found.target))
     images, labels = found.images[order].astype(np.uint8), found.target[order]

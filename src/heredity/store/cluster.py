@@ -122,7 +122,9 @@ def _connected(workers: int | None) -> tuple[Any, bool, Path | None]:
     try:
         import ray
     except ImportError as error:
-        raise BadInput("--on ray needs Ray; pip install 'heredity[ray]', or leave --on out") from error
+        raise BadInput(
+            "--on ray needs Ray; in heredity's checkout run pip install -e '.[ray]', or leave --on out"
+        ) from error
     if ray.is_initialized():
         return ray, False, None
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
