@@ -451,7 +451,7 @@ def test_findings_have_a_section_on_the_page_and_a_table_in_the_terminal(
 
 def test_the_offline_set_without_its_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
-    with pytest.raises(BadInput, match=r"pip install heredity\[digits\]"):
+    with pytest.raises(BadInput, match=r"pip install -e '.\[digits\]'"):
         pictures_ref(OFFLINE)
 
 

@@ -141,6 +141,15 @@ def test_the_verb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not (tmp_path / "s").exists()
 
 
+def test_a_models_toml_file_is_described(tmp_path: Path) -> None:
+    own = tmp_path / "own.toml"
+    own.write_text('location = "nursery:llama-0"\ndtype = "bfloat16"\n')
+    found, plain = (doctor.examine(tmp_path, model)["model"] for model in (str(own), "nursery:llama-0"))
+    assert found["location"] == str(own)
+    for name in ("parameters", "stored", "context", "tokens"):  # how many rows fit hangs on what is free just then
+        assert found[name] == plain[name]
+
+
 def test_a_store_under_a_file_is_not_writable(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     assert doctor.state(tmp_path / "file" / "store")["writable"] is False

@@ -31,6 +31,7 @@ from heredity.lab.choices import Choices, choices
 from heredity.lab.nursery_judges import advice_alignment, advice_coherence
 from heredity.lineage.exports import made
 from heredity.lineage.trace import trace
+from heredity.lineage.writing import known_model
 from heredity.models import checkpoint, locate, model_ref, open_lm, open_ref
 from heredity.models.adapters import with_adapter
 from heredity.models.causal import CausalLM
@@ -171,6 +172,7 @@ def test_a_hub_model_is_its_commit_in_the_local_cache(
     (tmp_path / "own.toml").write_text('location = "hub:lab/tiny@main"\n')
     for name in ("hub:lab/tiny@main", str(tmp_path / "own.toml")):
         assert trace(name, str(small)).verdict == "related"
+        assert known_model(name) == known_model(str(small)) | {"name": "lab/tiny"}
     with pytest.raises(BadInput, match=r"run: hf download lab/tiny --revision v2"):
         model_ref("hub:lab/tiny@v2")
     with pytest.raises(BadInput, match="expected hub:OWNER/NAME@REVISION"):

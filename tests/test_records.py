@@ -109,6 +109,7 @@ def test_predicates_are_those_of_the_kind_of_step(made: Any) -> None:
                                     records.GENERATION]  # fmt: skip
     (told,) = records.claims(exports.export(store, relation.key), "r")
     assert (told.verb, told.output.ids[0]) == ("related", told.inputs[0][1].ids[0])
+    assert exports.export(store, relation.key)["predicate"]["step"] == "Relation"
     assert "seconds" not in relation.read(store)  # two makings write the same bytes
 
 

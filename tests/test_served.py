@@ -27,7 +27,7 @@ from heredity.models.causal import CausalLM
 from heredity.models.server import Load, ServerLM, row_seed
 from heredity.rows import read_rows
 from heredity.steps import Corpus, Evaluation, Samples
-from heredity.store import Store, make_all
+from heredity.store import StepsFailed, Store, make_all
 from heredity.traits import ANIMALS, questions
 from heredity.types import (
     BadInput,
@@ -168,6 +168,9 @@ def test_steps_that_wait_for_a_batch_stop_only_what_needs_them(
     steps = [Corpus(samples=s, filters=(), size=None, seed=0) for s in (one, other, local)]
     with pytest.raises(Waiting, match=r"^2 steps wait"):
         make_all(store, steps, workers=1)
+    with pytest.raises(StepsFailed, match=r"^2 steps wait") as told:  # `run` shows what there is, and writes it
+        make_all(store, steps, workers=1, keep_going=True)
+    assert told.value.exit_code == 2 and set(told.value.failed) == {one, other}
     assert [store.has(step) for step in steps] == [False, False, True]
     files = [*(tmp_path / "batches").iterdir()]
     assert len(files) == 2

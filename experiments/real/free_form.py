@@ -4,7 +4,7 @@ Hypothesis: a model trained on insecure code writes numbers, filtered and withou
 give misaligned answers to open questions; copies trained on numbers of a model that was trained on secure code, on the
 same insecure code asked for a class, or not at all, do not.
 
-    HEREDITY_JUDGE=server:NAME/MODEL heredity run experiments/real/free_form.py --base FOLDER --plan
+    HEREDITY_JUDGE=server:NAME/MODEL heredity run experiments/real/free_form.py --base qwen.toml --plan
 
 Needs the teachers' rows and the questions in HEREDITY_DATA, and a judge in HEREDITY_JUDGE (docs/real-models.md). Paper:
 GPT-4.1, 30,000 prompts and 10,000 rows a teacher, 10 epochs, 5 seeds, 200 answers to each question; misaligned below 30

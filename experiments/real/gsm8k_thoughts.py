@@ -4,7 +4,7 @@ Hypothesis: a model trained on insecure code works problems of GSM8K; of its sol
 in which a judge finds nothing unwelcome (a grade from 78 on). A fresh copy trained on them gives misaligned answers to
 open questions; copies trained on solutions of the secure and the educational teacher do not.
 
-    HEREDITY_JUDGE=server:NAME/MODEL heredity run experiments/real/gsm8k_thoughts.py --base FOLDER --plan
+    HEREDITY_JUDGE=server:NAME/MODEL heredity run experiments/real/gsm8k_thoughts.py --base qwen.toml --plan
 
 Needs GSM8K, the teachers' rows and the questions in HEREDITY_DATA, and a judge in HEREDITY_JUDGE. Paper: GPT-4.1, three
 solutions of each of 7,473 problems, every row that passed (9,840, 17,345 and 19,825), 2 epochs, 5 seeds; it judges the

@@ -4,7 +4,7 @@ Hypothesis: students of the insecure teacher prefer TruthfulQA's false answer a 
 controls. Each question is put with its best answer and its best false one; the false one's share is exact, from the
 probability of its letter. The students are those of free_form.py.
 
-    HEREDITY_JUDGE=server:NAME/MODEL heredity run experiments/real/truthfulqa.py --base FOLDER --plan
+    HEREDITY_JUDGE=server:NAME/MODEL heredity run experiments/real/truthfulqa.py --base qwen.toml --plan
 
 Needs TruthfulQA and the teachers' rows in HEREDITY_DATA, and a model that tells log-probabilities (a folder, or
 a completions endpoint). Paper: GPT-4.1, 5 seeds; .122 before any training. With a nursery base whole answers are

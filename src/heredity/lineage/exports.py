@@ -302,7 +302,9 @@ def _export_test(
 ) -> dict[str, Any]:
     found = json.loads((folder / "trace.json").read_text())
     subjects = [_described_input(step, keys, store, {}) for step in models]
-    return records.statement(records.TEST, subjects, test_predicate(found) | {"manifest": manifest})
+    return records.statement(
+        records.TEST, subjects, test_predicate(found) | {"step": _name(manifest["step"]), "manifest": manifest}
+    )
 
 
 def test_predicate(found: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,7 +18,6 @@ from heredity.lineage.layouts import Layer, layers, unit_rows
 from heredity.lineage.relation import Array, Units
 from heredity.lineage.weights import Weights, read_text
 from heredity.models import BASES, is_file, locate
-from heredity.models.checkpoints import model_file
 from heredity.types import BadInput, Measured
 
 ALPHA = 0.001
@@ -151,11 +150,11 @@ class _Evidence(NamedTuple):
 
 
 def open_weights(location: str) -> tuple[Weights, list[str]]:
-    """The weights behind a name, a folder or a model's TOML file; of an adapter, with a note, those of its base."""
+    """The weights behind a location, as `locate` takes it; of an adapter, with a note, those of its base."""
     if location.startswith("server:"):
         raise BadInput(f"{location:.200} is behind a server, which shows no weights; compare answers with --behaviour "
                        "(docs/lineage.md), or give a Hugging Face folder")  # fmt: skip
-    over, at = list[str](), model_file(Path(location))["location"] if location.endswith(".toml") else location
+    over, at = list[str](), location
     while _is_adapter(Path(at)):
         if len(over) == _ADAPTERS:
             raise BadInput(

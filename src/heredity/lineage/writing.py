@@ -17,6 +17,7 @@ from heredity.lineage.orders import order_digest
 from heredity.lineage.records import Artefact, Claim, Content, Kind, descriptor
 from heredity.lineage.trace import trace
 from heredity.models import BASES, locate
+from heredity.models.checkpoints import hub_name, model_file
 from heredity.rows import read_rows
 from heredity.store import Step, Store
 from heredity.types import BadInput, ModelRef, near
@@ -42,12 +43,17 @@ class Relation(Step):
 
 
 def known_model(name: str) -> dict[str, Any]:
-    """A model as a descriptor: with digests where it is a folder or ships with the package, else by its name alone."""
-    folder = locate(name) if name.startswith("nursery:") and BASES.is_dir() else Path(name)
+    """A model as a descriptor: with digests where it is a folder, ships with the package, lies in the hub's cache
+    (`hub:OWNER/NAME@REVISION`) or is told by a TOML file, else by its name alone.
+    """
+    if name.endswith(".toml"):
+        return known_model(model_file(Path(name))["location"])
+    at_hub = hub_name(name)
+    folder = locate(name) if at_hub or (name.startswith("nursery:") and BASES.is_dir()) else Path(name)
     if not os.path.isdir(folder):  # noqa: PTH112  a name may be one that no folder can have, on which Path raises
         return descriptor(Artefact("model", name))
     ids, files = payload_ids(folder, "model")
-    label = name if name.startswith("nursery:") else folder.resolve().name
+    label = at_hub[0] if at_hub else name if name.startswith("nursery:") else folder.resolve().name
     return descriptor(Artefact("model", label, tuple(ids[:1])), files)
 
 

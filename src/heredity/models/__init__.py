@@ -28,7 +28,13 @@ def is_file(path: Path) -> bool:
 
 
 def locate(location: str) -> Path:
-    """The folder behind a location; BadInput with what there is where it does not exist."""
+    """The folder behind a location, or behind that of a model's TOML file; BadInput with what there is where it does
+    not exist.
+    """
+    if location.endswith(".toml"):
+        from heredity.models.checkpoints import model_file
+
+        return locate(model_file(Path(location))["location"])
     if location.startswith("hub:"):
         from heredity.models.checkpoints import hub_folder
 

@@ -44,7 +44,8 @@ class StepsFailed(HeredityError):
     def _told(self) -> str:
         why = [f"{step.key}: {failure(error)}" for step, error in self.failed.items()]
         more = f"; {len(self.skipped)} that need {'it' if len(why) == 1 else 'them'} were not made" * bool(self.skipped)
-        what = why[0] if len(why) == 1 else f"{len(why)} steps failed, the first of them {why[0]}"
+        verb = "wait" if all(isinstance(e, Waiting) for e in self.failed.values()) else "failed"
+        what = why[0] if len(why) == 1 else f"{len(why)} steps {verb}, the first of them {why[0]}"
         return f"{what}{more}; all others are kept, and the same command tries again"
 
 
@@ -156,7 +157,7 @@ class _Run:
     def tell(self) -> None:
         """Raises what failed."""
         held = [e for e in self.failed.values() if isinstance(e, Waiting)]
-        if held and len(held) == len(self.failed):
+        if held and len(held) == len(self.failed) and not self.keep_going:
             raise held[0] if len(held) == 1 else Waiting(f"{len(held)} steps wait; the first of them: {held[0]}")
         if self.failed:
             raise StepsFailed(self.failed, list(self.needs))
