@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 from bench.pages import Found, part, short, source, table
-from bench.repair import GOAL
+
+from heredity.report.repair import GOAL
 
 FAILS = 0.5
 """A method fails that leaves more than this of the trait by both measures: against controls, and against the base."""
