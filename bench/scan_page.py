@@ -78,7 +78,8 @@ def shifted(found: Found) -> list[Bar]:
         at_least("rank correlation of predicted and measured shift of the sets' own trait", found["spearman"], 0.9,
                  of(found["carried"])),
         within("slope of the same", found["slope"], 0.8, 1.25),
-        at_least("predicted shifts of clean sets within .2 of zero", found["zero_within"], 0.95),
+        at_least("predicted shifts of clean sets within .2 of zero", found["zero_within"], 0.95,
+                 f" (of those that were measured there {short(found['measured_zero_within'])})"),
         within("the interval holds the measured shift, students of the same rows", found["coverage"], 0.9, 0.98,
                f" (of the own trait {short(found['coverage_own'])})"),
         within("students of other rows of the same teachers", found["coverage_fresh"], 0.9, 0.98,
@@ -165,10 +166,14 @@ def rated(row: Found) -> list[str]:
 def written(found: Found) -> str:
     """The whole part of the page."""
     asked = table(["asked", "found", "held"], [[b.asked, b.found, "yes" if b.held else "**no**"] for b in bars(found)])
+    lost = ", ".join(f"{name} {n}" for name, n in sorted(found["left_out"].items())) or "none"
+    sets = (f"{found['trait_sets']} trait sets ({found['trait_sets_foreign']} foreign to the panel) and "
+            f"{sum(s['sets'] for s in found['strata'])} clean ones over {found['panels']} panels, which draw from "
+            f"{found['pools']} pools of suspects; left out and replaced: {lost}.")  # fmt: skip
     answers = ", ".join(f"{name} {n}" for name, n in sorted(found["own_base_answers"].items()))
     alone = found["data_only_size"]
     return "\n\n".join([
-        source(found), asked, "Clean sets:", strata(found),
+        source(found), sets, asked, "Clean sets:", strata(found),
         f"What a scan answers of the base's own rows: {answers}. The data-only test's p there is at most .01, .05 and "
         f".1 in {short(alone['.01'])}, {short(alone['.05'])} and {short(alone['.1'])} of {alone['sets']} sets.",
         "Doses:", doses(found), f"Rivals, which read {found['rival_rows']} rows of each set:", rivals(found),
