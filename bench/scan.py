@@ -372,9 +372,10 @@ def main() -> None:
         print("the time is up, and not all is made; nothing was written but the ledger")
     else:
         print(json.dumps(found), flush=True)  # before the costs are measured, which may fail
-        command = shlex.join(["python", "-m", "bench.scan", *sys.argv[1:]])
         seeds = [TRAIT_SEED, CLEAN_SEED, MIX_SEED, PANEL_SEED, CONTROL_SEED, FRESH]
-        write_result("scan", command, seeds, found | costs(run.store) | {"made_by": made_by(run.ledger.runs())})
+        write_result(
+            "scan", "python -m bench.scan", seeds, found | costs(run.store) | {"made_by": made_by(run.ledger.runs())}
+        )
 
 
 def limit(args: argparse.Namespace) -> float:
