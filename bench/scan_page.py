@@ -176,7 +176,8 @@ def written(found: Found) -> str:
         source(found), sets, asked, "Clean sets:", strata(found),
         f"What a scan answers of the base's own rows: {answers}. The data-only test's p there is at most .01, .05 and "
         f".1 in {short(alone['.01'])}, {short(alone['.05'])} and {short(alone['.1'])} of {alone['sets']} sets.",
-        "Doses:", doses(found), f"Rivals; those that read with a model read {found['rival_rows']} rows of each set:", rivals(found),
+        "Doses:", doses(found),
+        f"Rivals; those that read with a model read {found['rival_rows']} rows of each set:", rivals(found),
         f"The set-up took {found['setup_s']:.0f} s in {found['setup_steps']} Steps; a scan that looks at 2,000 rows "
         f"{found['scan_cpu_s']:.0f} processor seconds, at 10,000 {found['scan_cpu_s_10k']:.0f}.",
     ]) + "\n"  # fmt: skip
