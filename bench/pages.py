@@ -61,7 +61,8 @@ def short(x: float | None) -> str:
     """A figure without a leading zero, or that there is none."""
     if x is None:
         return "-"
-    text = f"{x:.3g}" if abs(x) >= 1 or x == 0 else f"{x:.4f}".rstrip("0")
+    text = f"{x:.3g}" if abs(x) >= 1 else f"{x:.4f}".rstrip("0").rstrip(".")
+    text = "0" if text == "-0" else text
     return text.replace("0.", ".", 1) if text.lstrip("-").startswith("0.") else text
 
 

@@ -72,8 +72,8 @@ def signed(x: float | None) -> str:
 
 def failing(found: Found) -> str:
     """Which methods leave the trait by both measures."""
-    names = [f"`{r['name']}`" for r in found["methods"]
-             if r["kind"] != "rival" and min(r["residual"], r["residual_base"]) > FAILS]  # fmt: skip
+    judged = [(r["name"], (r["residual"], r["residual_base"])) for r in found["methods"] if r["kind"] != "rival"]
+    names = [f"`{name}`" for name, both in judged if all(x is not None and x > FAILS for x in both)]
     return f"More than {short(FAILS)} of the trait is left, by both measures, after: {', '.join(names) or 'none'}."
 
 

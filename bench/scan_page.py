@@ -81,9 +81,9 @@ def shifted(found: Found) -> list[Bar]:
         at_least("predicted shifts of clean sets within .2 of zero", found["zero_within"], 0.95,
                  f" (of those that were measured there {short(found['measured_zero_within'])})"),
         within("the interval holds the measured shift, students of the same rows", found["coverage"], 0.9, 0.98,
-               f" (of the own trait {short(found['coverage_own'])})"),
+               f" ({found['cells']} cells; of the own trait {short(found['coverage_own'])})"),
         within("students of other rows of the same teachers", found["coverage_fresh"], 0.9, 0.98,
-               f" (of the own trait {short(found['coverage_fresh_own'])})"),
+               f" ({found['fresh_sets']} sets; of the own trait {short(found['coverage_fresh_own'])})"),
         Bar("dropping the top fifth of rows takes more of the effect than a random fifth",
             f"{share(found, 'top_fifth_removed')} against {share(found, 'random_fifth_removed')}; more by "
             f"{share(found, 'more')}; {found['ranked_sets']} sets", (found["more_interval"][0] or 0) > 0),

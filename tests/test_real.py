@@ -154,6 +154,10 @@ def test_a_reference_is_a_table_of_toml(small: Path, tmp_path: Path) -> None:
     path.write_text(f'location = "{small}"\ndtype = "int4"\n')
     with pytest.raises(BadInput, match=r"dtype: .*found 'int4'"):
         model_ref(str(path))
+    path.write_text(f'location = "{path}"\n')
+    for reads in (model_ref, locate, known_model):
+        with pytest.raises(BadInput, match="its location is a TOML file"):
+            reads(str(path))
 
 
 def test_a_hub_model_is_its_commit_in_the_local_cache(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from bench.repair import PRIMARY, goal
 from bench.repair_page import PART, failing, line, written
 
@@ -57,4 +58,6 @@ def test_a_line_has_the_interval_beside_a_random_arm_and_none_without() -> None:
 def test_the_page_has_what_the_benchmark_found() -> None:
     """Its part of docs/repair.md is that of bench/results/repair.json."""
     assert all(mark in PART.page.read_text() for mark in PART.marks)
+    if not PART.results.exists():
+        pytest.skip("the benchmark was not run whole yet")
     assert PART.within(PART.page.read_text()) == PART.expected()

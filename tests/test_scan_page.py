@@ -27,6 +27,7 @@ def found(**other: Any) -> dict[str, Any]:
         "e_over_20_rate": 0.05, "e_over_20": each, "discovered": each, "spearman": 0.9, "slope": 1.25, "carried": 48,
         "zero_within": 0.95, "measured_zero_within": 0.97, "trait_sets_foreign": 0, "panels": 10, "pools": 4,
         "left_out": {"own base": 2}, "zero_by_stratum": {s["name"]: 0.95 for s in strata}, "coverage": 0.9,
+        "cells": 1800, "fresh_sets": 12,
         "coverage_own": 0.8, "coverage_fresh": 0.98, "coverage_fresh_own": 0.8, **shares, "ranked_sets": 6,
         "cost_ratio": 0.1, "cost_ratio_10k": 0.1, "throughput_ratio": 0.8, "throughput_ratio_predicted": 0.6,
         "rss_mb_1k": 500.0, "rss_mb_1m": 550.0, "read_linear": 1.0, "setup_s": 900.0, "setup_steps": 300,
@@ -80,7 +81,18 @@ def test_only_what_is_between_the_marks_is_replaced() -> None:
 
 
 @pytest.mark.parametrize(
-    ("x", "told"), [(None, "-"), (0.0, "0"), (0.05, ".05"), (-0.25, "-.25"), (1.0, "1"), (12.5, "12.5")]
+    ("x", "told"),
+    [
+        (None, "-"),
+        (0.0, "0"),
+        (0.05, ".05"),
+        (-0.25, "-.25"),
+        (1.0, "1"),
+        (12.5, "12.5"),
+        (0.00003, "0"),
+        (-0.00002, "0"),
+        (0.99997, "1"),
+    ],
 )
 def test_figures_are_short(x: float | None, told: str) -> None:
     """Without a leading zero."""

@@ -18,6 +18,7 @@ from heredity.lineage.layouts import Layer, layers, unit_rows
 from heredity.lineage.relation import Array, Units
 from heredity.lineage.weights import Weights, read_text
 from heredity.models import BASES, is_file, locate
+from heredity.models.checkpoints import model_file
 from heredity.types import BadInput, Measured
 
 ALPHA = 0.001
@@ -154,6 +155,8 @@ def open_weights(location: str) -> tuple[Weights, list[str]]:
     if location.startswith("server:"):
         raise BadInput(f"{location:.200} is behind a server, which shows no weights; compare answers with --behaviour "
                        "(docs/lineage.md), or give a Hugging Face folder")  # fmt: skip
+    if location.endswith(".toml"):
+        return open_weights(model_file(Path(location))["location"])
     over, at = list[str](), location
     while _is_adapter(Path(at)):
         if len(over) == _ADAPTERS:

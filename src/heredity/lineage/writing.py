@@ -44,7 +44,8 @@ class Relation(Step):
 
 def known_model(name: str) -> dict[str, Any]:
     """A model as a descriptor: with digests where it is a folder, ships with the package, lies in the hub's cache
-    (`hub:OWNER/NAME@REVISION`) or is told by a TOML file, else by its name alone.
+    (`hub:OWNER/NAME@REVISION`) or is told by a TOML file, else by its name alone. BadInput where the latter two are not
+    there.
     """
     if name.endswith(".toml"):
         return known_model(model_file(Path(name))["location"])

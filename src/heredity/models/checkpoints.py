@@ -73,6 +73,10 @@ def model_file(path: Path) -> dict[str, Any]:
         if entry.template is not None:
             fields["template"] = _text(Path(entry.template))
         Checkpoint(**fields | {"digest": ""})
+        if entry.location.endswith(".toml"):
+            raise BadInput(
+                f"{path}: its location is a TOML file, {entry.location!r:.100}; expected a folder or hub:OWNER/NAME@REVISION"
+            )
     except ValidationError as error:
         raise refusal(str(path), error, _ModelFile.model_fields) from error
     except (ValueError, RecursionError) as error:
