@@ -156,7 +156,7 @@ def test_a_reference_is_a_table_of_toml(small: Path, tmp_path: Path) -> None:
         model_ref(str(path))
     path.write_text(f'location = "{path}"\n')
     for reads in (model_ref, locate, known_model):
-        with pytest.raises(BadInput, match="its location is a TOML file"):
+        with pytest.raises(BadInput, match="it names a TOML file"):
             reads(str(path))
 
 

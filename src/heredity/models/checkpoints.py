@@ -75,7 +75,7 @@ def model_file(path: Path) -> dict[str, Any]:
         Checkpoint(**fields | {"digest": ""})
         if entry.location.endswith(".toml"):
             raise BadInput(
-                f"{path}: its location is a TOML file, {entry.location!r:.100}; expected a folder or hub:OWNER/NAME@REVISION"
+                f"{path}: it names a TOML file, {entry.location!r:.100}; expected a folder or hub:OWNER/NAME@REVISION"
             )
     except ValidationError as error:
         raise refusal(str(path), error, _ModelFile.model_fields) from error
