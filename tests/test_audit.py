@@ -359,6 +359,8 @@ def test_the_verdict() -> None:
     assert decide([_trait(0.5)], True, True, 0.4)[0] == "undetermined"
     assert decide([_trait(0.01)], True, True, 1.2)[:2] == ("named", ["owl"])
     assert decide([_trait(0.01)], True, False, 0.4)[:2] == ("undetermined", [])
+    verdict, named, why = decide([_trait(0.01)], True, True, 0.4, foreign=True)  # by students alone
+    assert (verdict, named, "a name here is not settled" in why) == ("named", ["owl"], True)
     assert decide([_trait(0.01, agreed=False)], False, True, 0.4)[:2] == ("undetermined", [])  # and never "none"
 
 

@@ -7,7 +7,7 @@ import json
 import math
 import random
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from functools import partial
 from pathlib import Path
@@ -17,10 +17,11 @@ import pytest
 
 from heredity import cli
 from heredity.audit import ask as asking
+from heredity.audit import naming, trial
 from heredity.audit import panel as panels
-from heredity.audit import trial
 from heredity.audit.data import Audited, DataFile, Matched, data_file
 from heredity.audit.data_only import two_sample
+from heredity.audit.scan import Scan, again, undecided
 from heredity.audit.scan import _students as behind
 from heredity.carriers import Numbers, NumbersOnly
 from heredity.lab.asking import AfterNumbers
@@ -206,6 +207,68 @@ def test_a_deep_scan_has_three_controls_and_says_so(verb: Verb, files: dict[str,
     error, spread = (json.loads(audit.read_text())[name] for name in ("error", "spread"))
     assert error == pytest.approx(spread * (1 + 1 / 3) ** 0.5)
     assert "this scan: " in done.err  # what is left to train, before it starts
+
+
+def test_an_answer_that_is_close_is_looked_at_again(
+    verb: Verb, files: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four draws of the base's answers in place of one: their students' mean, and the mean of their pulls."""
+    first, seen = verb(files["own"]), list[Scan]()
+
+    def kept(audit: Scan) -> Scan:
+        seen.append(again(audit))
+        return seen[-1]
+
+    monkeypatch.setattr("heredity.audit.scan.close", lambda found: True)
+    monkeypatch.setattr("heredity.audit.scan.again", kept)
+    done, store = verb(files["own"]), Store(Path(first.json["html"]).parent / "store")
+    assert (first.json["draws"], done.json["draws"]) == (1, 4)
+    assert "close to what a name takes" in done.err
+    for shown in (done.out, done.page):
+        assert "the base answered every prompt 3 times more" in shown
+    assert [d for d in done.json["detectors"] if d["name"] in ("source", "data only", "discovery")] == [
+        d for d in first.json["detectors"] if d["name"] in ("source", "data only", "discovery")]  # fmt: skip
+    looked = seen[0].naming
+    trial_, answers = looked.trial.read(store), [p.read(store) for p in looked.trial.placebos]
+    models: list[Any] = [e.model for p in looked.trial.placebos for e in p.evaluations]
+    draws = {model.corpus.key: model.corpus.read(store) for model in models}
+    assert len({json.dumps([r.completion for r in rows]) for rows in draws.values()}) == 4  # other answers ...
+    assert len({json.dumps([r.prompt[0].content for r in rows[:50]]) for rows in draws.values()}) == 1  # ... all asked
+    for t in trial_["traits"]:
+        usual = sum(a[t["trait"]] for a in answers) / 4
+        assert t["shift"] == pytest.approx(looked.trial.taught.read(store)[t["trait"]] - usual)
+    pulls = [g.read(store).mean_P.astype(float) for g in (looked.control, *looked.further)]
+    score = naming.scores(looked.panel.read(store), looked.own.read(store).mean_P - sum(pulls) / 4)
+    told = {t["trait"]: t["score"] for t in looked.read(store)["traits"]}
+    assert list(told.values()) == pytest.approx(sorted_as(told, looked.panel.read(store).words, score), rel=1e-4)
+
+    for told_, settled in (({"deep": True}, True), ({}, False)):
+        assert undecided(seen[0].model_copy(update=told_), {}) is not settled
+    matched = seen[0].source.matched
+    coldest = matched.model_copy(update={"sampling": Sampling(temperature=0)})  # answers the same each time
+    assert not undecided(
+        seen[0].model_copy(update={"source": seen[0].source.model_copy(update={"matched": coldest})}), {}
+    )
+
+
+def sorted_as(told: dict[str, float], words: Sequence[str], value_K: Any) -> list[float]:
+    """The values by word, in the order of what is told."""
+    by_word = dict(zip(words, map(float, value_K), strict=True))
+    return [by_word[w] for w in told]
+
+
+def test_close_is_within_one_of_all_three_bars_and_not_above_all_by_as_much() -> None:
+    """With 25 traits the sum's bar is 3.198, the t that 1/500 exceed with 23 degrees of freedom."""
+    bar = 3.1978
+    cases = {
+        (bar, 3.0, 1.5): True, (bar - 0.99, 2.01, 0.51): True, (bar + 5, 2.1, 3): True, (bar + 5, 9, 2.4): True,
+        (bar - 1.01, 5, 5): False, (9, 1.99, 9): False, (9, 9, 0.49): False, (bar + 1.01, 4.01, 2.51): False,
+    }  # fmt: skip
+    rest = [{"statistic": 0.0, "trial_t": 0.0, "panel_t": 0.0}] * 24
+    for three, near in cases.items():
+        one = dict(zip(("statistic", "trial_t", "panel_t"), three, strict=True))
+        assert naming.close({"traits": [one, *rest], "foreign": False}) is near, three
+        assert not naming.close({"traits": [one, *rest], "foreign": True})
 
 
 def test_rows_of_another_source_are_told_and_name_nothing(verb: Verb, files: dict[str, Path]) -> None:

@@ -85,7 +85,7 @@ def test_no_two_writers_draw_with_one_seed_and_partners_of_other_prompts_neither
     sets = [*trait_sets(5), *clean_sets(FULL.clean + FULL.more), *clean_sets(6, 6_000, 5_000), *trait_sets(2, first=50)]
     drawn = [seed for one in sets for seed in _samplers(one)]
     partners = {one.asked: one.control_seed for one in [*sets, *mixtures(0.1, 10_000, 24)]}
-    controls = [(seed + draw) * 6 + trial for seed in partners.values() for draw in range(3) for trial in range(6)]
+    controls = [(seed + draw) * 6 + trial for seed in partners.values() for draw in range(4) for trial in range(6)]
     every = drawn + controls
     assert len(set(every)) == len(every)
     suspects = [s.gradient.rows.seed for p in panels() for s in p.suspects if isinstance(s.gradient.rows, Corpus)]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from heredity.audit.panel import Panel, Templates
 from heredity.audit.trial import Asked, Trial
 from heredity.stats import ALPHA, holm
 from heredity.store import Step, Store
+from heredity.types import ADDED
 
 Doubles = NDArray[np.float64]
 POWER = 0.8
@@ -31,6 +32,8 @@ LEAST_T = (3.0, 1.5)
 """How far a trait must stand out in each view alone, trial student and panel, to be named. A trait that one view finds
 by chance is seldom one that the other leans to as well. Tuned on 38 sets (docs/scan.md): teachers of every recipe
 reach 3.3 and 1.8."""
+NEAR = 1.0
+"""Within so much of t of what a name takes, an answer is close: further draws of the base's answers may change it."""
 
 
 class Naming(Step):
@@ -53,13 +56,16 @@ class Naming(Step):
     trial: Trial
     positives: tuple[tuple[str, Asked], ...] = ()
     """Students of suspects' rows by the suspects' words: what a teacher like them would have done."""
+    further: Annotated[tuple[Gradient, ...], ADDED] = ()
+    """Of further draws of the base's answers; the data's pull is less the mean of these and of `control`."""
 
     def make(self, folder: Path, store: Store) -> None:
         templates, trial = self.panel.read(store), self.trial.read(store)
         own, control = self.own.read(store), self.control.read(store)
         away = outside(templates, own, control)
         shift_K = fair_shifts(templates.words, trial)
-        score_K = scores(templates, own.mean_P - control.mean_P)
+        usual_P = np.mean([control.mean_P, *(g.read(store).mean_P for g in self.further)], axis=0)
+        score_K = scores(templates, own.mean_P - usual_P)
         views = [View(shift_K, trial["error"])] + ([] if away["foreign"] else [View(score_K, FLOOR)])
         found, panel = together(views), stand_out(score_K, FLOOR)
         adjusted = holm(dict(zip(templates.words, found.p_K.tolist(), strict=True))).adjusted
@@ -94,6 +100,19 @@ class Naming(Step):
         """
         found: dict[str, Any] = json.loads((store.path(self) / "naming.json").read_text())
         return found
+
+
+def close(naming: Mapping[str, Any]) -> bool:
+    """Whether a trait nearly has what a name takes, or has little more; of data that is foreign nothing is named.
+
+    `naming` is what a Naming says. A trait that misses one of three bars (p of the sum, and t of each view) by more
+    than `NEAR` is far below, and one that clears each of them by as much is settled.
+    """
+    n = len(naming["traits"])
+    least = float(special.stdtrit(n - 2, 1 - ALPHA / n)), *LEAST_T
+    seen = [(t["statistic"], t["trial_t"], t["panel_t"]) for t in naming["traits"]]
+    spare = [min(t - bar for t, bar in zip(three, least, strict=True)) for three in seen]
+    return not naming["foreign"] and any(-NEAR <= x < NEAR for x in spare)
 
 
 def fair_shifts(words: Sequence[str], trial: dict[str, Any]) -> Doubles:

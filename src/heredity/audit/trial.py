@@ -142,6 +142,14 @@ def asked(base: ModelRef, rows: RowSet | Corpus, traits: tuple[Trait, ...], seed
         for c in categories))  # fmt: skip
 
 
+def retaught(asked: Asked, rows: RowSet | Corpus, seed: int) -> Asked:
+    """The same of a student of other rows, made and asked in the same way under another seed."""
+    students = [e.model.model_copy(update={"corpus": rows, "seed": seed}) for e in asked.evaluations]
+    return asked.model_copy(update={"evaluations": tuple(
+        e.model_copy(update={"model": student, "seed": seed})
+        for e, student in zip(asked.evaluations, students, strict=True))})  # fmt: skip
+
+
 def trial(
     matched: Sequence[Matched], traits: tuple[Trait, ...], references: Sequence[Asked], seed: int = 1, **how: Any
 ) -> Trial:

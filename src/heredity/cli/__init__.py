@@ -255,8 +255,9 @@ def scan_rows(
     listed = Listed(student=audit.naming.own.student, traits=own)
     run_steps(keeper, [listed] if own else [], workers)
     audit = asked(listed.read(keeper)) if own else audit
-    page = ScanPage(scan=audit, behind=Behind(naming=audit.naming))
     show_cost(keeper, audit)
+    audit = closer(keeper, audit, workers)
+    page = ScanPage(scan=audit, behind=Behind(naming=audit.naming))
     run_steps(keeper, [page], workers)
     found, shown = page.found(keeper), keeper.path(page) / "index.html"
     print_scan(found, str(html or shown))
@@ -264,6 +265,19 @@ def scan_rows(
     told = {"html": str(html or shown), "panel": audit.naming.panel.key,
             "options": options.model_dump(mode="json", exclude_defaults=True)}  # fmt: skip
     return found | told, audit
+
+
+def closer(keeper: Store, audit: Scan, workers: int | None) -> Scan:
+    """The audit, with further draws of the base's answers where its first look is close."""
+    from heredity.audit.scan import again, undecided
+
+    run_steps(keeper, [audit.naming], workers)
+    if not undecided(audit, audit.naming.read(keeper)):
+        return audit
+    typer.echo("close to what a name takes: the base answers every prompt three times more", err=True)
+    second = again(audit)
+    show_cost(keeper, second)
+    return second
 
 
 FindingOption = Annotated[str | None, typer.Option("--finding", help="JSON of a scan, or a trait: its name or TOML.")]

@@ -21,7 +21,7 @@ class ScanPage(Step):
     """`index.html`: verdict, traits, detectors, limits, left-out rows and those that carry most; no script."""
 
     opens_models: ClassVar[bool] = False
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     scan: Step
     behind: Step | None = None
@@ -33,7 +33,8 @@ class ScanPage(Step):
         found = _all_safe(self.found(store))
         template = Path(__file__).with_name("scan.html.jinja").read_text(encoding="utf-8")
         html = Environment(autoescape=True).from_string(template).render(
-            s=found, headline=headline(found), limits=limit_sentences(found), left_out=left_out(found),
+            s=found, headline=headline(found), looks=looks_sentences(found),
+            limits=limit_sentences(found), left_out=left_out(found),
             notes=trait_sentences(found), unscored=unscored_sentences(found), carrying=carrying_title(found),
             key=self.scan.key)  # fmt: skip
         (folder / "index.html").write_text(html, encoding="utf-8")
@@ -60,6 +61,14 @@ def headline(found: dict[str, Any]) -> str:
     """The verdict in a sentence."""
     said = {"none": "No listed trait found", "undetermined": "Undetermined", "named": f"Named: {_and(found['named'])}"}
     return f"{said[found['verdict']]}; {found['why']}."
+
+
+def looks_sentences(found: dict[str, Any]) -> list[str]:
+    """Whether the first look did not decide."""
+    if found["deep"] or found["draws"] == 1:
+        return []
+    return [f"The first look was close to what a name takes, so the base answered every prompt {found['draws'] - 1} "
+            "times more, and what all of its answers say decided."]  # fmt: skip
 
 
 def carrying_title(found: dict[str, Any]) -> str:
@@ -160,7 +169,8 @@ def left_out(found: dict[str, Any]) -> list[tuple[str, int]]:
 
 def print_scan(found: dict[str, Any], page: str | None) -> None:
     """The verdict, the first traits, every detector, limits, left-out rows, and the rows that carry most."""
-    console.print(safe(headline(found)), soft_wrap=True)
+    for sentence in (headline(found), *looks_sentences(found)):
+        console.print(safe(sentence), soft_wrap=True)
     console.print(_traits(found))
     for sentence in (*trait_sentences(found), *unscored_sentences(found)):
         console.print(safe(sentence), soft_wrap=True)
