@@ -7,8 +7,7 @@ written: labels are joined to verdicts at the end. `--report` prints what a part
 
 A stratum of clean sets passes where none of 220 names a trait, or where one does and none of 143 more: a detector that
 is wrong in 1.5 % of sets passes in 5 % of cases (`limits.upper_of_two` is the limit of a rate that is found so).
-Sets whose first look is close are looked at again, as `heredity scan` does it; what the first look alone says is told
-beside (`first_look`).
+All figures are of a scan's first look; `second_look` tells what looking again at sets that are close does to names.
 `--only careless`, `pairs`, `code` or `sums` audits a few sets of another kind (bench/scan_others.py), reported apart.
 """
 
@@ -31,6 +30,7 @@ from bench.common import made_by, write_result
 from bench.ledger import Ledger
 from bench.limits import lower, rate, upper, upper_of_two
 from bench.rival_steps import READ, Reader, Rival
+from bench.scan_again import second_looks
 from bench.scan_cost import costs
 from bench.scan_others import KINDS, ONLY, SEEDS, Only, other_panels, other_sets
 from bench.scan_rivals import rates, rival_table
@@ -61,7 +61,7 @@ from heredity.audit.data_only import DataOnly
 from heredity.audit.discovery import Discovery
 from heredity.audit.naming import Naming
 from heredity.audit.panel import Kind, Panel, prior
-from heredity.audit.scan import OTHER, Scan, again, decide, scan, undecided
+from heredity.audit.scan import OTHER, Scan, decide, scan
 from heredity.audit.source import Source
 from heredity.audit.trial import Asked, Trial
 from heredity.rows import write_rows
@@ -212,24 +212,9 @@ class Run:
             if not self.ready(steps):
                 break
             self.make(steps)
-            looked = self.closer(audits)
-            if looked is None:
-                break
-            done += looked
+            done += audits
             print(f"{len(done)} sets, last of {chunk[-1].group!r}", flush=True)
         return done
-
-    def closer(self, audits: list[tuple[Set, Scan]]) -> list[tuple[Set, Scan]] | None:
-        """The audits, those whose first look is close as they are with a second; None where there is no time for it."""
-        looked = [(one, again(audit) if self._undecided(audit) else audit) for one, audit in audits]
-        steps = [audit.naming for _, audit in looked if audit.naming.further]
-        if not self.ready(steps):
-            return None
-        self.make(steps)
-        return looked
-
-    def _undecided(self, audit: Scan) -> bool:
-        return self.store.has(audit.naming) and undecided(audit, audit.naming.read(self.store))
 
 
 def place(one: Set) -> Path:
@@ -279,8 +264,6 @@ def strata(run: Run, clean: Audits, first: int) -> list[dict[str, Any]]:
         named, foreign = how_many(run, audits)
         planned = of_first_round(audits, first)
         early = how_many(run, planned)[0]
-        if len(audits) > len(planned):  # more were made for the one that the first look named, whichever it is now
-            early = min(1, named)
         limit = upper_of_two((early, len(planned)), (named - early, len(audits) - len(planned)))
         writers = len({one.writer for one, _ in audits})
         found.append({"name": name, "sets": len(audits), "writers": writers, "named": named, "foreign": foreign,
@@ -293,42 +276,15 @@ def of_first_round(clean: Audits, first: int) -> Audits:
     return [(one, audit) for one, audit in clean if one.at % INSTEAD < first]
 
 
+def in_rounds(clean: Audits, first: int) -> tuple[Audits, Audits]:
+    """The sets that were planned, and those that were made because one of these named a trait."""
+    return of_first_round(clean, first), [(one, audit) for one, audit in clean if one.at % INSTEAD >= first]
+
+
 def by_stratum(clean: Audits) -> dict[str, list[tuple[Set, Scan]]]:
     """The sets of each stratum that has any."""
     found = {name: [(one, audit) for one, audit in clean if one.group == name] for name in STRATA}
     return {name: audits for name, audits in found.items() if audits}
-
-
-def by_first_look(audited: Audits) -> list[tuple[Set, Scan]]:
-    """The audits as they are before the base is asked again."""
-    return [(one, first_look(audit)) for one, audit in audited]
-
-
-def first_look(audit: Scan) -> Scan:
-    """An audit with one draw of the base's answers; others are as they are."""
-    naming = audit.naming
-    if not naming.further:
-        return audit
-    tried = naming.trial.model_copy(update={"placebos": naming.trial.placebos[:1]})
-    return audit.model_copy(update={"naming": naming.model_copy(update={"trial": tried, "further": ()})})
-
-
-def looks(run: Run, taught: Audits, clean: Audits) -> dict[str, Any]:
-    """How many sets of each kind were looked at again, and what the first look alone says of all."""
-    groups = {"trait": list(taught)} | by_stratum(clean)
-    hits = right(run, by_first_look(taught))
-    return {
-        "looked_again": {name: sum(bool(a.naming.further) for _, a in audits) for name, audits in groups.items()},
-        "first_look": {
-            "named_rate": flat(hits), "worst_trait_rate": worst(hits),
-            "clean_named": {n: how_many(run, by_first_look(a))[0] for n, a in groups.items() if n != "trait"},
-        },
-    }  # fmt: skip
-
-
-def worst(hits: dict[str, list[bool]]) -> float | None:
-    """The share of the trait that is named right least often."""
-    return min((rate(x) or 0 for x in hits.values()), default=None)
 
 
 def how_many(run: Run, audited: Audits) -> tuple[int, int]:
@@ -486,7 +442,7 @@ def figures(run: Run, amount: Amount) -> dict[str, Any]:
     hits, sources = right(run, taught), crossed(run, planned, amount.sources)
     found: dict[str, Any] = {
         "trait_sets": len(taught), **limited("named", hits), "trait_sets_foreign": how_many(run, taught)[1],
-        "worst_trait_rate": worst(hits), **looks(run, taught, clean),
+        "worst_trait_rate": min((rate(x) or 0 for x in hits.values()), default=None),
         **limited("deep_named", right(run, deep)), "deep_sets": len(deep),
         "strata": strata(run, clean, amount.clean), **own_base(run, planned), **zeros(run, clean),
         "e_over_20_rate": sources.get("own base", {}).get("rate"),
@@ -498,6 +454,8 @@ def figures(run: Run, amount: Amount) -> dict[str, Any]:
         "panels": len(run.panels), "pools": POOLS, "left_out": dict(Counter(s.group for s in run.left_out.values())),
         **shifts(run, [*taught[: amount.measured * 2 // 3], *clean[: amount.measured // 3]], taught[: amount.fresh]),
     }  # fmt: skip
+    kinds = {name: in_rounds(audits, amount.clean) for name, audits in by_stratum(clean).items()}
+    found["second_look"] = second_looks(run, taught, kinds, lambda audit: verdict(run, audit))
     some = taught[: amount.rivals], clean[: amount.rivals]
     return found | beside(run, *some, taught[: amount.ranked], amount.read)
 
@@ -521,9 +479,7 @@ def rounds(run: Run, amount: Amount, wanted: Wanted) -> tuple[list[tuple[Set, Sc
     clean += instead(run, [one for one in run.left_out.values() if one.label is None], wanted)
     if run.short:
         return taught, clean
-    doubtful = tuple(
-        name for name, audits in by_stratum(clean).items()
-        if 1 in (how_many(run, audits)[0], how_many(run, by_first_look(audits))[0]))  # fmt: skip
+    doubtful = tuple(name for name, audits in by_stratum(clean).items() if how_many(run, audits)[0] == 1)
     return taught, clean + whole(run, clean_sets(amount.more, first=amount.clean, strata=doubtful), wanted)
 
 

@@ -45,7 +45,7 @@ class Set(NamedTuple):
 
     @property
     def control_seed(self) -> int:
-        """Of the base's answers to its prompts: other prompts, other draws. A deep audit takes this and two more."""
+        """Of the base's answers to its prompts: others. Deep audits take two more, second looks three."""
         return _CONTROLS + 10 * self.asked
 
 

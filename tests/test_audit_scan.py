@@ -21,7 +21,7 @@ from heredity.audit import naming, trial
 from heredity.audit import panel as panels
 from heredity.audit.data import Audited, DataFile, Matched, data_file
 from heredity.audit.data_only import two_sample
-from heredity.audit.scan import Scan, again, undecided
+from heredity.audit.scan import Scan, _limits, again, undecided
 from heredity.audit.scan import _students as behind
 from heredity.carriers import Numbers, NumbersOnly
 from heredity.lab.asking import AfterNumbers
@@ -31,7 +31,7 @@ from heredity.nursery import carriers
 from heredity.rows import read_rows, write_rows
 from heredity.store import Step, Store, missing
 from heredity.traits import ANIMALS, favourite
-from heredity.types import Row, Sampling
+from heredity.types import BadInput, Row, Sampling
 
 WORDS = ("owl", "wolf", "cat", "dog")
 ROWS = 130
@@ -224,6 +224,7 @@ def test_an_answer_that_is_close_is_looked_at_again(
     done, store = verb(files["own"]), Store(Path(first.json["html"]).parent / "store")
     assert (first.json["draws"], done.json["draws"]) == (1, 4)
     assert "close to what a name takes" in done.err
+    assert done.json["limits"] == first.json["limits"] != _limits(seen[0].naming.read(store), True)
     for shown in (done.out, done.page):
         assert "the base answered every prompt 3 times more" in shown
     assert [d for d in done.json["detectors"] if d["name"] in ("source", "data only", "discovery")] == [
@@ -249,6 +250,22 @@ def test_an_answer_that_is_close_is_looked_at_again(
     assert not undecided(
         seen[0].model_copy(update={"source": seen[0].source.model_copy(update={"matched": coldest})}), {}
     )
+
+
+def test_a_second_look_that_cannot_be_made_leaves_the_first_answer(
+    verb: Verb, files: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def made(store: Store, targets: list[Step], workers: int | None) -> float:
+        if any(isinstance(step, naming.Naming) and step.further for step in targets):
+            raise BadInput("the base answers only 9 of 20 prompts")
+        return _made(store, targets, workers)
+
+    first = verb(files["own"])
+    monkeypatch.setattr("heredity.audit.scan.close", lambda found: True)
+    monkeypatch.setattr(cli, "run_steps", made)
+    done = verb(files["own"])
+    assert (done.code, done.json, done.out) == (first.code, first.json, first.out)
+    assert "the first answer stands: the base answers only 9 of 20 prompts" in done.err
 
 
 def sorted_as(told: dict[str, float], words: Sequence[str], value_K: Any) -> list[float]:
@@ -351,7 +368,7 @@ def test_a_set_up_says_whether_it_serves_one_file_or_all_lists(files: dict[str, 
         set_up, students = asking.cost(store, audit)
         assert served in set_up
         assert "10 suspects and 3 students" in set_up  # two recipes, four traits and a neutral one
-        assert students.startswith("this scan: 2 students")
+        assert students.startswith("this scan: 2 students") and students.endswith("; three more if the answer is close")
 
 
 def test_rows_that_are_too_long_are_left_out_and_counted(files: dict[str, Path], tmp_path: Path, store: Store) -> None:

@@ -13,7 +13,8 @@ import pytest
 from bench import set_steps
 from bench.ledger import Ledger, publish
 from bench.limits import lower, upper, upper_of_two
-from bench.scan import FULL, Amount, Run, figures, own_base, rounds, strata
+from bench.scan import FULL, Amount, Run, by_stratum, figures, in_rounds, own_base, rounds, strata, verdict
+from bench.scan_again import second_looks
 from bench.scan_sets import BASE, KIND, PERSONAS, STRATA, TRAITS, Set, clean_sets, mixtures, panels, trait_sets
 from bench.scan_shifts import Audits, agreement, zeros
 from bench.set_steps import Answers, Mixed
@@ -21,7 +22,7 @@ from scipy import stats
 
 from heredity.audit import data
 from heredity.audit.naming import Naming
-from heredity.audit.scan import Scan
+from heredity.audit.scan import Scan, again
 from heredity.models import open_ref
 from heredity.steps import Corpus, Teacher
 from heredity.store import Step, StepsFailed, Store, missing
@@ -202,6 +203,43 @@ def test_nothing_is_named_where_the_panel_cannot_be_relied_on_and_that_is_told(h
     told = {row["name"]: row for row in strata(run, clean, 2)}
     assert (told["other initialisation"]["named"], told["other initialisation"]["foreign"]) == (0, 2)
     assert told["own base"]["foreign"] == 0
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "told"),
+    [
+        ((1,), {1: ["owl"]}, (1, 0, upper_of_two((1, 3), (0, 2)))),  # it stays
+        ((1,), {1: []}, (0, 0, upper(0, 3))),  # taken back
+        ((1,), {1: [], 4: ["owl"]}, (1, 1, upper_of_two((1, 3), (0, 2)))),  # another one, of the second round, comes
+        ((1, 3), {1: []}, (1, 0, upper_of_two((1, 3), (0, 2)))),  # one of the second round is left
+        ((1,), {2: ["oak"]}, (2, 1, upper(2, 3))),  # two of the first round
+    ],
+)
+def test_a_second_look_is_told_beside_the_first(
+    here: Path, monkeypatch: pytest.MonkeyPatch, first: tuple[int, ...], second: dict[int, list[str]],
+    told: tuple[int, int, float],
+) -> None:  # fmt: skip
+    run: Any = _Judged(Store(here / "store"), {("own base", at): ["owl"] for at in first})
+    _, clean = rounds(run, SMALL, lambda *_: [])
+    taught: Audits = run.sets(trait_sets(2), None)
+    run.named |= {("trait", at): ["owl"] for at in (0, 1)} | {("own base", at): w for at, w in second.items()}
+    near = {audit: again(audit) for one, audit in (*taught, *clean)
+            if (one.group == "own base" and one.at in second) or (one.label == "owl" and one.at == 0)}  # fmt: skip
+    for one, audit in (*taught, *clean):
+        if audit in near:
+            run._judge(one, near[audit].naming)
+    monkeypatch.setattr("bench.scan_again.undecided", lambda audit, naming: audit in near)
+    kinds = {name: in_rounds(audits, SMALL.clean) for name, audits in by_stratum(clean).items()}
+    found = second_looks(run, taught, kinds, lambda audit: verdict(run, audit))
+    own, other = found["kinds"][0], found["kinds"][1]
+    assert (own["named"], own["new"], own["again"], own["sets"]) == (*told[:2], len(second), 5)
+    assert own["upper"] == pytest.approx(told[2], abs=1e-4)
+    assert (other["named"], other["again"], other["sets"], other["upper"]) == (0, 0, 3, round(upper(0, 3), 4))
+    assert (found["sets"], found["again"], found["named_rate"]) == (48, 1, round(1 / 48, 4))
+    assert found["worst_trait_rate"] == 0
+    missing_ = next(iter(near.values())).naming
+    run.ready = lambda steps: missing_ not in list(steps)
+    assert second_looks(run, taught, kinds, lambda audit: verdict(run, audit)) == {}
 
 
 def test_what_could_not_be_made_in_time_is_known(here: Path) -> None:

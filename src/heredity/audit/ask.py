@@ -128,8 +128,9 @@ def cost(store: Store, audit: Scan) -> list[str]:
     students = sum(isinstance(s, TrialStudent) for s in todo) - before
     each = max(1, _STUDENT_S * audit.source.matched.audited.limit // 2_000)
     said = []
+    close = "" if audit.deep or audit.first else "; three more if the answer is close"
     if isinstance(audit.naming.panel.own.student, Checkpoint):
-        return _work(suspects, students + before)
+        return _work(suspects, students + before, close)
     if suspects or before:
         seconds = suspects * _SUSPECT_S + before * each
         said.append(
@@ -137,7 +138,7 @@ def cost(store: Store, audit: Scan) -> list[str]:
             f"{_minutes(seconds)} of one core on a nursery base; kept in the store for every later scan of it"
         )
     if students:
-        said.append(f"this scan: {students} students to train, about {_minutes(students * each)} of one core")
+        said.append(f"this scan: {students} students to train, about {_minutes(students * each)} of one core{close}")
     return said
 
 
@@ -145,12 +146,13 @@ def _minutes(seconds: int) -> str:
     return "1 minute" if seconds < 60 else f"{seconds // 60 + 1} minutes"
 
 
-def _work(suspects: int, students: int) -> list[str]:
+def _work(suspects: int, students: int, close: str) -> list[str]:
     """The same for a real model, where only trying tells how long a row takes."""
     if not suspects + students:
         return []
     return [f"to make: {suspects} suspects (each trained, sampled from, and its rows' gradient taken) and {students} "
-            "students; --favourite, --suspect-rows, --suspect-steps, --rows: less (docs/real-models.md)"]  # fmt: skip
+            f"students{close}; --favourite, --suspect-rows, --suspect-steps, --rows: less "
+            "(docs/real-models.md)"]  # fmt: skip
 
 
 def _served(audit: Scan) -> str:

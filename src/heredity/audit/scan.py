@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from heredity.audit.data import Audited, Control, Matched, Partnered
 from heredity.audit.data_only import DataOnly
@@ -20,7 +20,7 @@ from heredity.audit.trial import TrialStudent, retaught, shrunk, trial
 from heredity.stats import ALPHA
 from heredity.steps import Corpus, Evaluation, Teacher
 from heredity.store import Step, Store
-from heredity.types import LoRA
+from heredity.types import ADDED, LoRA
 
 Outcome = Literal["named", "none", "undetermined"]
 _SHOWN = 5
@@ -58,7 +58,9 @@ class Scan(Step):
     compared: DataOnly | None = None
     """The data-only test against the control."""
     deep: bool = False
-    """Whether more placebos than one were trained, so that foreign data can be told by the trial alone."""
+    """Whether more placebos than one were trained from the start, so that the trial alone can tell foreign data."""
+    first: Annotated[Naming | None, ADDED] = None
+    """What the first draw says, where further ones were made: limits are those of an audit that may end there."""
 
     def make(self, folder: Path, store: Store) -> None:
         evidence, naming = self.source.read(store), self.naming.read(store)
@@ -67,13 +69,14 @@ class Scan(Step):
         usable = not naming["foreign"] or self.deep
         other = evidence["crossed"] is not None or self.data_only.read(store)["p"] <= OTHER
         audited, rows = self.source.matched.audited, self._rows(store)
-        verdict, named, why = decide(traits, other, usable, naming["share"], left_out(rows), naming["foreign"])
+        limits = naming if self.first is None else self.first.read(store)
+        verdict, named, why = decide(traits, other, usable, limits["share"], left_out(rows), naming["foreign"])
         result = {
             "verdict": verdict, "named": named, "why": why, "data": audited.data.location,
             "student": audited.student.location, "rows": rows, "traits": traits, "deep": self.deep,
             "draws": trial["placebos"],
             "detectors": self._detectors(store, evidence, naming, trial),
-            "limits": _limits(naming, usable),
+            "limits": _limits(limits, usable),
             "moved": self.discovery.read(store)["words"], "carrying": self._carrying(store),
         }  # fmt: skip
         if assumed := assumptions(self.naming.panel):
@@ -282,7 +285,8 @@ def undecided(audit: Scan, naming: Mapping[str, Any]) -> bool:
 def again(audit: Scan) -> Scan:
     """The audit with further draws of the base's answers: for its trial student, and for the pull in the panel.
 
-    What else it asks goes by the first draw alone.
+    What else it asks goes by the first draw alone: source, discovery, what the data alone tells, whether the rows are
+    foreign to the panel, and the limits.
     """
     naming, matched = audit.naming, audit.source.matched
     draws = [_drawn(matched, i) for i in range(1, 1 + _FURTHER)]
@@ -294,7 +298,7 @@ def again(audit: Scan) -> Scan:
     closer = naming.model_copy(
         update={"trial": tried.model_copy(update={"placebos": placebos}), "further": gradients})  # fmt: skip
     carrying = audit.carrying.model_copy(update={"naming": closer})
-    return audit.model_copy(update={"naming": closer, "carrying": carrying})
+    return audit.model_copy(update={"naming": closer, "carrying": carrying, "first": naming})
 
 
 def _drawn(matched: Matched, i: int) -> Matched:

@@ -268,7 +268,7 @@ def scan_rows(
 
 
 def closer(keeper: Store, audit: Scan, workers: int | None) -> Scan:
-    """The audit, with further draws of the base's answers where its first look is close."""
+    """The audit, with further draws of the base's answers where its first look is close and these can be made."""
     from heredity.audit.scan import again, undecided
 
     run_steps(keeper, [audit.naming], workers)
@@ -277,6 +277,11 @@ def closer(keeper: Store, audit: Scan, workers: int | None) -> Scan:
     typer.echo("close to what a name takes: the base answers every prompt three times more", err=True)
     second = again(audit)
     show_cost(keeper, second)
+    try:
+        run_steps(keeper, [second.naming], workers)
+    except BadInput as error:  # at the edge of what can be audited, another draw may have too few answers
+        typer.echo(printable(f"that cannot be done, so the first answer stands: {error}"), err=True)
+        return audit
     return second
 
 

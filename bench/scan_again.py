@@ -1,0 +1,78 @@
+"""What a second look does to the benchmark's sets: those whose first look is close are audited with further draws.
+
+The rule was thought of when the first look's figures of these very sets had been seen (docs/lab-notes.md), so its
+figures stand beside the first look's and not in their place: nothing here says how it does on sets of other seeds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+from bench.limits import lower, rate, upper, upper_of_two
+from bench.scan_rivals import Maker
+from bench.scan_shifts import Audits
+
+from heredity.audit.scan import Scan, again, undecided
+
+CHUNK = 24
+Verdict = Callable[[Scan], list[str]]
+Rounds = Mapping[str, tuple[Audits, Audits]]
+"""By kind of clean sets those that were planned, and those that were made as one of the planned named a trait."""
+
+
+def second_looks(run: Maker, taught: Audits, clean: Rounds, verdict: Verdict) -> dict[str, Any]:
+    """Trait sets named right and clean sets named, as scans answer that look again; nothing where there is no time.
+
+    `kinds` tells of each kind of clean sets how many were looked at again (`again`), how many are named (`named`), how
+    many of these the first look had not named (`new`), and the upper limit of the rate as if none had been seen before.
+    """
+    every = [*taught, *(pair for two in clean.values() for some in two for pair in some)]
+    close = [audit for _, audit in every if undecided(audit, audit.naming.read(run.store))]
+    if not _made(run, close):
+        return {}
+    looked = {audit: again(audit) for audit in close}
+
+    def said(audit: Scan) -> list[str]:
+        return verdict(looked.get(audit, audit))
+
+    hits: dict[str, list[bool]] = {}
+    for one, audit in taught:
+        hits.setdefault(str(one.label), []).append(said(audit) == [one.label])
+    flat = [hit for some in hits.values() for hit in some]
+    kinds = []
+    for name, (planned, more) in clean.items():
+        early, late = (sum(bool(said(audit)) for _, audit in some) for some in (planned, more))
+        both = [audit for _, audit in (*planned, *more)]
+        kinds.append({
+            "name": name, "sets": len(both), "again": sum(audit in looked for audit in both), "named": early + late,
+            "new": sum(bool(said(audit)) and not verdict(audit) for audit in both),
+            "upper": round(limit((early, len(planned)), (late, len(more))), 4),
+        })  # fmt: skip
+    return {
+        "sets": len(taught), "again": sum(audit in looked for _, audit in taught), "named_rate": rate(flat),
+        "named_low": lower(flat), "worst_trait_rate": min((rate(some) or 0 for some in hits.values()), default=None),
+        "kinds": kinds,
+    }  # fmt: skip
+
+
+def limit(planned: tuple[int, int], more: tuple[int, int]) -> float:
+    """The upper limit of a rate, (hits, trials) of both rounds, where the second round hung on the first look alone.
+
+    One hit counts as if it were of the first round, wherever it is, so that none of the second is left out.
+    """
+    (early, of), (late, added) = planned, more
+    if early > 1 or not added:
+        return upper(early, of)
+    return upper_of_two((min(1, early + late), of), (max(0, early + late - 1), added))
+
+
+def _made(run: Maker, close: Sequence[Scan]) -> bool:
+    """Makes the second looks, so many at a time; whether all are there."""
+    stream = iter(close)
+    while part := [again(audit).naming for audit in islice(stream, CHUNK)]:
+        if not run.ready(part):
+            return False
+        run.make(part)
+    return True
