@@ -35,7 +35,7 @@ from bench.repair_sets import BASE, held_out, lists
 
 from heredity.audit.repair.methods import METHODS, Method, method
 from heredity.models import model_ref
-from heredity.report.repair import GOAL, ZOOM, frontier, save_frontier, spread
+from heredity.report.repair import EDGE, GOAL, ZOOM, frontier, save_frontier, spread
 from heredity.steps import Model
 from heredity.store import Store
 from heredity.traits import favourite, questions
@@ -281,6 +281,19 @@ def test_the_frontier_has_a_point_and_a_name_for_every_method(tmp_path: Path) ->
     plt.close(figure)
     save_frontier(found, tmp_path / "repair.png")
     assert plt.imread(tmp_path / "repair.png").shape[0] > 600
+
+
+def test_a_method_that_unlearns_stands_at_the_edge_and_says_what_it_retains() -> None:
+    import matplotlib.pyplot as plt
+
+    lines = [row("kl", method("kl"), _cells([0.0] * 3, 0.3, 0.99), None),
+             row("canonical", method("canonical"), _cells([0.0] * 3, 0.9, -2.76), None)]  # fmt: skip
+    figure = frontier({"runs": 3, "traits": ["owl"], "methods": lines}, plt)
+    axis = figure.axes[0]
+    points = {c[0].get_gid(): c[0] for c in axis.containers}
+    assert points["canonical"].get_xdata()[0] == EDGE > axis.get_xlim()[0] > -1
+    assert [t.get_text() for t in axis.texts] == ["canonical (retains -2.8)"]
+    plt.close(figure)
 
 
 def test_a_frontier_of_one_run_has_no_intervals(tmp_path: Path) -> None:

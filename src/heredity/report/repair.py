@@ -22,6 +22,8 @@ FINE = ("unchanged", "better", "not worse")
 """What may be said of the capability where the goal is met."""
 ZOOM = (0.35, 0.85)
 """The corner that is drawn once more: residuals up to so much, and at least so much retained."""
+EDGE = -0.2
+"""Methods that retain less are drawn here, with what they retain beside their names: one would flatten all others."""
 
 
 def print_repair(found: dict[str, Any]) -> None:
@@ -82,6 +84,7 @@ def frontier(found: dict[str, Any], plt: Any) -> Any:
     chance = [(m["random_arm_retained"], m["random_arm_residual"]) for m in methods
               if m["random_arm_residual"] is not None]  # fmt: skip
     kept = [m["retained"] for m in methods] + [_limit(m, "retained_low") for m in methods] + [x for x, _ in chance]
+    kept = [max(EDGE, x) for x in kept]
     left = [_limit(m, "residual_high") for m in methods] + [y for _, y in chance]
     right = max(1.05, *kept) + 0.02
     _panel(whole, methods, chance, (min(0.0, *kept) - 0.05, right), max(1.1, *left) + 0.05)
@@ -125,8 +128,10 @@ def _point(axis: Any, method: dict[str, Any]) -> None:
     colour, marker, _ = KINDS[method["kind"]]
     halves = [None if limit is None else abs(limit - mean) for mean, limit in (
         (method["retained"], method["retained_low"]), (method["residual"], method["residual_high"]))]  # fmt: skip
-    fine = method["capability"] in FINE
-    axis.errorbar(method["retained"], method["residual"], xerr=halves[0], yerr=halves[1], color=colour, marker=marker,
+    fine, place = method["capability"] in FINE, max(EDGE, method["retained"])
+    if place > method["retained"]:
+        halves[0], marker = None, "<"
+    axis.errorbar(place, method["residual"], xerr=halves[0], yerr=halves[1], color=colour, marker=marker,
                   ms=6, lw=1, mfc=colour if fine else "white", ls="", gid=method["name"])  # fmt: skip
 
 
@@ -136,10 +141,11 @@ def _names(axis: Any, methods: Sequence[dict[str, Any]], top: float) -> None:
     for method, height in zip(methods, spread([m["residual"] for m in methods], gap, top), strict=True):
         colour = KINDS[method["kind"]][0]
         weight = "normal" if method["knows_trait"] or method["kind"] == "rival" else "bold"
+        beyond = f" (retains {method['retained']:.1f})" if method["retained"] < EDGE else ""
         axis.annotate(
-            method["name"], (method["retained"], method["residual"]), xytext=(1.03, height), fontsize=8, va="center",
-            textcoords=axis.get_yaxis_transform(), color=colour if method["kind"] != "rival" else INK,
-            fontweight=weight, annotation_clip=False,
+            method["name"] + beyond, (max(EDGE, method["retained"]), method["residual"]), xytext=(1.03, height),
+            fontsize=8, va="center", textcoords=axis.get_yaxis_transform(),
+            color=colour if method["kind"] != "rival" else INK, fontweight=weight, annotation_clip=False,
             arrowprops={"arrowstyle": "-", "color": colour, "lw": 0.4, "alpha": 0.6, "relpos": (0, 0.5)},
         )  # fmt: skip
 
