@@ -15,6 +15,7 @@ from bench.repair import (
     NEUTRAL,
     OWN,
     PRIMARY,
+    RELAYED,
     SEEDS,
     SET_ON,
     TUNING_SEED,
@@ -34,6 +35,7 @@ from bench.repair import (
 from bench.repair_sets import BASE, held_out, lists
 
 from heredity.audit.repair.methods import METHODS, Method, method
+from heredity.audit.trial import TrialStudent
 from heredity.models import model_ref
 from heredity.report.repair import EDGE, GOAL, ZOOM, frontier, save_frontier, spread
 from heredity.steps import Model
@@ -71,10 +73,11 @@ def _told(store: Store, run: Run, model: Model, trait: float, skill: float = 3.0
 
 
 def _run(store: Store, run: Run, student: float = 1.0) -> None:
-    """A run whose controls stand at -2 on average, the base's own students at -1, the base at -3."""
+    """A run whose controls stand at -2 on average, their relays at -1.5, the base's students at -1, the base at -3."""
     _told(store, run, BASE, -3.0, skill=4.0)
     _told(store, run, run.student, student, skill=3.0)
-    for told, trait in zip([*run.controls, *run.own], (-1.5, -2.5, -1.25, -0.75), strict=True):
+    beside = [*run.controls, *run.own, *run.relayed]
+    for told, trait in zip(beside, (-1.5, -2.5, -1.25, -0.75, -1.75, -1.25), strict=True):
         _told(store, run, told.model, trait)
 
 
@@ -118,7 +121,8 @@ def test_controls_show_what_chance_leaves_and_what_lists_without_the_trait_teach
     assert found[NEUTRAL]["residual"] == pytest.approx(1 / 3)  # -1.5 against -2.5, and the other way round
     assert found[NEUTRAL]["signed"] == pytest.approx(0)
     assert found[OWN]["residual"] == pytest.approx((0.75 + 1.25) / 2 / 3)  # against the mean of the neutral ones
-    assert found[NEUTRAL]["retained"] == found[OWN]["retained"] == 1
+    assert found[RELAYED]["signed"] == pytest.approx((0.25 + 0.75) / 2 / 3)
+    assert found[NEUTRAL]["retained"] == found[OWN]["retained"] == found[RELAYED]["retained"] == 1
     told = {m["name"]: m for m in report([OWL], [], store)["methods"]}
     assert (told[NEUTRAL]["residual"], told[NEUTRAL]["kind"]) == (0.3333, "rival")
 
@@ -130,7 +134,7 @@ def test_rows_of_controls_claim_no_limits(tmp_path: Path) -> None:
     for run in runs:
         _run(store, run)
     told = {m["name"]: m for m in report(runs, [], store)["methods"]}
-    for name in (NEUTRAL, OWN):
+    for name in (NEUTRAL, OWN, RELAYED):
         assert (told[name]["n"], told[name]["residual_high"], told[name]["capability"]) == (2, None, None)
     assert told["do nothing"]["n"] == 2 and told["do nothing"]["residual_high"] is not None
 
@@ -160,12 +164,14 @@ def test_later_seeds_are_told_without_the_first(tmp_path: Path) -> None:
     found = report(runs, [relay], store)
     (line,) = (m for m in found["methods"] if m["name"] == relay.name)
     assert (line["residual"], line["runs"]) == (0.5, 4)
-    assert line["by_trait"]["oak"] == {"residual": [1.0, 0.0], "residual_base": [1.0, 0.25], "retained": [1.0, 1.0]}
+    assert line["by_trait"]["oak"] == {
+        "residual": [1.0, 0.0], "signed": [1.0, 0.0], "residual_base": [1.0, 0.25], "retained": [1.0, 1.0],
+    }  # fmt: skip
     (later,) = found["later_seeds"]
     assert (later["residual"], later["runs"]) == (0.0, 2)
     assert found["goal"]["data"] == {"method": relay.name, "met": False, "met_on_later_seeds": True}
     assert found["goal"]["training"] == {"method": PRIMARY["training"], "met": None, "met_on_later_seeds": None}
-    assert (found["ordinary_base"], found["ordinary_student"], sum(found["made_by"].values())) == (0.5, 0.5, 28)
+    assert (found["ordinary_base"], found["ordinary_student"], sum(found["made_by"].values())) == (0.5, 0.5, 36)
 
 
 def test_a_method_is_compared_with_its_random_arm_run_by_run() -> None:
@@ -192,6 +198,19 @@ def test_nothing_is_told_of_some_reported_runs(
         main()
     assert stop.value.code == 2
     assert "go with --quick" in capsys.readouterr().err
+
+
+def test_a_relay_of_neutral_lists_is_made_as_that_of_a_trait_s() -> None:
+    """From its control's lists, which its control learnt from, and with their seed."""
+    run = Run(favourite("wolf"), 80_001, beside=2)
+    usual: Any = run.arms([method("relay")])[2].model
+    for told, control in zip(run.relayed, run.controls, strict=True):
+        made, student = told.model, control.model
+        assert isinstance(made, TrialStudent) and isinstance(student, TrialStudent)
+        assert (made.base, made.seed, type(made.corpus)) == (BASE, student.seed, type(usual.corpus))
+        relays: Any = made.corpus
+        writer: Any = relays.writer
+        assert relays.rows == writer.corpus == student.corpus and relays != usual.corpus
 
 
 def test_what_is_measured_on_was_not_trained_on() -> None:
