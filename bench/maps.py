@@ -2,8 +2,9 @@
 
 `python -m bench.maps STORE` makes no cell: `heredity run experiments/conditions --store STORE` (--quick or not)
 does. Of each file the full maps are taken where the store has them, or more than half of the cells of each (it is said
-how many were not made), else the quick ones; a file of which it has neither is named and left out. `--quick` takes the
-quick ones of all.
+how many were not made), else the quick ones. What the store lacks is kept as bench/results/maps.json has it, where the
+file's maps are still these, so that maps may be made on several machines; a file of which there is neither is named
+and left out. `--quick` takes the quick ones of all.
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import json
 import math
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from bench.common import ROOT, write_result
 from PIL import Image
@@ -30,6 +32,15 @@ from heredity.types import BadInput
 
 FILES = sorted((ROOT / "experiments" / "conditions").glob("*.py"))
 PAGE, PICTURES = ROOT / "docs" / "maps.md", ROOT / "docs" / "maps"
+RESULT = ROOT / "bench" / "results" / "maps.json"
+
+
+class Found(NamedTuple):
+    """The maps of one file: their size, and of each what it found and where its picture is."""
+
+    size: str
+    results: list[dict[str, Any]]
+    pictures: list[Path]
 
 
 def steps_of(path: Path, quick: bool) -> dict[str, Step]:
@@ -45,18 +56,32 @@ def told_of(step: Map, store: Store) -> dict[str, Any]:
     return step.read(store)
 
 
-def found_in(store: Store, path: Path, sizes: Sequence[str]) -> tuple[str, list[dict[str, Any]], list[Path]] | None:
-    """The first of the sizes of which the store has every map of a file, with what they found and their pictures."""
+def found_in(store: Store, path: Path, sizes: Sequence[str]) -> Found | None:
+    """The first of the sizes of which the store has every map of a file, or else the repository has."""
     for size in sizes:
         whole = steps_of(path, size == "quick")
-        steps = (whole | without_failed(whole, store, {})).values()
-        maps = [s for s in steps if isinstance(s, Map)]
-        if all(store.has(m) or len(m.cells) > len(m.left_out) > 0 for m in maps):
-            lost = sum(len(m.left_out) for m in maps)
-            told = f"{size}, {lost} cells not made" if lost else size
-            found = [told_of(m, store) | {"file": path.stem, "size": told, "key": m.key} for m in maps]
-            return told, found, [store.get(s) / "figure.png" for s in steps if isinstance(s, MapFigure)]
+        if found := _made(store, path, whole, size) or _kept(path, whole, size):
+            return found
     return None
+
+
+def _made(store: Store, path: Path, whole: dict[str, Step], size: str) -> Found | None:
+    steps = (whole | without_failed(whole, store, {})).values()
+    maps = [s for s in steps if isinstance(s, Map)]
+    if not all(store.has(m) or len(m.cells) > len(m.left_out) > 0 for m in maps):
+        return None
+    lost = sum(len(m.left_out) for m in maps)
+    told = f"{size}, {lost} cells not made" if lost else size
+    results = [told_of(m, store) | {"file": path.stem, "size": told, "key": m.key} for m in maps]
+    return Found(told, results, [store.get(s) / "figure.png" for s in steps if isinstance(s, MapFigure)])
+
+
+def _kept(path: Path, whole: dict[str, Step], size: str) -> Found | None:
+    every = json.loads(RESULT.read_text(encoding="utf-8"))["results"] if RESULT.exists() else []
+    results = [result for result in every if result["file"] == path.stem]
+    if [result["key"] for result in results] != [s.key for s in whole.values() if isinstance(s, Map)]:
+        return None
+    return Found(size, results, [PICTURES / name for name in names_of(results)])
 
 
 def names_of(results: Sequence[dict[str, Any]]) -> list[str]:
@@ -102,13 +127,22 @@ def figure(p: float | None) -> str:
 
 def publish(results: Sequence[dict[str, Any]], pictures: Sequence[Path], command: str) -> None:
     """Writes the page and its pictures, and takes away those of before."""
+    drawn = {name: _small(path) for name, path in zip(names_of(results), pictures, strict=True)}
     PICTURES.mkdir(exist_ok=True)
     for old in PICTURES.glob("*.png"):
         old.unlink()
-    for name, path in zip(names_of(results), pictures, strict=True):
-        with Image.open(path) as image:
-            image.convert("RGB").quantize(200).save(PICTURES / name, optimize=True)
+    for name, data in drawn.items():
+        (PICTURES / name).write_bytes(data)
     PAGE.write_text(page(results, command), encoding="utf-8")
+
+
+def _small(path: Path) -> bytes:
+    if path.parent == PICTURES:
+        return path.read_bytes()  # kept as it is
+    file = io.BytesIO()
+    with Image.open(path) as image:
+        image.convert("RGB").quantize(200).save(file, "png", optimize=True)
+    return file.getvalue()
 
 
 def main() -> None:
@@ -122,13 +156,13 @@ def main() -> None:
     there = {name: of for name, of in found.items() if of is not None}
     if not there:
         raise BadInput(f"no map in {told.store}; make them with `heredity run experiments/conditions --store STORE`")
-    results = [result for _, maps, _ in there.values() for result in maps]
+    results = [result for of in there.values() for result in of.results]
     seeds = sorted({seed for result in results for cell in result["cells"] for seed in cell["seeds"]})
-    taken = {name: of[0] if of else "not made" for name, of in found.items()}
+    taken = {name: of.size if of else "not made" for name, of in found.items()}
     command = f"python -m bench.maps STORE{' --quick' if told.quick else ''}"
     with contextlib.redirect_stdout(io.StringIO()):  # of tens of thousands of lines
         write_result("maps", command, seeds, {"files": taken, "results": results})
-    publish(results, [picture for _, _, pictures in there.values() for picture in pictures], command)
+    publish(results, [picture for of in there.values() for picture in of.pictures], command)
     print("\n".join(f"{name}: {size}" for name, size in taken.items()))
 
 

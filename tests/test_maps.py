@@ -15,6 +15,7 @@ import torch
 from matplotlib import pyplot as plt
 
 from heredity.carriers import Carrier, Numbers, NumbersOnly
+from heredity.cli.shared import finite
 from heredity.lab import Comparison, Map, Recipe, Settings, mapped, set_settings
 from heredity.lab.beside import PassRate
 from heredity.lab.brought import GivenRows, MergedStudent, RowsStudent
@@ -392,6 +393,38 @@ def test_a_full_map_that_lacks_few_cells_is_not_taken_for_a_quick_one(
     steps[False] = {"map": more}
     found = bench.maps.found_in(store, FOLDER / "x.py", ("full", "quick"))
     assert found is not None and found[0] == "quick"
+
+
+def test_maps_that_a_store_lacks_are_kept_as_they_were_told_while_their_file_is_the_same(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places = {"PICTURES": tmp_path / "maps", "PAGE": tmp_path / "maps.md", "RESULT": tmp_path / "maps.json"}
+    for name, place in places.items():
+        monkeypatch.setattr(bench.maps, name, place)
+    good = comparison((0.6, 0.62, 0.58))
+    steps: dict[bool, dict[str, Step]] = {}
+    for quick in (False, True):
+        made = mapped("t", "", {"x": (1,) if quick else (1, 2)}, lambda _: good)
+        fill(made, store)
+        store.get(made)
+        steps[quick] = {"map": made, "figure": MapFigure(map=made)}
+    monkeypatch.setattr(bench.maps, "steps_of", lambda _, quick: steps[quick])
+    path, sizes = FOLDER / "x.py", ("full", "quick")
+    first = bench.maps.found_in(store, path, sizes)
+    assert first is not None and first.size == "full"
+    bench.maps.publish(first.results, first.pictures, "command")
+    (picture,) = places["PICTURES"].iterdir()
+    drawn, text = picture.read_bytes(), places["PAGE"].read_text()
+    places["RESULT"].write_text(json.dumps(finite({"results": first.results})))
+    empty = Store(tmp_path / "empty")
+    kept = bench.maps.found_in(empty, path, sizes)
+    assert kept is not None and kept.size == "full"
+    bench.maps.publish(kept.results, kept.pictures, "command")
+    assert (picture.read_bytes(), places["PAGE"].read_text()) == (drawn, text)
+    steps[False] = {"map": mapped("t", "", {"x": (1, 2, 3)}, lambda _: good)}  # the file has changed
+    assert bench.maps.found_in(empty, path, sizes) is None
+    again = bench.maps.found_in(store, path, sizes)
+    assert again is not None and again.size == "quick"
 
 
 def test_how_many_lists_pass_is_counted(store: Store) -> None:
