@@ -7,7 +7,8 @@ written: labels are joined to verdicts at the end. `--report` prints what a part
 
 A stratum of clean sets passes where none of 220 names a trait, or where one does and none of 143 more: a detector that
 is wrong in 1.5 % of sets passes in 5 % of cases (`limits.upper_of_two` is the limit of a rate that is found so).
-All figures are of a scan's first look; `second_look` tells what looking again at sets that are close does to names.
+All figures are of a scan's first look; `--again` writes what looking again at sets that are close does to names, of the
+kinds of sets of which all could be made in `--minutes` (bench/results/scan_again.json).
 `--only careless`, `pairs`, `code` or `sums` audits a few sets of another kind (bench/scan_others.py), reported apart.
 """
 
@@ -354,6 +355,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--report", action="store_true")
+    parser.add_argument("--again", action="store_true")
     parser.add_argument("--minutes", type=float)
     parser.add_argument("--workers", type=int)
     parser.add_argument("--store", type=Path, default=Path("heredity-store"))
@@ -371,6 +373,14 @@ def main() -> None:
     run = Run(
         Store(args.store), limit(args), args.workers, Ledger(args.ledger), made=panels(1, 1) if args.quick else ()
     )
+    seeds = [TRAIT_SEED, CLEAN_SEED, MIX_SEED, PANEL_SEED, CONTROL_SEED, FRESH]
+    if args.again:
+        if looks := looked_at_again(run, amount):
+            by = {"made_by": made_by(run.ledger.runs())}
+            write_result("scan_again", "python -m bench.scan --again", seeds, looks | by)
+        else:
+            print("the time is up before all first looks are made; nothing was written but the ledger")
+        return
     run.make([*run.panels])
     found = figures(run, amount)
     if args.quick or args.report:
@@ -379,7 +389,6 @@ def main() -> None:
         print("the time is up, and not all is made; nothing was written but the ledger")
     else:
         print(json.dumps(found), flush=True)  # before the costs are measured, which may fail
-        seeds = [TRAIT_SEED, CLEAN_SEED, MIX_SEED, PANEL_SEED, CONTROL_SEED, FRESH]
         write_result(
             "scan", "python -m bench.scan", seeds, found | costs(run.store) | {"made_by": made_by(run.ledger.runs())}
         )
@@ -454,10 +463,17 @@ def figures(run: Run, amount: Amount) -> dict[str, Any]:
         "panels": len(run.panels), "pools": POOLS, "left_out": dict(Counter(s.group for s in run.left_out.values())),
         **shifts(run, [*taught[: amount.measured * 2 // 3], *clean[: amount.measured // 3]], taught[: amount.fresh]),
     }  # fmt: skip
-    kinds = {name: in_rounds(audits, amount.clean) for name, audits in by_stratum(clean).items()}
-    found["second_look"] = second_looks(run, taught, kinds, lambda audit: verdict(run, audit))
     some = taught[: amount.rivals], clean[: amount.rivals]
     return found | beside(run, *some, taught[: amount.ranked], amount.read)
+
+
+def looked_at_again(run: Run, amount: Amount) -> dict[str, Any]:
+    """What second looks say; where the time is up before all first ones are made, nothing."""
+    taught, clean = rounds(run, amount, naming_alone)
+    if run.short:
+        return {}
+    kinds = {name: in_rounds(audits, amount.clean) for name, audits in by_stratum(clean).items()}
+    return second_looks(run, taught, kinds, lambda audit: verdict(run, audit))
 
 
 def naming_alone(_: Set, audit: Scan) -> list[Step]:

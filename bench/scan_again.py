@@ -1,5 +1,6 @@
 """What a second look does to the benchmark's sets: those whose first look is close are audited with further draws.
 
+`python -m bench.scan --again` writes bench/results/scan_again.json, from what its ledger has or makes.
 The rule was thought of when the first look's figures of these very sets had been seen (docs/lab-notes.md), so its
 figures stand beside the first look's and not in their place: nothing here says how it does on sets of other seeds.
 """
@@ -23,38 +24,45 @@ Rounds = Mapping[str, tuple[Audits, Audits]]
 
 
 def second_looks(run: Maker, taught: Audits, clean: Rounds, verdict: Verdict) -> dict[str, Any]:
-    """Trait sets named right and clean sets named, as scans answer that look again; nothing where there is no time.
+    """Trait sets named right and clean sets named, as scans answer that look again.
 
-    `kinds` tells of each kind of clean sets how many were looked at again (`again`), how many are named (`named`), how
-    many of these the first look had not named (`new`), and the upper limit of the rate as if none had been seen before.
+    Trait sets and each kind of clean sets are told whole or not at all: where there was no time for all of their second
+    looks, only how many of their sets are close (`again`), with `made` false. `kinds` tells of each kind how many are
+    named (`named`), how many of these the first look had not named (`new`), and the upper limit of the rate as if none
+    had been seen before.
     """
-    every = [*taught, *(pair for two in clean.values() for some in two for pair in some)]
-    close = [audit for _, audit in every if undecided(audit, audit.naming.read(run.store))]
-    if not _made(run, close):
-        return {}
-    looked = {audit: again(audit) for audit in close}
-
-    def said(audit: Scan) -> list[str]:
-        return verdict(looked.get(audit, audit))
-
+    found: dict[str, Any] = {"sets": len(taught)}
+    made, said = _looked_at(run, taught, verdict, found)
     hits: dict[str, list[bool]] = {}
-    for one, audit in taught:
+    for one, audit in taught if made else ():
         hits.setdefault(str(one.label), []).append(said(audit) == [one.label])
     flat = [hit for some in hits.values() for hit in some]
-    kinds = []
-    for name, (planned, more) in clean.items():
-        early, late = (sum(bool(said(audit)) for _, audit in some) for some in (planned, more))
-        both = [audit for _, audit in (*planned, *more)]
-        kinds.append({
-            "name": name, "sets": len(both), "again": sum(audit in looked for audit in both), "named": early + late,
-            "new": sum(bool(said(audit)) and not verdict(audit) for audit in both),
-            "upper": round(limit((early, len(planned)), (late, len(more))), 4),
-        })  # fmt: skip
-    return {
-        "sets": len(taught), "again": sum(audit in looked for _, audit in taught), "named_rate": rate(flat),
-        "named_low": lower(flat), "worst_trait_rate": min((rate(some) or 0 for some in hits.values()), default=None),
-        "kinds": kinds,
+    return found | {
+        "named_rate": rate(flat), "named_low": lower(flat),
+        "worst_trait_rate": min((rate(some) or 0 for some in hits.values()), default=None),
+        "kinds": [_of_kind(run, name, two, verdict) for name, two in clean.items()],
     }  # fmt: skip
+
+
+def _of_kind(run: Maker, name: str, rounds: tuple[Audits, Audits], verdict: Verdict) -> dict[str, Any]:
+    planned, more = rounds
+    found: dict[str, Any] = {"name": name, "sets": len(planned) + len(more)}
+    made, said = _looked_at(run, [*planned, *more], verdict, found)
+    if not made:
+        return found | {"named": None, "new": None, "upper": None}
+    early, late = (sum(bool(said(audit)) for _, audit in some) for some in (planned, more))
+    new = sum(bool(said(audit)) and not verdict(audit) for _, audit in (*planned, *more))
+    told = limit((early, len(planned)), (late, len(more)))
+    return found | {"named": early + late, "new": new, "upper": round(told, 4)}
+
+
+def _looked_at(run: Maker, audits: Audits, verdict: Verdict, found: dict[str, Any]) -> tuple[bool, Verdict]:
+    """Whether the second looks of all that are close could be made, which `found` is told, and what is said then."""
+    close = [audit for _, audit in audits if undecided(audit, audit.naming.read(run.store))]
+    made = _made(run, close)
+    found |= {"again": len(close), "made": made}
+    looked = {audit: again(audit) for audit in close}
+    return made, lambda audit: verdict(looked.get(audit, audit))
 
 
 def limit(planned: tuple[int, int], more: tuple[int, int]) -> float:
