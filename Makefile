@@ -34,7 +34,7 @@ bench-repair: $(READY)
 	$(BIN)/python -m bench.repair $(if $(QUICK),--quick) $(if $(MINUTES),--minutes $(MINUTES))
 
 bench-scan: $(READY)
-	$(BIN)/python -m bench.scan $(if $(QUICK),--quick) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(ONLY),--only $(ONLY))
+	$(BIN)/python -m bench.scan $(if $(QUICK),--quick) $(if $(AGAIN),--again) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(ONLY),--only $(ONLY))
 
 bench-server: $(READY)
 	$(BIN)/python -m bench.server

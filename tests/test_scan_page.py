@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from bench.pages import short
+from bench import scan_again_page
+from bench.pages import Part, short
 from bench.scan_page import PART, bars, written
 
 
@@ -99,7 +100,19 @@ def test_figures_are_short(x: float | None, told: str) -> None:
     assert short(x) == told
 
 
-def test_the_page_has_what_the_benchmark_found() -> None:
-    """The part of docs/scan.md is that of bench/results/scan.json."""
-    assert all(mark in PART.page.read_text() for mark in PART.marks)
-    assert PART.within(PART.page.read_text()) == PART.expected()
+@pytest.mark.parametrize("part", [PART, scan_again_page.PART], ids=["first looks", "second looks"])
+def test_the_page_has_what_the_benchmark_found(part: Part) -> None:
+    """The parts of docs/scan.md are those of bench/results/scan.json and scan_again.json."""
+    assert all(mark in part.page.read_text() for mark in part.marks)
+    assert part.within(part.page.read_text()) == part.expected()
+
+
+def test_second_looks_of_which_some_were_not_made_have_no_rate() -> None:
+    """Trait sets, or a kind of clean sets."""
+    kind = {"name": "own base", "sets": 363, "again": 20, "made": True, "named": 2, "new": 1, "upper": 0.0169}
+    traits = {"sets": 120, "again": 27, "made": True, "named_rate": 0.95, "named_low": 0.9, "worst_trait_rate": 0.6}
+    told = {"commit": "a" * 40, "command": "c", "made_by": {"b" * 40: 1}, "kinds": [kind]} | traits
+    text = scan_again_page.written(told)
+    assert "| own base | 363 | 20 | 2 | 1 | .0169 |" in text and "of the worst trait .6." in text
+    part = scan_again_page.written(told | {"made": False, "kinds": [kind | {"made": False}]})
+    assert "| own base | 363 | 20 | not all made | - | - |" in part and ".95" not in part
