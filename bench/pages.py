@@ -67,6 +67,8 @@ def short(x: float | None) -> str:
 
 
 def source(found: Found) -> str:
-    """The command and the commits behind a file of results."""
-    made = ", ".join(f"`{name[:7]}`{name[40:]} ({n})" for name, n in found["made_by"].items())
-    return f"`{found['command']}`, commit `{str(found['commit'])[:7]}`; results made at {made}."
+    """The command and its commit, and at how many commits the results behind it were made."""
+    made = found["made_by"]
+    commits, changed = {name[:40] for name in made}, sum(n for name, n in made.items() if name[40:])
+    told = f"`{found['command']}`, commit `{str(found['commit'])[:7]}`; its {sum(made.values()):,} results were made at"
+    return f"{told} {len(commits)} commits (`made_by` in the JSON), {changed:,} in a checkout that had changes."

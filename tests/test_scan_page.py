@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from bench import scan_again_page
-from bench.pages import Part, short
+from bench.pages import Part, short, source
 from bench.scan_page import PART, bars, written
 
 
@@ -98,6 +98,14 @@ def test_only_what_is_between_the_marks_is_replaced() -> None:
 def test_figures_are_short(x: float | None, told: str) -> None:
     """Without a leading zero."""
     assert short(x) == told
+
+
+def test_the_commits_behind_the_figures_are_counted() -> None:
+    """A commit with and without changes is one."""
+    made = {"b" * 40: 7, "b" * 40 + " and changes": 1_000, "c" * 40: 1}
+    told = source({"commit": "a" * 40, "command": "python -m bench.x", "made_by": made})
+    assert told.startswith("`python -m bench.x`, commit `aaaaaaa`; its 1,008 results were made at 2 commits")
+    assert "1,000 in a checkout that had changes" in told
 
 
 @pytest.mark.parametrize("part", [PART, scan_again_page.PART], ids=["first looks", "second looks"])
