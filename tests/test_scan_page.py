@@ -66,10 +66,10 @@ def test_each_stratum_and_each_size_is_judged_by_itself() -> None:
 
 
 def test_the_page_says_no_where_a_bar_is_missed() -> None:
-    """And by which commits the results were made, with what rivals say in both forms."""
+    """And at how many commits the results were made, with what rivals say in both forms."""
     part = written(found(slope=0.79))
     assert part.count("**no**") == 1 and "| slope of the same: .8 to 1.25 | .79 | **no** |" in part
-    assert "`bbbbbbb` and changes (3)" in part
+    assert "its 3 results were made at 1 commit" in part and "3 in a checkout that had changes" in part
     assert "| bag of rows | 12 of 24 | 18 of 24 | 1 of 24 | 6 of 24 | 18 of 24 | 1 of 24 |" in part
 
 
