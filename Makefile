@@ -5,12 +5,14 @@ READY := .venv/.ready
 export OMP_NUM_THREADS := 1
 export HF_HUB_OFFLINE := 1
 
-.PHONY: demo test lint science bench bench-repair bench-scan bench-server bench-trace clean
+.PHONY: setup demo test lint science bench bench-repair bench-scan bench-server bench-trace clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
 	touch $(READY)
+
+setup: $(READY)
 
 demo: $(READY)
 	$(BIN)/heredity demo

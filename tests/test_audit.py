@@ -394,10 +394,15 @@ def test_a_scan_reports_every_field_and_what_did_not_run(small: tuple[Store, Sca
     assert all(d["reason"] for d in found["detectors"] if not d["ran"])
     assert found["rows"]["looked_at"] == 220
     assert found["limits"]["share"] > 0
+    assert found["temperature"] == audit.source.matched.sampling.temperature
+    (placebo,) = audit.naming.trial.placebos
+    usually = {word: x for e in placebo.evaluations for word, x in e.read(keeper)["share"].items()}
+    assert {t["trait"]: t["control_share"] for t in found["traits"]} == pytest.approx({w: usually[w] for w in WORDS})
     assert len(limit_sentences(found)) == 2
-    for share, told in ((0.4, "wrote 40%"), (1.2, "even if its teacher had written all")):
+    beside, little = "Beside owl another trait would", "Of other traits than owl little is known"
+    for share, said, told in ((0.4, beside, "wrote 40%"), (1.2, little, "even if its teacher had written all")):
         named = found | {"named": ["owl"], "limits": found["limits"] | {"share": share}}
-        assert limit_sentences(named)[0].startswith("Beside owl another trait would")
+        assert limit_sentences(named)[0].startswith(said)
         assert told in limit_sentences(named)[0]
     assert headline(found).endswith(".")
     values = [v for v, _ in audit.carrying.read(keeper)]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+import re
+import shlex
 from typing import Any
 
 import numpy as np
 
 from heredity.audit.behind import outlying, set_aside
 from heredity.audit.naming import FLOOR, View, together
-from heredity.report.scan import carrying_title, trait_sentences
+from heredity.report.scan import carrying_title, next_sentence, trait_sentences
 from heredity.stats import ALPHA, holm
 
 WORDS = tuple(f"w{k}" for k in range(24))
@@ -70,7 +72,8 @@ def test_nothing_is_made_up_where_there_is_no_trait_and_no_second_where_there_is
 
 def _found(named: list[str], stands: list[str], panel: bool = True, share: float | None = 0.4) -> dict[str, Any]:
     steps = [{"trait": w, "t": 5.0 - i, "p": 0.01} for i, w in enumerate(("owl", "wolf", "oak"))]
-    first = {"trait": "owl", "strength": 0.84, "predicted_shift": math.log(8), "low": math.log(4), "high": math.log(16)}
+    first = {"trait": "owl", "strength": 0.84, "control_share": 0.2,
+             "predicted_shift": math.log(8), "low": math.log(4), "high": math.log(16)}  # fmt: skip
     return {"named": named, "traits": [first], "carrying": {"trait": "owl"}, "limits": {"share": share},
             "behind": {"steps": steps, "together": stands, "panel": panel}}  # fmt: skip
 
@@ -78,14 +81,23 @@ def _found(named: list[str], stands: list[str], panel: bool = True, share: float
 def test_the_pull_and_what_may_be_hidden_are_told_in_words() -> None:
     expected, pull, behind = trait_sentences(_found(["owl"], ["owl"]))
     assert "to show owl at 8 times the odds" in expected
-    assert expected.endswith("(4 to 16).")
+    assert expected.endswith("(4 to 16): in 67% of the answers that may show it (50% to 80%), in place of 20%.")
     assert pull.startswith("The rows pull towards owl 0.8 times as strongly as rows that suspects")
-    assert behind.startswith("With owl set aside, no other trait stands out (most: wolf, t 4.0)")
+    assert behind.startswith("With owl set aside, no other trait stands out (most: wolf, t 4.0 among those")
     assert "wolf (t 4.0, p 0.01) stands out as well" in trait_sentences(_found(["owl"], ["owl", "wolf"]))[2]
     assert "owl (t 5.0, p 0.01), wolf (t 4.0, p 0.01) stand out" in trait_sentences(_found([], ["owl", "wolf"]))[1]
     assert len(trait_sentences(_found([], []))) == 1
     assert trait_sentences(_found([], ["owl", "wolf"], panel=False, share=None)) == []  # nothing is known of these rows
     assert trait_sentences({"traits": [], "named": []}) == []
+
+
+def test_what_to_do_next_is_a_command_for_the_data_that_was_scanned() -> None:
+    told = {"data": "my rows.jsonl; reboot", "student": "nursery:llama-0"}
+    found = next_sentence(told | {"named": ["owl"]})
+    (command,) = re.findall(r"(heredity repair .*?), with", found)
+    asked = ["--student", told["student"], "--out", "repaired.jsonl"]
+    assert shlex.split(command) == ["heredity", "repair", "data", told["data"], *asked]
+    assert "repair" not in next_sentence(told | {"named": []})
 
 
 def test_the_rows_title_says_what_their_order_is_worth() -> None:

@@ -47,7 +47,7 @@ class Scan(Step):
     """
 
     opens_models: ClassVar[bool] = False
-    version: ClassVar[int] = 5
+    version: ClassVar[int] = 6
 
     source: Source
     naming: Naming
@@ -65,7 +65,8 @@ class Scan(Step):
     def make(self, folder: Path, store: Store) -> None:
         evidence, naming = self.source.read(store), self.naming.read(store)
         trial = self.naming.trial.read(store)
-        traits = trait_findings(naming, trial)
+        usual = self.naming.trial.usual(store)
+        traits = [t | {"control_share": usual[t["trait"]]} for t in trait_findings(naming, trial)]
         usable = not naming["foreign"] or self.deep
         other = evidence["crossed"] is not None or self.data_only.read(store)["p"] <= OTHER
         audited, rows = self.source.matched.audited, self._rows(store)
@@ -74,7 +75,7 @@ class Scan(Step):
         result = {
             "verdict": verdict, "named": named, "why": why, "data": audited.data.location,
             "student": audited.student.location, "rows": rows, "traits": traits, "deep": self.deep,
-            "draws": trial["placebos"],
+            "draws": trial["placebos"], "temperature": self.source.matched.sampling.temperature,
             "detectors": self._detectors(store, evidence, naming, trial),
             "limits": _limits(limits, usable),
             "moved": self.discovery.read(store)["words"], "carrying": self._carrying(store),
@@ -189,8 +190,10 @@ def decide(
             "the rows pull where no teacher made from this base does (another initialisation or family?); the panel "
             "cannot be relied on: --deep goes by trial students alone")  # fmt: skip
     if named:
-        why = "it stands out among all traits in what a student of the rows acquired"
-        return "named", named, why + (f"; {_UNSETTLED}" if foreign else "")
+        why = "it stands out among all traits, " + (
+            f"in what students of the rows acquired; {_UNSETTLED}" if foreign else
+            "in the rows' pull on the weights and in what a student of them acquired")  # fmt: skip
+        return "named", named, why
     if traits[0]["p_value"] <= ALPHA:
         first = traits[0]["trait"]
         return "undetermined", [], f"{first} stands out, but the rows' pull and a student of them do not agree on it"

@@ -94,6 +94,11 @@ class Trial(Step):
         result = {"traits": traits, "placebos": draws, "spread": error / math.sqrt(1 + 1 / draws), "error": error}
         (folder / "trial.json").write_text(json.dumps(result, indent=1) + "\n")
 
+    def usual(self, store: Store) -> dict[str, float]:
+        """Each trait's share of the answers in students of the base's own rows (of their mean log-odds)."""
+        of = [placebo.read(store) for placebo in self.placebos]
+        return {word: float(special.expit(np.mean([odds[word] for odds in of]))) for word in of[0]}
+
     def _chance(self, store: Store) -> Doubles:
         """What sampled answers add to the variance of every shift."""
         own_K: Doubles = np.array(list(self.taught.chance(store).values()))

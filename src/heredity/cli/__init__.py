@@ -209,7 +209,7 @@ def scan(
     suspect_steps: Annotated[int | None, typer.Option(min=1, help="Steps of a suspect's training (40).")] = None,
     suspect_batch: Annotated[int | None, typer.Option(min=1, help="Rows in each of these steps (64).")] = None,
     together: Annotated[int, typer.Option(min=1, help="Most rows in one pass through a real model.")] = 8,
-    deep: Annotated[bool, typer.Option("--deep", help="6,000 rows and three controls: slower, surer.")] = False,
+    deep: Annotated[bool, typer.Option("--deep", help="6,000 rows and three controls: slower, misses less.")] = False,
     html: Annotated[Path | None, typer.Option("--html", help="Also write the page to this file.")] = None,
     workers: WorkersOption = None, store: StoreOption = DEFAULT_STORE, json_file: JsonOption = None,
 ) -> None:  # fmt: skip

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 from pathlib import Path
 from typing import Any, ClassVar
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
+from scipy.special import expit
 
 from heredity.report.terminal import console, safe
+from heredity.stats import log_odds
 from heredity.store import Step, Store
 
+LEGEND = (
+    "p is corrected for the number of traits. e: the stake of a fair bet against chance after the rows, from 1; chance "
+    "brings it to 20 once in 20 times at most. t: how far the trait stands above all others, in panel and trial "
+    "together; panel t in the pull of the rows on the weights, trial t in what a student of the rows acquired. "
+    "Predicted shifts are in log-odds, against a student of the base's own rows.")  # fmt: skip
 _SHOWN = 6
 """Most traits in the terminal's table."""
 
@@ -21,7 +29,7 @@ class ScanPage(Step):
     """`index.html`: verdict, traits, detectors, limits, left-out rows and those that carry most; no script."""
 
     opens_models: ClassVar[bool] = False
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
 
     scan: Step
     behind: Step | None = None
@@ -36,7 +44,7 @@ class ScanPage(Step):
             s=found, headline=headline(found), looks=looks_sentences(found),
             limits=limit_sentences(found), left_out=left_out(found),
             notes=trait_sentences(found), unscored=unscored_sentences(found), carrying=carrying_title(found),
-            key=self.scan.key)  # fmt: skip
+            next=next_sentence(found), rows=rows_sentence(found), legend=LEGEND, key=self.scan.key)  # fmt: skip
         (folder / "index.html").write_text(html, encoding="utf-8")
 
     def found(self, store: Store) -> dict[str, Any]:
@@ -97,15 +105,16 @@ def limit_sentences(found: dict[str, Any]) -> list[str]:
         )
         said.append(f"With {rows} rows, a teacher like the suspects would be named (power .8) if it wrote {share:.0%} "
                     f"of them (median trait), {hard}. Weaker teachers need more.")  # fmt: skip
-    said.append(f"The smallest shift that would be named with that power is {limits['shift']:.2f} in log-odds.")
+    which = "of another trait " if found["named"] else ""
+    said.append(f"The smallest shift {which}that would be named (power .8) is {limits['shift']:.2f} in log-odds.")
     return said
 
 
 def _beside(named: str, share: float, rows: int) -> str:
     """What it would take for another trait to be named as well."""
     if share > 1:
-        return (f"Beside {named} another trait would often be missed, even if its teacher had written all {rows} rows: "
-                "what is named moves the others as well.")  # fmt: skip
+        return (f"Of other traits than {named} little is known: beside it one would often be missed, even if its "
+                f"teacher had written all {rows} rows, as what is named moves the others as well.")  # fmt: skip
     return (f"Beside {named} another trait would be named (power .8) if a teacher like the suspects wrote {share:.0%} "
             f"of the {rows} rows (median trait).")  # fmt: skip
 
@@ -118,10 +127,25 @@ def trait_sentences(found: dict[str, Any]) -> list[str]:
 
 
 def _expected(trait: dict[str, Any]) -> str:
-    """What a student is expected to do, in odds."""
-    low, odds, high = (math.exp(trait[name]) for name in ("low", "predicted_shift", "high"))
+    """What a student is expected to do, in odds and in shares."""
+    names = ("low", "predicted_shift", "high")
+    low, odds, high = (math.exp(trait[name]) for name in names)
+    usual = trait["control_share"]
+    least, share, most = (float(expit(log_odds(usual) + trait[name])) for name in names)
     return (f"A student of as many such rows is expected to show {trait['trait']} at {odds:.3g} times the odds of one "
-            f"trained on the base's own rows ({low:.3g} to {high:.3g}).")  # fmt: skip
+            f"trained on the base's own rows ({low:.3g} to {high:.3g}): in {share:.0%} of the answers that may show it "
+            f"({least:.0%} to {most:.0%}), in place of {usual:.0%}.")  # fmt: skip
+
+
+def next_sentence(found: dict[str, Any]) -> str:
+    """What to do with the answer, and where it is told how often such answers are wrong."""
+    told = "Error rates of scans, and what each answer asks for: docs/scan.md."
+    if not found["named"]:
+        return told
+    data, student = shlex.quote(found["data"]), shlex.quote(found["student"])
+    command = f"heredity repair data {data} --student {student} --out repaired.jsonl"
+    return (f"Next: train on other data, or take it out, in part: {command}, with this scan's --carrier and "
+            f"--temperature (docs/repair.md). {told}")  # fmt: skip
 
 
 def _strength(found: dict[str, Any], behind: dict[str, Any]) -> str | None:
@@ -142,7 +166,7 @@ def _hidden(found: dict[str, Any], behind: dict[str, Any]) -> str | None:
                 "along. It is not named.")  # fmt: skip
     if named:
         rest = next((s for s in steps if s["trait"] not in named), None)
-        most = f" (most: {rest['trait']}, t {rest['t']:.1f})" if rest else ""
+        most = f" (most: {rest['trait']}, t {rest['t']:.1f} among those that are left)" if rest else ""
         return (f"With {_and(named)} set aside, no other trait stands out{most}; a weaker one may still be hidden "
                 "behind it.")  # fmt: skip
     if len(others) > 1 and found["limits"]["share"] is not None:
@@ -167,26 +191,35 @@ def left_out(found: dict[str, Any]) -> list[tuple[str, int]]:
     return sorted(dropped, key=lambda d: -d[1]) + ([("not drawn: --rows is the limit", rest)] if rest else [])
 
 
+def rows_sentence(found: dict[str, Any]) -> str:
+    """How much was looked at, and what was taken for granted of it."""
+    rows = found["rows"]
+    return (f"{rows['looked_at']} of {rows['rows']} rows were looked at, taken to be sampled at temperature "
+            f"{found['temperature']:g} (--temperature)")  # fmt: skip
+
+
 def print_scan(found: dict[str, Any], page: str | None) -> None:
     """The verdict, the first traits, every detector, limits, left-out rows, and the rows that carry most."""
     for sentence in (headline(found), *looks_sentences(found)):
         console.print(safe(sentence), soft_wrap=True)
     console.print(_traits(found))
+    console.print(LEGEND, soft_wrap=True)
     for sentence in (*trait_sentences(found), *unscored_sentences(found)):
         console.print(safe(sentence), soft_wrap=True)
     console.print(_detectors(found))
     for sentence in (*limit_sentences(found), *found.get("assumes", ())):
         console.print(safe(sentence), soft_wrap=True)
-    rows = found["rows"]
-    console.print(f"\n{rows['looked_at']} of {rows['rows']} rows were looked at")
+    console.print(f"\n{rows_sentence(found)}")
     for reason, n in left_out(found):
         console.print(safe(f"  {n} left out: {reason}"), soft_wrap=True)
     carrying = found["carrying"]
-    console.print(safe(f"\n{carrying_title(found)} (in spreads of the base's own rows)"), soft_wrap=True)
+    title = f"{carrying_title(found)} (in spreads of the base's own rows; single rows are weak evidence)"
+    console.print(safe(f"\n{title}"), soft_wrap=True)
     for row in carrying["rows"]:
         console.print(f"  {row['value']:+7.1f}  {_line(row['completion'])}", soft_wrap=True)
+    console.print(safe(f"\n{next_sentence(found)}"), soft_wrap=True)
     if page:
-        console.print(safe(f"\npage  {page}"), soft_wrap=True)
+        console.print(safe(f"page  {page}"), soft_wrap=True)
 
 
 def _line(text: str) -> str:
