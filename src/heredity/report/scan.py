@@ -43,7 +43,8 @@ class ScanPage(Step):
         html = Environment(autoescape=True).from_string(template).render(
             s=found, headline=headline(found), looks=looks_sentences(found),
             limits=limit_sentences(found), left_out=left_out(found),
-            notes=trait_sentences(found), unscored=unscored_sentences(found), carrying=carrying_title(found),
+            expected=expected_sentences(found), notes=pull_sentences(found),
+            unscored=unscored_sentences(found), carrying=carrying_title(found),
             next=next_sentence(found), rows=rows_sentence(found), legend=LEGEND, key=self.scan.key)  # fmt: skip
         (folder / "index.html").write_text(html, encoding="utf-8")
 
@@ -121,9 +122,18 @@ def _beside(named: str, share: float, rows: int) -> str:
 
 def trait_sentences(found: dict[str, Any]) -> list[str]:
     """What to expect of a student, how strongly the rows pull towards the first trait, and what it may hide."""
+    return expected_sentences(found) + pull_sentences(found)
+
+
+def expected_sentences(found: dict[str, Any]) -> list[str]:
+    """What to expect of a student, a sentence for each trait that is named."""
+    return [_expected(t) for t in found["traits"] if t["trait"] in found["named"]]
+
+
+def pull_sentences(found: dict[str, Any]) -> list[str]:
+    """How strongly the rows pull towards the first trait, and what it may hide."""
     behind = found.get("behind")
-    expected = [_expected(t) for t in found["traits"] if t["trait"] in found["named"]]
-    return expected + ([] if behind is None else [x for x in (_strength(found, behind), _hidden(found, behind)) if x])
+    return [] if behind is None else [x for x in (_strength(found, behind), _hidden(found, behind)) if x]
 
 
 def _expected(trait: dict[str, Any]) -> str:
