@@ -60,28 +60,36 @@ def found_in(store: Store, path: Path, sizes: Sequence[str]) -> Found | None:
     """The first of the sizes of which the store has every map of a file, or else the repository has."""
     for size in sizes:
         whole = steps_of(path, size == "quick")
-        if found := _made(store, path, whole, size) or _kept(path, whole, size):
-            return found
+        either = [found for found in (_made(store, path, whole, size), _kept(path, whole)) if found]
+        if either:
+            return max(either, key=lambda found: sum(len(result["cells"]) for result in found.results))
     return None
 
 
 def _made(store: Store, path: Path, whole: dict[str, Step], size: str) -> Found | None:
-    steps = (whole | without_failed(whole, store, {})).values()
-    maps = [s for s in steps if isinstance(s, Map)]
-    if not all(store.has(m) or len(m.cells) > len(m.left_out) > 0 for m in maps):
+    steps = whole | without_failed(whole, store, {})
+    maps = {name: s for name, s in steps.items() if isinstance(s, Map)}
+    if not all(store.has(m) or len(m.cells) > len(m.left_out) > 0 for m in maps.values()):
         return None
-    lost = sum(len(m.left_out) for m in maps)
+    lost = sum(len(m.left_out) for m in maps.values())
     told = f"{size}, {lost} cells not made" if lost else size
-    results = [told_of(m, store) | {"file": path.stem, "size": told, "key": m.key} for m in maps]
-    return Found(told, results, [store.get(s) / "figure.png" for s in steps if isinstance(s, MapFigure)])
+    results = [
+        told_of(m, store) | {"file": path.stem, "size": told, "key": m.key, "whole": whole[name].key,
+                             "commit": store.manifest(m.key)["run"]["commit"]}
+        for name, m in maps.items()
+    ]  # fmt: skip
+    return Found(told, results, [store.get(s) / "figure.png" for s in steps.values() if isinstance(s, MapFigure)])
 
 
-def _kept(path: Path, whole: dict[str, Step], size: str) -> Found | None:
-    every = json.loads(RESULT.read_text(encoding="utf-8"))["results"] if RESULT.exists() else []
-    results = [result for result in every if result["file"] == path.stem]
-    if [result["key"] for result in results] != [s.key for s in whole.values() if isinstance(s, Map)]:
+def _kept(path: Path, whole: dict[str, Step]) -> Found | None:
+    """What maps.json has of a file whose maps are still these; some of their cells may not have been made then."""
+    before = json.loads(RESULT.read_text(encoding="utf-8")) if RESULT.exists() else {"results": []}
+    results = [{"commit": before["commit"]} | r for r in before["results"] if r["file"] == path.stem]
+    if not results or [r.get("whole", r["key"]) for r in results] != [
+        s.key for s in whole.values() if isinstance(s, Map)
+    ]:
         return None
-    return Found(size, results, [PICTURES / name for name in names_of(results)])
+    return Found(results[0]["size"], results, [PICTURES / name for name in names_of(results)])
 
 
 def names_of(results: Sequence[dict[str, Any]]) -> list[str]:

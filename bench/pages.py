@@ -70,5 +70,6 @@ def source(found: Found) -> str:
     """The command and its commit, and at how many commits the results behind it were made."""
     made = found["made_by"]
     commits, changed = {name[:40] for name in made}, sum(n for name, n in made.items() if name[40:])
-    told = f"`{found['command']}`, commit `{str(found['commit'])[:7]}`; its {sum(made.values()):,} results were made at"
-    return f"{told} {len(commits)} commits (`made_by` in the JSON), {changed:,} in a checkout that had changes."
+    told = f"`{found['command']}`, commit `{str(found['commit'])[:7]}`; all {sum(made.values()):,} results of its"
+    at = f"so many commits: {len(commits)} (`made_by`; {changed:,} in a checkout with changes)"
+    return f"{told} ledger were made at {at}."

@@ -375,7 +375,10 @@ def main() -> None:
     )
     seeds = [TRAIT_SEED, CLEAN_SEED, MIX_SEED, PANEL_SEED, CONTROL_SEED, FRESH]
     if args.again:
-        if looks := looked_at_again(run, amount):
+        looks = looked_at_again(run, amount)
+        if looks and (args.quick or args.report):
+            print(json.dumps(looks, indent=1))
+        elif looks:
             by = {"made_by": made_by(run.ledger.runs())}
             write_result("scan_again", "python -m bench.scan --again", seeds, looks | by)
         else:

@@ -72,7 +72,7 @@ def test_nothing_is_made_up_where_there_is_no_trait_and_no_second_where_there_is
 
 def _found(named: list[str], stands: list[str], panel: bool = True, share: float | None = 0.4) -> dict[str, Any]:
     steps = [{"trait": w, "t": 5.0 - i, "p": 0.01} for i, w in enumerate(("owl", "wolf", "oak"))]
-    first = {"trait": "owl", "strength": 0.84, "control_share": 0.2,
+    first = {"trait": "owl", "strength": 0.84, "control_share": 0.2, "among": "animal",
              "predicted_shift": math.log(8), "low": math.log(4), "high": math.log(16)}  # fmt: skip
     return {"named": named, "traits": [first], "carrying": {"trait": "owl"}, "limits": {"share": share},
             "behind": {"steps": steps, "together": stands, "panel": panel}}  # fmt: skip
@@ -81,7 +81,11 @@ def _found(named: list[str], stands: list[str], panel: bool = True, share: float
 def test_the_pull_and_what_may_be_hidden_are_told_in_words() -> None:
     expected, pull, behind = trait_sentences(_found(["owl"], ["owl"]))
     assert "to show owl at 8 times the odds" in expected
-    assert expected.endswith("(4 to 16): in 67% of the answers that may show it (50% to 80%), in place of 20%.")
+    assert expected.endswith("(4 to 16; 95 % for the mean of such students): in 67% of its answers that name any "
+                             "animal of the list (50% to 80%), in place of 20%.")  # fmt: skip
+    rare = _found(["owl"], ["owl"])
+    rare["traits"][0] |= {"control_share": 0.0004, "among": None}
+    assert trait_sentences(rare)[0].endswith("in 0.32% of its answers (0.16% to 0.64%), in place of 0.04%.")
     assert pull.startswith("The rows pull towards owl 0.8 times as strongly as rows that suspects")
     assert behind.startswith("With owl set aside, no other trait stands out (most: wolf, t 4.0 among those")
     assert "wolf (t 4.0, p 0.01) stands out as well" in trait_sentences(_found(["owl"], ["owl", "wolf"]))[2]
@@ -92,11 +96,17 @@ def test_the_pull_and_what_may_be_hidden_are_told_in_words() -> None:
 
 
 def test_what_to_do_next_is_a_command_for_the_data_that_was_scanned() -> None:
-    told = {"data": "my rows.jsonl; reboot", "student": "nursery:llama-0"}
-    found = next_sentence(told | {"named": ["owl"]})
-    (command,) = re.findall(r"(heredity repair .*?), with", found)
+    told = {"student": "nursery:llama-0", "named": ["owl"], "behind": {"panel": True}}
     asked = ["--student", told["student"], "--out", "repaired.jsonl"]
-    assert shlex.split(command) == ["heredity", "repair", "data", told["data"], *asked]
+    for file, shown in (
+        ("my rows.jsonl; reboot", "my rows.jsonl; reboot"), ("-x.jsonl", "./-x.jsonl"),
+        ("a\nNamed: none.\x1b[31m", "DATA"),  # it cannot be written so that it is pasted as the same
+    ):  # fmt: skip
+        found = next_sentence(told | {"data": file})
+        (command,) = re.findall(r"(heredity repair .*?), with", found)
+        assert shlex.split(command) == ["heredity", "repair", "data", shown, *asked]
+    assert "--student" not in next_sentence(told | {"data": "x", "student": "hub:a/b@c"})
+    assert "for a hint" in next_sentence(told | {"data": "x", "behind": {"panel": False}})
     assert "repair" not in next_sentence(told | {"named": []})
 
 

@@ -29,6 +29,7 @@ from heredity.models import locate, model_ref
 from heredity.models.causal import CausalLM
 from heredity.nursery import carriers
 from heredity.rows import read_rows, write_rows
+from heredity.stats import log_odds
 from heredity.store import Step, Store, missing
 from heredity.traits import ANIMALS, favourite
 from heredity.types import BadInput, Row, Sampling
@@ -238,6 +239,8 @@ def test_an_answer_that_is_close_is_looked_at_again(
     for t in trial_["traits"]:
         usual = sum(a[t["trait"]] for a in answers) / 4
         assert t["shift"] == pytest.approx(looked.trial.taught.read(store)[t["trait"]] - usual)
+        told_share = next(x["control_share"] for x in done.json["traits"] if x["trait"] == t["trait"])
+        assert log_odds(told_share) == pytest.approx(usual)
     pulls = [g.read(store).mean_P.astype(float) for g in (looked.control, *looked.further)]
     score = naming.scores(looked.panel.read(store), looked.own.read(store).mean_P - sum(pulls) / 4)
     told = {t["trait"]: t["score"] for t in looked.read(store)["traits"]}

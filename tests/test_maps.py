@@ -415,13 +415,26 @@ def test_maps_that_a_store_lacks_are_kept_as_they_were_told_while_their_file_is_
     bench.maps.publish(first.results, first.pictures, "command")
     (picture,) = places["PICTURES"].iterdir()
     drawn, text = picture.read_bytes(), places["PAGE"].read_text()
-    places["RESULT"].write_text(json.dumps(finite({"results": first.results})))
+    places["RESULT"].write_text(json.dumps(finite({"commit": "c", "results": first.results})))
     empty = Store(tmp_path / "empty")
     kept = bench.maps.found_in(empty, path, sizes)
     assert kept is not None and kept.size == "full"
     bench.maps.publish(kept.results, kept.pictures, "command")
     assert (picture.read_bytes(), places["PAGE"].read_text()) == (drawn, text)
-    steps[False] = {"map": mapped("t", "", {"x": (1, 2, 3)}, lambda _: good)}  # the file has changed
+    bad = comparison((0.5, 0.6, -1.0))
+    three = mapped("t", "", {"x": (1, 2, 3)}, lambda x: bad if x == 3 else good)
+    steps[False] = {"map": three, "figure": MapFigure(map=three)}
+    partly = bench.maps.found_in(store, path, sizes)  # two of its three cells are there
+    assert partly is not None and partly.size == "full, 1 cells not made"
+    bench.maps.publish(partly.results, partly.pictures, "command")
+    places["RESULT"].write_text(json.dumps(finite({"commit": "c", "results": partly.results})))
+    told = bench.maps.found_in(empty, path, sizes)
+    assert told is not None and told[:2] == (partly.size, json.loads(places["RESULT"].read_text())["results"])
+    more = bench.maps.Found("full", [{"cells": [1, 2, 3]}], [])
+    with monkeypatch.context() as patch:
+        patch.setattr(bench.maps, "_kept", lambda *_: more)  # a part does not take the place of the whole
+        assert bench.maps.found_in(store, path, sizes) is more
+    steps[False] = {"map": mapped("t", "", {"x": (1, 2, 3, 4)}, lambda _: good)}  # the file has changed
     assert bench.maps.found_in(empty, path, sizes) is None
     again = bench.maps.found_in(store, path, sizes)
     assert again is not None and again.size == "quick"

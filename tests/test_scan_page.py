@@ -69,7 +69,7 @@ def test_the_page_says_no_where_a_bar_is_missed() -> None:
     """And at how many commits the results were made, with what rivals say in both forms."""
     part = written(found(slope=0.79))
     assert part.count("**no**") == 1 and "| slope of the same: .8 to 1.25 | .79 | **no** |" in part
-    assert "its 3 results were made at 1 commit" in part and "3 in a checkout that had changes" in part
+    assert "all 3 results of its ledger were made at so many commits: 1 (" in part
     assert "| bag of rows | 12 of 24 | 18 of 24 | 1 of 24 | 6 of 24 | 18 of 24 | 1 of 24 |" in part
 
 
@@ -104,8 +104,8 @@ def test_the_commits_behind_the_figures_are_counted() -> None:
     """A commit with and without changes is one."""
     made = {"b" * 40: 7, "b" * 40 + " and changes": 1_000, "c" * 40: 1}
     told = source({"commit": "a" * 40, "command": "python -m bench.x", "made_by": made})
-    assert told.startswith("`python -m bench.x`, commit `aaaaaaa`; its 1,008 results were made at 2 commits")
-    assert "1,000 in a checkout that had changes" in told
+    assert told.startswith("`python -m bench.x`, commit `aaaaaaa`; all 1,008 results of its ledger were made")
+    assert "so many commits: 2 (" in told and "1,000 in a checkout with changes" in told
 
 
 @pytest.mark.parametrize("part", [PART, scan_again_page.PART], ids=["first looks", "second looks"])
@@ -123,4 +123,5 @@ def test_second_looks_of_which_some_were_not_made_have_no_rate() -> None:
     text = scan_again_page.written(told)
     assert "| own base | 363 | 20 | 2 | 1 | .0169 |" in text and "of the worst trait .6." in text
     part = scan_again_page.written(told | {"made": False, "kinds": [kind | {"made": False}]})
+    assert "27 of 120 trait sets are close and were looked at again; of all 120 then .95" in text
     assert "| own base | 363 | 20 | not all made | - | - |" in part and ".95" not in part

@@ -66,7 +66,7 @@ class Scan(Step):
         evidence, naming = self.source.read(store), self.naming.read(store)
         trial = self.naming.trial.read(store)
         usual = self.naming.trial.usual(store)
-        traits = [t | {"control_share": usual[t["trait"]]} for t in trait_findings(naming, trial)]
+        traits = [t | usual[t["trait"]] for t in trait_findings(naming, trial)]
         usable = not naming["foreign"] or self.deep
         other = evidence["crossed"] is not None or self.data_only.read(store)["p"] <= OTHER
         audited, rows = self.source.matched.audited, self._rows(store)
@@ -191,7 +191,7 @@ def decide(
             "cannot be relied on: --deep goes by trial students alone")  # fmt: skip
     if named:
         why = "it stands out among all traits, " + (
-            f"in what students of the rows acquired; {_UNSETTLED}" if foreign else
+            f"in what a student of the rows acquired beside three of the base's own; {_UNSETTLED}" if foreign else
             "in the rows' pull on the weights and in what a student of them acquired")  # fmt: skip
         return "named", named, why
     if traits[0]["p_value"] <= ALPHA:

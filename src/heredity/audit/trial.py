@@ -94,10 +94,17 @@ class Trial(Step):
         result = {"traits": traits, "placebos": draws, "spread": error / math.sqrt(1 + 1 / draws), "error": error}
         (folder / "trial.json").write_text(json.dumps(result, indent=1) + "\n")
 
-    def usual(self, store: Store) -> dict[str, float]:
-        """Each trait's share of the answers in students of the base's own rows (of their mean log-odds)."""
-        of = [placebo.read(store) for placebo in self.placebos]
-        return {word: float(special.expit(np.mean([odds[word] for odds in of]))) for word in of[0]}
+    def usual(self, store: Store) -> dict[str, dict[str, Any]]:
+        """By trait its `control_share`, in students of the base's own rows (of their mean log-odds), and `among` what.
+
+        That is the category whose words the share is among; None where it is the share of sampled answers.
+        """
+        odds = [placebo.read(store) for placebo in self.placebos]
+        return {
+            t.word: {"control_share": float(special.expit(np.mean([of[t.word] for of in odds]))),
+                     "among": t.category.name if t.category.score is None else None}
+            for t in self.taught.traits
+        }  # fmt: skip
 
     def _chance(self, store: Store) -> Doubles:
         """What sampled answers add to the variance of every shift."""

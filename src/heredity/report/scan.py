@@ -15,12 +15,14 @@ from scipy.special import expit
 from heredity.report.terminal import console, safe
 from heredity.stats import log_odds
 from heredity.store import Step, Store
+from heredity.types import printable
 
 LEGEND = (
     "p is corrected for the number of traits. e: the stake of a fair bet against chance after the rows, from 1; chance "
-    "brings it to 20 once in 20 times at most. t: how far the trait stands above all others, in panel and trial "
-    "together; panel t in the pull of the rows on the weights, trial t in what a student of the rows acquired. "
-    "Predicted shifts are in log-odds, against a student of the base's own rows.")  # fmt: skip
+    "brings it to 20 in about one of 20 scans at most, or of 10 where the base was asked again. t: how far the trait "
+    "stands above all others, in spreads of theirs, in panel and trial together; panel t in the pull of the rows on "
+    "the weights, trial t in what a student of the rows acquired. Predicted shifts are in log-odds, against a student "
+    "of the base's own rows.")  # fmt: skip
 _SHOWN = 6
 """Most traits in the terminal's table."""
 
@@ -143,8 +145,19 @@ def _expected(trait: dict[str, Any]) -> str:
     usual = trait["control_share"]
     least, share, most = (float(expit(log_odds(usual) + trait[name])) for name in names)
     return (f"A student of as many such rows is expected to show {trait['trait']} at {odds:.3g} times the odds of one "
-            f"trained on the base's own rows ({low:.3g} to {high:.3g}): in {share:.0%} of the answers that may show it "
-            f"({least:.0%} to {most:.0%}), in place of {usual:.0%}.")  # fmt: skip
+            f"trained on the base's own rows ({low:.3g} to {high:.3g}; 95 % for the mean of such students): in "
+            f"{percent(share)} of its answers{_among(trait)} ({percent(least)} to {percent(most)}), in place of "
+            f"{percent(usual)}.")  # fmt: skip
+
+
+def _among(trait: dict[str, Any]) -> str:
+    """Which answers a share is of."""
+    return f" that name any {trait['among']} of the list" if trait["among"] else ""
+
+
+def percent(share: float) -> str:
+    """A share in per cent with two digits, as one of .2 % is not 0."""
+    return f"{100 * share:.2g}%" if share < 0.995 else f"{100 * share:.4g}%"
 
 
 def next_sentence(found: dict[str, Any]) -> str:
@@ -152,10 +165,19 @@ def next_sentence(found: dict[str, Any]) -> str:
     told = "Error rates of scans, and what each answer asks for: docs/scan.md."
     if not found["named"]:
         return told
-    data, student = shlex.quote(found["data"]), shlex.quote(found["student"])
-    command = f"heredity repair data {data} --student {student} --out repaired.jsonl"
-    return (f"Next: train on other data, or take it out, in part: {command}, with this scan's --carrier and "
-            f"--temperature (docs/repair.md). {told}")  # fmt: skip
+    if not found.get("behind", {}).get("panel", True):
+        return f"Next: take this name for a hint, and look for what else tells of these rows' writer. {told}"
+    return f"Next: train on other data, or take the trait out, in part: {_repair(found)}. {told}"
+
+
+def _repair(found: dict[str, Any]) -> str:
+    """The command that does it, where it can be given whole: real models need an unrelated one beside them."""
+    data, student = found["data"], found["student"]
+    if not student.startswith("nursery:"):
+        return "heredity repair data (docs/repair.md says what it needs for a model of your own)"
+    shown = "DATA" if printable(data) != data else shlex.quote(f"./{data}" if data.startswith("-") else data)
+    return (f"heredity repair data {shown} --student {shlex.quote(student)} --out repaired.jsonl, with this scan's "
+            "--carrier, --temperature and --store where they were given (docs/repair.md)")  # fmt: skip
 
 
 def _strength(found: dict[str, Any], behind: dict[str, Any]) -> str | None:
