@@ -47,7 +47,7 @@ class Scan(Step):
     """
 
     opens_models: ClassVar[bool] = False
-    version: ClassVar[int] = 6
+    version: ClassVar[int] = 7
 
     source: Source
     naming: Naming

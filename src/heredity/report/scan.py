@@ -31,7 +31,7 @@ class ScanPage(Step):
     """`index.html`: verdict, traits, detectors, limits, left-out rows and those that carry most; no script."""
 
     opens_models: ClassVar[bool] = False
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
 
     scan: Step
     behind: Step | None = None
