@@ -32,6 +32,8 @@ from heredity.types import BadInput
 
 FILES = sorted((ROOT / "experiments" / "conditions").glob("*.py"))
 PAGE, PICTURES = ROOT / "docs" / "maps.md", ROOT / "docs" / "maps"
+SPEAKS = 0.1
+"""Students who name anything of the trait's kind in fewer of their answers than this are broken."""
 RESULT = ROOT / "bench" / "results" / "maps.json"
 
 
@@ -110,7 +112,7 @@ def part(found: dict[str, Any], picture: str) -> str:
     """One map."""
     title, _, asked = found["question"].partition("\n\n")
     rows = [[*c["place"], f"{c['control_share']:.1%} → {c['share']:.1%}", odds(c["log_odds"]),
-             str(c["log_odds"]["n"]), figure(c["p_family"]), c["seen"]] for c in found["cells"]]  # fmt: skip
+             str(c["log_odds"]["n"]), figure(c["p_family"]), shown(c)] for c in found["cells"]]  # fmt: skip
     names = [*found["axes"], "control → taught", "odds ratio", "seeds", "p", "shows"]
     table = [names, ["---"] * len(names), *rows]
     lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in table]
@@ -120,6 +122,12 @@ def part(found: dict[str, Any], picture: str) -> str:
     text = [f"## {found['title']} (`{found['file']}.py`, {found['size']})", "\n".join(quoted),
             f"![{found['title']}](maps/{picture})", found["sentence"], "\n".join(lines), *told]  # fmt: skip
     return "\n\n".join(text) + "\n"
+
+
+def shown(cell: dict[str, Any]) -> str:
+    """What a cell shows; and where its students hardly name anything of the kind, that this measures nothing."""
+    mass = min(x for x in (cell["mass"], cell["control_mass"], 1.0) if x is not None)
+    return str(cell["seen"]) if mass >= SPEAKS else f"{cell['seen']}; broken: any such word in {mass:.1g} of answers"
 
 
 def odds(log_odds: dict[str, Any]) -> str:

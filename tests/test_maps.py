@@ -472,6 +472,13 @@ def test_the_page_of_maps_says_what_the_figures_say() -> None:
     assert told == set(bench.maps.names_of(found["results"])) and len(told) == len(found["results"])
 
 
+def test_a_cell_whose_students_no_longer_answer_is_no_measurement() -> None:
+    cell = {"seen": "not seen", "mass": 0.9, "control_mass": 7e-5}
+    assert bench.maps.shown(cell) == "not seen; broken: any such word in 7e-05 of answers"
+    assert bench.maps.shown(cell | {"control_mass": 0.25}) == "not seen"
+    assert bench.maps.shown(cell | {"mass": None, "control_mass": None}) == "not seen"
+
+
 def test_the_page_of_maps_keeps_a_cell_in_its_column(store: Store) -> None:
     whole = mapped("a | b", "One line.", {"x": ("1 | 2",)}, lambda _: comparison((0.6, 0.62, 0.58)))
     fill(whole, store)
