@@ -13,7 +13,19 @@ import pytest
 from bench import set_steps
 from bench.ledger import Ledger, publish
 from bench.limits import lower, upper, upper_of_two
-from bench.scan import FULL, Amount, Run, by_stratum, figures, in_rounds, own_base, rounds, strata, verdict
+from bench.scan import (
+    FULL,
+    Amount,
+    Run,
+    by_stratum,
+    figures,
+    in_rounds,
+    looked_at_again,
+    own_base,
+    rounds,
+    strata,
+    verdict,
+)
 from bench.scan_again import second_looks
 from bench.scan_sets import BASE, KIND, PERSONAS, STRATA, TRAITS, Set, clean_sets, mixtures, panels, trait_sets
 from bench.scan_shifts import Audits, agreement, zeros
@@ -256,6 +268,7 @@ def test_what_could_not_be_made_in_time_is_known(here: Path) -> None:
     run = Run(Store(here / "store"), 0.0, 1, Ledger(here / "ledger"), made=panels(1, 1))
     found = figures(run, SMALL)
     assert run.short
+    assert looked_at_again(run, SMALL) == {}
     assert (found["trait_sets"], found["strata"], found["named_rate"]) == (0, [], None)
 
 
