@@ -437,6 +437,7 @@ def test_the_page_escapes_the_data_and_holds_no_script(small: tuple[Store, Scan]
     assert "\x1b" not in html
     assert "&lt;script&gt;" in html
     assert "not run" in html
+    assert f"rows were looked at, taken to be sampled at temperature {found['temperature']:g}" in html
 
 
 def test_a_panel_needs_two_suspects_of_each_of_four_traits() -> None:

@@ -262,6 +262,9 @@ def test_a_second_look_is_told_beside_the_first(
         "upper": None,
     }
     assert partly == found | {"kinds": [own, *found["kinds"][1:]]}
+    run.ready = lambda steps: False
+    none = second_looks(run, taught, kinds, lambda audit: verdict(run, audit))
+    assert (none["made"], none["again"], none["named_rate"], none["worst_trait_rate"]) == (False, 1, None, None)
 
 
 def test_what_could_not_be_made_in_time_is_known(here: Path) -> None:
