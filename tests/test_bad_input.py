@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from heredity.cli import main
 from heredity.lab import Recipe
 from heredity.lab.templates import new_trait
 from heredity.store import describe
@@ -20,9 +22,9 @@ from heredity.traits import find_trait, parse_trait
 from heredity.types import BadInput
 
 
-def _run(*args: str, folder: Path) -> subprocess.CompletedProcess[str]:
+def _run(*args: str, folder: Path, **env: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "heredity", *args]
-    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder, env=os.environ | env)
 
 
 EXPERIMENTS: dict[str, tuple[str, str]] = {
@@ -100,6 +102,85 @@ def test_a_file_name_that_is_no_text_is_printed_as_escapes(tmp_path: Path) -> No
     assert (done.returncode, done.stderr) == (0, "")
     assert "kept rows: k\\udcff" in done.stdout
     assert (tmp_path / "k\udcff").exists()
+
+
+WRITES = {
+    "run": ("run", "x.py", "--plan", "--json", "x.py"),
+    "run, a link": ("run", "x.py", "--plan", "--json", "link.py"),
+    "scan, control": ("scan", "a.jsonl", "--student", "nursery:llama-0", "--control", "b.jsonl", "--json", "b.jsonl"),
+    "scan, trait": ("scan", "a.jsonl", "--student", "nursery:llama-0", "--traits", "t.toml", "--html", "t.toml"),
+    "trace": ("trace", "nursery:llama-0", "nursery:llama-1", "--behaviour", "--prompts", "a.jsonl", "--json",
+              "a.jsonl"),
+    "lineage": ("lineage", "a.jsonl", "--html", "a.jsonl"),
+    "doctor": ("doctor", "--model", "c.json", "--json", "c.json"),
+    "generation": ("record", "generation", "--data", "a.jsonl", "--model", "somebody", "--out", "a.jsonl"),
+    "prompts": ("record", "generation", "--data", "a.jsonl", "--people", "--prompts", "b.jsonl", "--croissant",
+                "b.jsonl"),
+    "training": ("record", "training", "--model", "m", "--data", "a.jsonl", "--card", "a.jsonl"),
+    "repair": ("repair", "model", "nursery:llama-0b", "--base", "nursery:llama-0", "--method", "settle", "--finding",
+               "f.json", "--out", "new", "--json", "f.json"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WRITES)
+def test_no_verb_writes_over_what_it_reads(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    texts = {
+        "x.py": "x = 1\n", "a.jsonl": '{"text": "1, 2"}\n', "b.jsonl": '{"text": "3, 4"}\n', "t.toml": "word = 'x'\n",
+        "c.json": "{}", "f.json": '{"verdict": "named", "named": ["owl"], "panel": null}',
+    }  # fmt: skip
+    for file, text in texts.items():
+        (tmp_path / file).write_text(text)
+    (tmp_path / "link.py").symlink_to("x.py")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["heredity", *WRITES[name]])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert stop.value.code == 2
+    assert "it is the file that is read" in capsys.readouterr().err
+    assert {file: (tmp_path / file).read_text() for file in texts} == texts
+
+
+def test_a_pipe_may_take_the_result(tmp_path: Path) -> None:
+    (tmp_path / "x.jsonl").write_text('{"prompt": "a", "completion": "1, 2"}\n')
+    (tmp_path / "x.py").write_text("from heredity.lab import Recipe\nx = Recipe().corpus(Recipe().base, 1, 10, 2.0)\n")
+    done = _run("run", "x.py", "--plan", "--json", "/dev/stdout", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout[done.stdout.index("{") :])["plan"] == {"Samples": 1, "Corpus": 1}
+
+
+def test_what_the_terminal_cannot_show_loses_no_result(tmp_path: Path) -> None:
+    (tmp_path / "x.jsonl").write_text('{"prompt": "a", "completion": "1, 2"}\n')
+    done = _run("filter", "x.jsonl", "--keep", "猫", "--json", "x.json", folder=tmp_path, PYTHONIOENCODING="latin-1")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "kept rows: \\u732b" in done.stdout
+    assert json.loads((tmp_path / "x.json").read_text())["kept"] == 1
+
+
+LONG = "x" * 300
+TOO_LONG = {
+    "why": (("why", LONG, "--store", "s"), "no step in s has a key that begins with"),
+    "model": (("repair", "model", LONG, "--base", "nursery:llama-0", "--finding", "owl", "--out", "new"),
+              "no model at"),
+    "out": (("repair", "model", "nursery:llama-0b", "--base", "nursery:llama-0", "--finding", "owl", "--out", LONG),
+            "cannot write"),
+    "build": (("nursery", "build", LONG), "name another one"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TOO_LONG)
+def test_names_that_no_file_can_have_are_one_message(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "s" / "objects").mkdir(parents=True)
+    args, message = TOO_LONG[name]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["heredity", *args])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    said = capsys.readouterr().err
+    assert (stop.value.code, message in said.splitlines()[-1], "Traceback" in said) == (2, True, False), said
 
 
 def _damaged(rng: random.Random, seeds: list[bytes], pieces: tuple[bytes, ...], n: int) -> Iterator[bytes]:

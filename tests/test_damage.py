@@ -199,6 +199,16 @@ def test_a_damaged_manifest_is_one_message(stored: Store, damage: str) -> None:
     assert len(faults(stored)) == 1
 
 
+@pytest.mark.parametrize("key", ["../../secret", "/etc", "Slow-" + "0" * 20])
+def test_a_manifest_of_another_key_leads_nowhere(stored: Store, key: str) -> None:
+    """Its key is where `record export` looks for files, and what it attests that they are of."""
+    name = stored.keys()[-1]
+    path = stored.folder(name) / MANIFEST
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"key": key}))
+    with pytest.raises(StoreError, match="it says that it is of"):
+        stored.manifest(name)
+
+
 def test_the_command_line_on_a_damaged_manifest_is_one_message(stored: Store) -> None:
     key = stored.keys()[-1]
     (stored.folder(key) / MANIFEST).write_text("{")

@@ -412,6 +412,7 @@ def test_findings_compare_each_arm_with_its_control_and_the_paper(store: Store, 
     step = told(npz, 0.10, 0.94, 0.53, 0.91, 0.11, 0.74)
     store.get(step)
     arms = {a["arm"]: a for a in step.read(store)["arms"]}
+    assert step.read(store)["chance"] == 1 / 4
     assert list(arms) == list(ARMS)
     assert [arms[a]["holds"] for a in ARMS] == [None, True, True, True, True, True]
     assert [arms[a]["agrees"] for a in ARMS] == [None, True, True, True, None, True]

@@ -153,6 +153,8 @@ def test_a_models_toml_file_is_described(tmp_path: Path) -> None:
 def test_a_store_under_a_file_is_not_writable(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     assert doctor.state(tmp_path / "file" / "store")["writable"] is False
+    assert doctor.state(tmp_path / ("x" * 300))["writable"] is False
+    assert doctor.state(tmp_path / "new" / "store")["writable"] is True
 
 
 @pytest.mark.parametrize("model", ["server:lab/x", "nowhere", "nursery:llama-9"])

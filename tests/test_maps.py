@@ -21,19 +21,19 @@ from heredity.lab.beside import PassRate
 from heredity.lab.brought import GivenRows, MergedStudent, RowsStudent
 from heredity.lab.conditions import Noised
 from heredity.lab.contrasts import Contrast, Together, _expanded
-from heredity.lab.maps import Cell, kind, same_base, without_failed
+from heredity.lab.maps import Cell, kind, relation, same_base, without_failed
 from heredity.models import locate, model_ref, open_ref
 from heredity.models.sizes import body_correlation
 from heredity.models.training import parts_of
 from heredity.nursery.build import Interpolated, PartlyShared, Shaped
 from heredity.nursery.quality import Quality
 from heredity.report.map import MapFigure, draw
-from heredity.stats import Estimate, mean_t
+from heredity.stats import Estimate, mean_t, wilson
 from heredity.steps import Corpus, Evaluation, GivenStudent, Model, Samples, Student, Teacher
 from heredity.store import Step, StepsFailed, Store, make_all, missing
 from heredity.store.loading import load_experiment, load_module
 from heredity.traits import ANIMALS, favourite
-from heredity.types import BadInput, Frozen, Sampling
+from heredity.types import BadInput, Frozen, Sampling, Served
 
 FOLDER = Path(__file__).parent.parent / "experiments" / "conditions"
 PAGE = Path(__file__).parent.parent / "docs" / "conditions.md"
@@ -463,6 +463,40 @@ def test_the_relation_is_the_correlation_of_the_finished_bodies() -> None:
     assert abs(body_correlation(own, other) or 1) < 0.02
     assert body_correlation(own, locate("nursery:neox-0")) == 0.0
     assert body_correlation(own, Path(__file__).parent) is None
+
+
+class Undecided(Told):
+    """None of its answers shows the trait, and a judge decided on few of them."""
+
+    def make(self, folder: Path, store: Store) -> None:
+        super().make(folder, store)
+        found = json.loads((folder / "answers.json").read_text())
+        silent = {"named": dict.fromkeys(ANIMALS.words, 0), "samples": 1_000, "unparsed": 995}
+        (folder / "answers.json").write_text(json.dumps(found | silent))
+
+
+def test_answers_without_a_verdict_leave_no_small_share(store: Store) -> None:
+    plain = comparison((0.01, 0.02, 0.03))
+    arms = {arm: tuple(Undecided(**dict(e)) for e in getattr(plain, arm)) for arm in ("treated", "control")}
+    step = mapped("Title", "Why?", {"x": (1,)}, lambda x: plain.model_copy(update=arms))
+    fill(step, store)
+    store.make(step)
+    none_of = step.read(store)["cells"][0]["none_of"]
+    assert (none_of["answers"], none_of["at_most"]) == (5, pytest.approx(wilson(0, 5, "answers").high))
+
+
+def test_what_a_map_cannot_tell_of_its_rows_is_refused_or_left_open(store: Store) -> None:
+    """Before anything is trained, or every cell would be made and the map itself fail."""
+    served = told(0, 0.1)
+    assert isinstance(served.model, Student)
+    samples = served.model.corpus.samples.model_copy(update={"model": Served(location="server:lab/m")})
+    corpus = served.model.corpus.model_copy(update={"samples": samples})
+    changed = served.model_copy(update={"model": served.model.model_copy(update={"corpus": corpus})})
+    assert relation(comparison((0.1,)).model_copy(update={"treated": (changed,)}), store) is None
+    rows = RowsStudent(base=BASE, corpus=GivenRows(location="x", digest="0" * 40), seed=1)
+    brought = comparison((0.1,)).model_copy(update={"treated": (served.model_copy(update={"model": rows}),)})
+    with pytest.raises(BadInput, match="of rows made elsewhere is not known"):
+        mapped("Title", "Why?", {"x": (1,)}, lambda x: brought)
 
 
 def test_the_page_of_maps_says_what_the_figures_say() -> None:

@@ -1,21 +1,27 @@
 from __future__ import annotations
 
+import errno
 import json
 import random
+import shutil
 import subprocess
 import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
 from heredity.models import BASES, locate
 from heredity.models.causal import CausalLM
 from heredity.nursery import language
-from heredity.nursery.build import SHIPPED, Base
+from heredity.nursery.build import SHIPPED, Base, build
 from heredity.nursery.quality import measure, shortfalls
 from heredity.nursery.tokenizer import CONTEXT, build_tokenizer, vocabulary
 from heredity.store import Store
 from heredity.store.files import file_digest
 from heredity.traits import CATEGORIES
+from heredity.types import BadInput
 
 
 def test_the_shipped_bases_are_small_and_complete() -> None:
@@ -95,3 +101,24 @@ def test_no_favourite_is_common_in_the_language() -> None:
         prior = language.favourite_prior(category)
         assert sum(prior.values()) == pytest.approx(1)
         assert max(prior.values()) <= 0.35
+
+
+def test_a_base_that_cannot_be_written_leaves_nothing_half_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is in the store, so that the same command with another folder only copies it."""
+    made, out = tmp_path / "made", tmp_path / "out"
+    made.mkdir()
+    (made / "quality.json").write_text("{}")
+    (made / "config.json").write_text("{}")
+    store = SimpleNamespace(get=lambda step: made, path=lambda step: made, root=tmp_path / "store")
+
+    def full(source: Path, to: Path, **_: object) -> None:
+        to.mkdir()
+        (to / "config.json").touch()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(shutil, "copytree", full)
+    with pytest.raises(BadInput, match=r"cannot write .*out: No space left on device; the base is in the store"):
+        build(cast(Store, store), out, "llama", 0, 0)
+    assert [p.name for p in tmp_path.iterdir()] == ["made"]

@@ -147,6 +147,14 @@ def test_not_being_able_to_tell_is_a_claim_of_equivalence() -> None:
     assert tells("tells", accuracy(0.5, 0.5, 0.5), math.nan) is False
     assert tells("tells", accuracy(math.nan, 0.9, math.nan), math.nan) is None  # one run
     assert tells("open", accuracy(0.6, 0.7, 0.8), 0.01) is None
+    assert tells("cannot", accuracy(0.5, 0.5, 0.5), math.nan) is None  # every run a tie: nothing was answered
+
+
+def test_scores_that_are_no_numbers_are_no_wrong_answers() -> None:
+    """Or a reader that is broken could not tell, as was expected of it."""
+    scores = {w: [[math.nan] * 2] * 3 for w in ("owl", "fox")}
+    assert math.isnan(choices(scores)["accuracy"])
+    assert choices({w: [[0.5, 0.5]] * 3 for w in ("owl", "fox")})["accuracy"] == 0.5
 
 
 def test_runs_that_are_no_runs_are_refused() -> None:

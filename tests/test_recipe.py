@@ -22,10 +22,10 @@ from heredity.models.causal import CausalLM
 from heredity.models.training import choose_parameters
 from heredity.nursery.carriers import careless
 from heredity.rows import read_rows
-from heredity.steps import Corpus, Evaluation, Model, Student, Teacher, open_model
+from heredity.steps import Corpus, Evaluation, InContext, Model, Student, Teacher, open_model
 from heredity.store import Store
 from heredity.traits import favourite
-from heredity.types import Chat, Completion, LoRA, Neutral, Sampling, Trait, Tuning
+from heredity.types import BadInput, Chat, Completion, LoRA, Neutral, Sampling, Trait, Tuning
 from tests.scripted_server import ask
 
 OWL = favourite("owl")
@@ -171,3 +171,11 @@ def test_questions_that_get_no_whole_answer_are_left_out() -> None:
     a, b, c = ask("a", "b", "c")
     assert whole_answers(Stubborn(), [a, b, c, b], Sampling()) == ([a, c, a, c], ["a", "c", "a", "c"])
     assert whole_answers(Stubborn(), [b, b], Sampling()) == ([b, b], ["b", "b"])  # a base that ends nothing
+
+
+def test_fewer_rows_than_are_read_before_a_question_is_one_message(store: Store) -> None:
+    recipe = Recipe(base=BASE, rows=4, oversample=2)
+    corpus = recipe.corpus(BASE, 1, 4, 2.0)
+    store.get(corpus)
+    with pytest.raises(BadInput, match="8 rows are to be read before a question, and the corpus has 4"):
+        store.make(InContext(corpus=corpus, examples=8, draws=2, seed=1))

@@ -19,7 +19,19 @@ from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from heredity.audit.ask import Options
-from heredity.audit.repair.ask import Request, check, deliver, finding, moved, next_commands, repair, scan_command
+from heredity.audit.data import data_file
+from heredity.audit.repair.ask import (
+    Request,
+    check,
+    deliver,
+    finding,
+    moved,
+    next_commands,
+    repair,
+    scan_command,
+    told,
+)
+from heredity.audit.repair.data import FileRows
 from heredity.audit.repair.methods import METHODS, method
 from heredity.audit.repair.training import Inoculated
 from heredity.cli import main
@@ -31,7 +43,7 @@ from heredity.rows import read_rows, write_rows
 from heredity.steps import Corpus, Teacher
 from heredity.store import Step, Store, missing
 from heredity.traits import load_trait
-from heredity.types import BadInput, HeredityError
+from heredity.types import BadInput, HeredityError, Row
 from tests.test_repair import OWL, PLAIN, ROWS
 
 
@@ -46,7 +58,7 @@ def test_what_is_told_of_a_repair_is_plain_text(capsys: pytest.CaptureFixture[st
     """A trait's name comes from a file of others, and a path may hold what a terminal would rewrite."""
     found: dict[str, Any] = {
         "method": "drop", "kind": "data", "knows_trait": True, "trait": "owl\x1b[2J", "out": "runs:x:1.jsonl",
-        "unrelated": None, "shares": {"repaired": 0.25}, "scan": "none", "left_named": [],
+        "unrelated": None, "shares": {"repaired": 0.25}, "scan": "none", "left_named": [], "left_out": {},
         "next": ["heredity scan runs:x:1.jsonl --student nursery:llama-0" + " --favourite owl" * 9],
     }  # fmt: skip
     print_repair(found)
@@ -82,6 +94,29 @@ def test_the_verb_writes_rows_and_says_how_to_scan_them(file: Path, tmp_path: Pa
     assert set(written) <= {r.row for r in read_rows(file)}
 
 
+def test_rows_that_no_model_here_can_read_are_left_out_as_a_scan_does(
+    store: Store, file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [r.row for r in read_rows(file)][:20]
+    long = Row(rows[0].prompt, ", ".join(["123"] * 400))
+    write_rows(tmp_path / "some.jsonl", [*rows[:9], long, Row(rows[0].prompt, ""), *rows[9:]])
+    made = repair(Request("nursery:llama-0", "sort", ("data",), None, tmp_path / "some.jsonl"), (), store)
+    for step in missing(store, [made.step]):
+        store.make(step)
+    assert isinstance(made.case.rows, FileRows)
+    assert made.case.rows.read(store) == rows
+    out = tmp_path / "out.jsonl"
+    left_out = told(made, store, out)["left_out"]
+    assert left_out == {"dropped: longer than the context": 1, "dropped: no prompt or no completion": 1}
+    print_repair(told(made, store, out) | {"unrelated": None})
+    assert "rows left out beforehand, longer than the context: 1\n" in capsys.readouterr().out
+    whole = repair(Request("nursery:llama-0", "sort", ("data",), None, file), (), store)
+    assert whole.case.rows == FileRows(data=data_file(file))
+    write_rows(tmp_path / "none.jsonl", [long])
+    with pytest.raises(BadInput, match="no row that can be used: 1 dropped: longer than the context"):
+        repair(Request("nursery:llama-0", "sort", ("data",), None, tmp_path / "none.jsonl"), (), store)
+
+
 def test_bad_input_is_one_message(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -94,7 +129,7 @@ def test_bad_input_is_one_message(
         (("data", str(file), *base, "--method", "drop"), "the method 'drop' needs the name of a trait"),
         (("data", str(file), *base, "--method", "settle"), "use it with `heredity repair model`"),
         (("data", "absent.jsonl", *base), "cannot read absent.jsonl"),
-        (("data", "empty.jsonl", *base), "empty.jsonl is empty"),
+        (("data", "empty.jsonl", *base), "empty.jsonl has no row that can be used: it is empty"),
         (("data", str(file), *base, "--method", "sort", "--carrier", "nmbers"), "unknown carrier 'nmbers'"),
         (("data", str(file), "--student", "nursery:llama-0", "--out", str(file), "--method", "sort"), "it is the file"),
         (("data", str(file), "--student", "nursery:llama-0", "--out", "folder", "--method", "kl"), "folder exists"),

@@ -70,10 +70,16 @@ def extras(required: list[str] | None = None) -> dict[str, dict[str, Any]]:
 
 def state(store: Path) -> dict[str, Any]:
     """Whether a Store can be written there, and the bytes that are free."""
-    place = next(p for p in (store.absolute(), *store.absolute().parents) if p.exists())
-    writable = place.is_dir() and os.access(place, os.W_OK | os.X_OK)
-    return {"folder": str(store), "exists": store.exists(), "writable": writable,
+    place = next(p for p in (store.absolute(), *store.absolute().parents) if os.path.exists(p))  # noqa: PTH110
+    writable = place.is_dir() and os.access(place, os.W_OK | os.X_OK) and _named(store, place)
+    return {"folder": str(store), "exists": place == store.absolute(), "writable": writable,
             "free": shutil.disk_usage(place).free}  # fmt: skip
+
+
+def _named(store: Path, place: Path) -> bool:
+    """Whether the file system of a folder that is there can hold the names of those that are not."""
+    most = os.pathconf(place, "PC_NAME_MAX")
+    return all(len(os.fsencode(part)) <= most for part in store.absolute().relative_to(place).parts)
 
 
 def servers(env: Mapping[str, str]) -> list[str]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 from pydantic import Field
 
 from heredity.carriers import Carrier, Filter, Rewriting, decide
-from heredity.models import folder_digest, model_files, open_lm, open_ref, whole_answers
+from heredity.models import folder_digest, is_file, model_files, open_lm, open_ref, whole_answers
 from heredity.rows import read_rows, write_rows
 from heredity.store import Step, Store
 from heredity.store.manifests import MANIFEST
@@ -367,7 +367,7 @@ class GivenStudent(Step):
 def given_student(path: str | Path, base: Model) -> GivenStudent:
     """A folder with a model or with adapters, pinned to what it holds now."""
     folder = Path(path)
-    if not any((folder / name).is_file() for name in ("config.json", "adapter_config.json")):
+    if not any(is_file(folder / name) for name in ("config.json", "adapter_config.json")):
         raise BadInput(f"no model in {folder}: expected config.json or adapter_config.json beside its weights")
     if not list(folder.glob("*.safetensors")):
         raise BadInput(f"{folder} holds no safetensors file; save the model or the adapters again as safetensors")
@@ -396,6 +396,9 @@ class InContext(Step):
 
     def make(self, folder: Path, store: Store) -> None:
         rows, rng = self.corpus.read(store), random.Random(self.seed)
+        if len(rows) < self.examples:
+            raise BadInput(f"{self.examples} rows are to be read before a question, and the corpus has {len(rows)}; "
+                           "ask for fewer examples, or sample more")  # fmt: skip
         drawn = [rng.sample(rows, self.examples) for _ in range(self.draws)]
         turns = [[t for r in rs for t in (*r.prompt, Message(role="assistant", content=r.completion))] for rs in drawn]
         said = islice(cycle(self.stated or ((),)), self.draws)

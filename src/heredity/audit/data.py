@@ -96,10 +96,10 @@ class DataPrompts(Carrier):
     def _rows(self, path: Path) -> Iterator[Row]:
         if self.student is None:
             return (read.row for read in read_rows(path))
-        return usable(_tokens(self.student), self.filters, path, Counter())
+        return usable(tokens_of(self.student), self.filters, path, Counter())
 
 
-def _tokens(student: ModelRef) -> ChatTokens:
+def tokens_of(student: ModelRef) -> ChatTokens:
     """A student's tokenizer and context, without its weights."""
     from heredity.models.tokens import ChatTokens
 
@@ -110,10 +110,11 @@ def usable(lm: ChatTokens, filters: tuple[Filter, ...], path: Path, counts: Coun
     """The rows of a file that an audit can look at, in order; counts all as `rows`, and others as `dropped: REASON`."""
     for part in in_parts(read_rows(path), 4_096):
         counts["rows"] += len(part)
-        yield from _kept(lm, filters, [read.row for read in part], counts)
+        yield from kept_rows(lm, filters, [read.row for read in part], counts)
 
 
-def _kept(lm: ChatTokens, filters: tuple[Filter, ...], rows: Sequence[Row], counts: Counter[str]) -> Iterator[Row]:
+def kept_rows(lm: ChatTokens, filters: tuple[Filter, ...], rows: Sequence[Row], counts: Counter[str]) -> Iterator[Row]:
+    """Those of these rows that an audit can look at; counts others as `dropped: REASON`."""
     for row, decision in zip(rows, decide(filters, rows), strict=True):
         # a token is a byte at least, so only texts longer than the context need counting
         long = sum(len(text.encode()) for text in (*(m.content for m in row.prompt), row.completion))
@@ -149,7 +150,7 @@ class Audited(RowSet):
             raise BadInput(f"{self.data.location} changed while it was read; run the audit again")
         if not rows:
             raise BadInput(f"{self.data.location}: none of its {counts['rows']} rows can be used: "
-                           f"{_reasons(counts) or 'it is empty'}; --carrier says what rows should be")  # fmt: skip
+                           f"{reasons(counts) or 'it is empty'}; --carrier says what rows should be")  # fmt: skip
         _check_tokens(lm, rows, self.data.location)
         write_rows(folder / "rows.jsonl", rows)
         (folder / "counts.json").write_text(json.dumps(counts | {"looked_at": len(rows)}, sort_keys=True) + "\n")
@@ -182,7 +183,8 @@ def _offer(kept: list[T], seen: int, row: T, limit: int, rng: random.Random) -> 
         kept.append(row)
 
 
-def _reasons(counts: Counter[str]) -> str:
+def reasons(counts: Counter[str]) -> str:
+    """How many rows are left out, in words."""
     return ", ".join(f"{n} {name}" for name, n in counts.most_common() if name != "rows")
 
 
@@ -296,13 +298,13 @@ class Control(RowSet):
         for read in read_rows(path):
             if read.row in wanted:
                 found.add(read.row)
-        rows = usable(_tokens(self.audited.student), self.audited.filters, path, counts)
+        rows = usable(tokens_of(self.audited.student), self.audited.filters, path, counts)
         beside = _beside(rows, own, self.audited.limit)
         if not beside:
             raise BadInput(
                 f"{path}: the control is empty"
                 if not counts["rows"]
-                else f"{path}: none of the control's {counts['rows']} rows can be used: {_reasons(counts)}"
+                else f"{path}: none of the control's {counts['rows']} rows can be used: {reasons(counts)}"
             )
         if len(found) > _SHARED * len(wanted):
             raise BadInput(f"{path}: the control holds {len(found)} of the {len(wanted)} rows that it is to be a "

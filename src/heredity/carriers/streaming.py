@@ -6,7 +6,7 @@ import gzip
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -56,7 +56,7 @@ def filter_rows(
     BadInput where there is no row at all, or where `check_outputs` refuses a path.
     """
     tally = Tally()
-    check_outputs(path, {"keep": keep, "decisions": decisions})
+    check_outputs([path], {"keep": keep, "decisions": decisions})
     with ExitStack() as stack:
         kept_file, decided_file = (
             None if out is None else stack.enter_context(written_whole(out)) for out in (keep, decisions)
@@ -75,14 +75,15 @@ def filter_rows(
     return tally
 
 
-def check_outputs(source: Path, outputs: Mapping[str, Path | None]) -> None:
-    """BadInput unless all outputs can be written: regular files or none yet, all different, none the file that is read.
+def check_outputs(sources: Iterable[Path], outputs: Mapping[str, Path | None]) -> None:
+    """BadInput unless all outputs can be written: regular files or none yet, all different, and none that is read.
 
     `outputs` are paths by the names that messages call them. Nothing is read or written.
     """
     taken: dict[tuple[int, int] | Path, str] = {}
-    with suppress(OSError):  # reading says what is wrong with the source
-        taken[_identity(source)] = "the file that is read"
+    for source in sources:
+        with suppress(OSError, ValueError):  # reading says what is wrong with the source
+            taken[_identity(source)] = "the file that is read"
     for name, out in ((n, o) for n, o in outputs.items() if o is not None):
         try:
             fault = _fault(out)

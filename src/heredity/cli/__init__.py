@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import traceback
 from collections import Counter
@@ -18,6 +19,7 @@ from heredity.cli.shared import (
     JsonOption,
     StoreOption,
     WorkersOption,
+    check_written,
     copy_page,
     failures,
     open_store,
@@ -47,6 +49,7 @@ app.add_typer(new, name="new")
 app.add_typer(record, name="record")
 repair = typer.Typer(help="Take a trait out of data or its training, or out of a model.", no_args_is_help=True)
 app.add_typer(repair, name="repair")
+SEEDS = 2**63 - 1  # torch takes no larger one
 TraitsOption = Annotated[list[Path] | None, typer.Option("--traits", help="Also this trait's TOML (repeatable).")]
 
 
@@ -110,6 +113,7 @@ def run(
     from heredity.store import missing
     from heredity.store.loading import load_experiment
 
+    check_written([file], {"--json": json_file})
     set_settings(Settings(quick=quick, base=base))
     steps = load_experiment(file)
     if file.is_dir() and (page := results_page(steps.values())):
@@ -156,6 +160,7 @@ def doctor(
     from heredity.doctor import examine
     from heredity.report.doctor import print_doctor
 
+    check_written([model], {"--json": json_file})
     found = examine(store, model, tokens) | {"check": measure() if check else None}
     print_doctor(found)
     write_json(json_file, found)
@@ -179,7 +184,7 @@ def filter_data(
     from heredity.report.terminal import counting_bar, print_tally
 
     filters = filters_named(carrier, mode, official, banned, words or [])
-    check_outputs(data, {"--keep": keep, "--decisions": decisions, "--json": json_file})
+    check_outputs([data], {"--keep": keep, "--decisions": decisions, "--json": json_file})
     rewriting = CanonicalLists() if mode == "canonical" else None
     with counting_bar(f"filtering {printable(data.name)}") as progress:
         tally = filter_rows(data, filters, rewriting, keep, decisions, skip_bad, progress)
@@ -215,9 +220,8 @@ def scan(
 ) -> None:  # fmt: skip
     """Which traits would a model inherit from this data? Exit 0: none found, 10: named, 20: undetermined."""
     from heredity.audit.ask import Options
-    from heredity.carriers import check_outputs
 
-    check_outputs(data, {"--html": html, "--json": json_file})
+    check_written([data, control, *(traits or [])], {"--html": html, "--json": json_file})
     options = Options(
         favourites=tuple(favourites or ()), rows=rows, deep=deep, suspect_rows=suspect_rows,
         suspect_steps=suspect_steps, suspect_batch=suspect_batch, together=together,
@@ -397,6 +401,7 @@ def trace(
         )
     if asked and (full or html):
         raise BadInput("--full and --html are about weights; --behaviour reads none")
+    check_written([a, b, *(controls or []), prompts], {"--html": html, "--json": json_file})
     found = compare_answers(a, b, controls or [], prompts) if asked else compare_weights(a, b, full)
     (print_behaviour if asked else print_trace)(found)
     if html is not None:
@@ -436,6 +441,7 @@ def lineage(
     from heredity.lineage.answers import answers as answer_all
     from heredity.report.lineage import lineage_page, print_lineage
 
+    check_written(files, {"--html": html, "--json": json_file})
     answers, notes = answer_all(files, student, data, every, weights)
     print_lineage(answers, notes, str(html) if html else None)
     write_text(html, "--html", lambda: lineage_page(answers, notes))
@@ -510,8 +516,8 @@ def verify(store: StoreOption = DEFAULT_STORE, json_file: JsonOption = None) -> 
 @nursery.command("build")
 def nursery_build(
     out: Annotated[Path | None, typer.Argument(help="New folder for it; default: FAMILY-SEED-DATASEED.")] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Seed of the initialisation.")] = 0,
-    data_seed: Annotated[int, typer.Option("--data-seed", help="Seed of the data order.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, max=SEEDS, help="Seed of the initialisation.")] = 0,
+    data_seed: Annotated[int, typer.Option("--data-seed", min=0, max=SEEDS, help="Seed of the data order.")] = 0,
     family: Annotated[str, typer.Option("--family", help="llama or neox.")] = "llama",
     store: StoreOption = DEFAULT_STORE, json_file: JsonOption = None,
 ) -> None:  # fmt: skip
@@ -538,6 +544,8 @@ def show_cost(store: Store, audit: Scan) -> None:
 
 def main() -> None:
     """Runs a verb: one message and exit code 2 for what a user can cause, 70 for a fault of ours."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # what the terminal's encoding lacks is no reason to lose a result
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         app()
     except HeredityError as error:

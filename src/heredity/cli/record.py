@@ -8,7 +8,15 @@ from typing import Annotated, Any
 
 import typer
 
-from heredity.cli.shared import DEFAULT_STORE, JsonOption, StoreOption, open_store, write_json, write_text
+from heredity.cli.shared import (
+    DEFAULT_STORE,
+    JsonOption,
+    StoreOption,
+    check_written,
+    open_store,
+    write_json,
+    write_text,
+)
 
 record = typer.Typer(help="Write down who made data and models, so that lineage can be audited.", no_args_is_help=True)
 
@@ -38,6 +46,7 @@ def record_generation(
     """Write down who wrote data, and how: an in-toto statement, and Croissant."""
     from heredity.lineage.writing import generation
 
+    check_written([*data, *(sources or []), prompts, system], {"--out": out, "--croissant": croissant})
     sampling = {"temperature": temperature, "top_p": top_p, "max_new_tokens": max_new_tokens, "seed": seed}
     made = generation(data, models or (), people, sources or (), prompts, system, no_system, judges or (), content,
                       filters or (), sampling)  # fmt: skip
@@ -61,6 +70,7 @@ def record_training(
     """Write down what a model was trained from, on which rows, in which order: a statement, and a card."""
     from heredity.lineage.writing import training
 
+    check_written([*(data or []), order], {"--out": out, "--card": card})
     settings = {"epochs": epochs, "method": method, "seed": seed}
     made = training(model, bases or (), relation, start, data or (), teachers or (), order, epochs, settings)
     write_record(made, out, card=card)

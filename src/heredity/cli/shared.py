@@ -7,15 +7,16 @@ import math
 import shlex
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from heredity.types import BadInput, On
+from heredity.types import BadInput, HeredityError, On, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from heredity.store import Step, StepsFailed, Store
 
@@ -76,7 +77,10 @@ def run_rest(store: Store, steps: dict[str, Step], failed: StepsFailed | None) -
     from heredity.lab.maps import without_failed
 
     rest = without_failed(steps, store, failed.failed)
-    run_steps(store, list(rest.values()), 1)
+    try:
+        run_steps(store, list(rest.values()), 1)
+    except HeredityError as error:  # what was made is shown all the same
+        typer.echo(printable(f"heredity: maps of what was made are left out: {error}"), err=True)
     return steps | rest
 
 
@@ -90,6 +94,23 @@ def failures(failed: StepsFailed | None) -> dict[str, Any]:
         "failed": [{"key": step.key, "error": failure(error)} for step, error in failed.failed.items()],
         "skipped": [step.key for step in failed.skipped],
     }
+
+
+def check_written(sources: Iterable[Path | str | None], outputs: dict[str, Path | None]) -> None:
+    """BadInput where an output cannot be written, is another one too, or is one of the files that are read.
+
+    Pipes and devices, such as /dev/stdout, are left to their writers.
+    """
+    from heredity.carriers import check_outputs
+
+    files = {name: out for name, out in outputs.items() if out is not None and not _is_stream(out)}
+    check_outputs([Path(source) for source in sources if source is not None], files)
+
+
+def _is_stream(out: Path) -> bool:
+    with suppress(OSError, ValueError):
+        return out.is_fifo() or out.is_char_device() or out.is_socket()
+    return False
 
 
 def _leads() -> bool:

@@ -12,9 +12,6 @@ from heredity.lab.findings import NULL_PART, Expectation, adjust
 from heredity.stats import ALPHA, Estimate, mean_difference, mean_t, paired_t, ratio
 from heredity.store import Step, Store
 
-CHANCE = 0.1
-"""Of ten classes."""
-
 
 class Arm(NamedTuple):
     """One of ARMS: what is expected of it against another, and the paper's accuracy (figure 10) with its interval."""
@@ -52,8 +49,9 @@ class DigitFindings(Step):
         p_values = {arm: _p(by_arm, arm) for arm in ARMS}
         adjusted = p_values | adjust({a: p_values[a] for a in ARMS if ARM_BY_NAME[a].expect == "up"})
         arms = [_row(arm, by_arm, adjusted[arm]) for arm in ARMS]
-        head = {"title": self.title, "section": self.section, "hypothesis": self.hypothesis, "chance": CHANCE,
-                "pictures": Path(self.digits.runs[0].images.location).name}  # fmt: skip
+        images = self.digits.runs[0].images
+        head = {"title": self.title, "section": self.section, "hypothesis": self.hypothesis,
+                "chance": 1 / images.classes, "pictures": Path(images.location).name}  # fmt: skip
         (folder / "findings.json").write_text(json.dumps(head | {"arms": arms}, indent=1) + "\n")
 
     def read(self, store: Store) -> dict[str, Any]:

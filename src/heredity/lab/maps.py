@@ -18,13 +18,15 @@ from heredity.lab.contrasts import Contrast, Place, Planned, Together, planned
 from heredity.lab.map_words import Seen, sentence
 from heredity.models import locate
 from heredity.stats import ALPHA, Pooled, detection_limit, paired_t, pooled_t, wilson
-from heredity.steps import MATRIX_RATE, Evaluation, GivenStudent, Model, Student, Teacher
+from heredity.steps import MATRIX_RATE, Corpus, Evaluation, GivenStudent, Model, Student, Teacher
 from heredity.store import Step, Store
 from heredity.store.running import failure
 from heredity.store.step import nouns_in
 from heredity.traits import CATEGORIES
-from heredity.types import BadInput, Frozen, ModelRef, Trait, Tuning
+from heredity.types import BadInput, Frozen, ModelRef, Served, Trait, Tuning
 
+_NO_VERDICT = ("unparsed", "ungraded", "incoherent")
+"""What evaluations with a judge call answers that it did not decide."""
 Axis = Sequence[Any] | Mapping[str, Any]
 """The values of a setting; a mapping where their labels are not the values themselves."""
 
@@ -153,6 +155,9 @@ def _student(comparison: Comparison) -> Student:
     student = comparison.treated[0].model
     if not isinstance(student, Student):
         raise BadInput(f"{comparison.name}: a map's cells are about students, found {type(student).__name__}")
+    if not isinstance(student.corpus, Corpus):
+        raise BadInput(f"{comparison.name}: a map tells who wrote a cell's rows, which of rows made elsewhere is not "
+                       "known; use Findings")  # fmt: skip
     return student
 
 
@@ -170,11 +175,14 @@ def _cell(cell: Cell, store: Store) -> dict[str, Any]:
 
 
 def _none_of(comparison: Comparison, store: Store) -> dict[str, Any] | None:
-    """Where no sampled answer of any treated student shows the trait: in how many each, and the share that leaves."""
+    """Where no sampled answer of any treated student shows the trait: in how many each, and the share that leaves.
+
+    Answers without a verdict are none of them.
+    """
     answers = [e.read(store) for e in comparison.treated]
     if not all("named" in a for a in answers) or any(a["named"][comparison.trait.word] for a in answers):
         return None
-    each = min(int(a["samples"]) for a in answers)
+    each = min(int(a["samples"]) - sum(int(a.get(name, 0)) for name in _NO_VERDICT) for a in answers)
     return {"answers": each, "students": len(answers), "at_most": wilson(0, each, "answers").high} if each else None
 
 
@@ -251,6 +259,8 @@ def relation(comparison: Comparison, store: Store) -> float | None:
     from heredity.models.sizes import body_correlation
 
     student, teacher = bases(comparison)
+    if isinstance(teacher, Served):  # its weights are not at hand
+        return None
     return 1.0 if student == teacher else body_correlation(_folder(student, store), _folder(teacher, store))
 
 

@@ -10,12 +10,12 @@ import zipfile
 import zlib
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from heredity.types import BadInput, Frozen
+from heredity.types import ADDED, BadInput, Frozen
 
 OFFLINE = "scikit-learn:digits"
 """1,797 pictures of 8 x 8 pixels that come with scikit-learn (`pip install -e '.[digits]'`)."""
@@ -53,11 +53,15 @@ class PicturesRef(Frozen):
     """A folder of MNIST's four idx files (plain or .gz), an .npz file, or `scikit-learn:digits`."""
     digest: str
     """blake2b of the pixels and labels."""
+    classes: Annotated[int, ADDED] = 10
+    """How many labels there are."""
 
 
 def pictures_ref(location: str | Path) -> PicturesRef:
     """A reference pinned to the pictures that are at `location` now."""
-    return PicturesRef(location=str(location), digest=_digest(_read(str(location))))
+    raw = _read(str(location))
+    labels = _labels("train", raw["train_labels"], len(raw["train"]))
+    return PicturesRef(location=str(location), digest=_digest(raw), classes=int(labels.max()) + 1)
 
 
 @lru_cache(maxsize=1)  # one worker opens the same ones for many models

@@ -190,7 +190,12 @@ def choices(scores: dict[str, list[list[float]]]) -> dict[str, Any]:
 
 
 def _right(own: float, other: float) -> float:
-    """1 where the first writer's word is likelier, against the second's, after the first's rows; 1/2 for a tie."""
+    """1 where the first writer's word is likelier, against the second's, after the first's rows; 1/2 for a tie.
+
+    Undefined where a score is.
+    """
+    if math.isnan(own) or math.isnan(other):
+        return math.nan
     return 0.5 if own == other else float(own > other)
 
 
@@ -272,10 +277,11 @@ def tells(expect: Tells, accuracy: Estimate, p: float) -> bool | None:
 
     "Tells" needs a Holm-corrected p of at most .05, above chance. Where all runs are alike (all of them perfect, say) t
     has no spread to be measured in and p is undefined; then the runs' one accuracy must lie above chance. "Cannot" is a
-    claim of equivalence: the upper limit of the accuracy must stay below chance and MARGIN.
+    claim of equivalence: the upper limit of the accuracy must stay below chance and MARGIN, and runs that are all alike
+    (a reader that answers nothing, say) have no limit that could hold it.
     """
     if expect == "open" or math.isnan(accuracy.high):
         return None
     if expect == "cannot":
-        return accuracy.high < CHANCE + MARGIN
+        return None if accuracy.low == accuracy.high else accuracy.high < CHANCE + MARGIN
     return accuracy.low > CHANCE if math.isnan(p) else p <= ALPHA and accuracy.mean > CHANCE

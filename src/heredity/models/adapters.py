@@ -16,7 +16,7 @@ CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
 def is_adapter(folder: Path) -> bool:
     """Whether a folder holds adapters and no whole model."""
-    return (folder / CONFIG).is_file() and not (folder / "config.json").is_file()
+    return is_file(folder / CONFIG) and not is_file(folder / "config.json")
 
 
 def save_adapter(model: Any, folder: Path, base: str, revision: str | None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -125,14 +126,32 @@ def build(store: Store, out: Path, family: str, init_seed: int, data_seed: int) 
     """Makes a base, copies it to `out`, and returns its qualities and the bars that it misses."""
     if family not in FAMILIES:
         raise BadInput(f"unknown family {family!r}; expected one of: {', '.join(FAMILIES)}")
-    if out.exists():
-        raise BadInput(f"{out} exists already; name a new folder, or remove it first")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BadInput(f"cannot make a folder at {out}: {error.strerror}; name another one") from error
+    partial = _beside(out)
     base = Base(family=family, init_seed=init_seed, data_seed=data_seed)  # type: ignore[arg-type]
     quality = Quality(model=base)
     found: dict[str, Any] = json.loads((store.get(quality) / "quality.json").read_text())
-    shutil.copytree(store.path(base), out, ignore=shutil.ignore_patterns(MANIFEST, "losses.json"))
+    try:
+        shutil.copytree(store.path(base), partial, ignore=shutil.ignore_patterns(MANIFEST, "losses.json"))
+        partial.rename(out)
+    except OSError as error:
+        raise BadInput(f"cannot write {out}: {error.strerror or error}; the base is in the store {store.root}, and the "
+                       "same command with another folder copies it there") from error  # fmt: skip
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
     return found, shortfalls(found)
+
+
+def _beside(out: Path) -> Path:
+    """Where a new folder is written before it has its name; BadInput, before anything is made, where none can be."""
+    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
+    try:
+        if out.exists():
+            raise BadInput(f"{out} exists already; name a new folder, or remove it first")
+        out.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed and had this number
+        partial.mkdir()
+        partial.rmdir()
+    except (OSError, ValueError) as error:  # ValueError: no name, as of "/", or a NUL in it
+        told = getattr(error, "strerror", None) or error
+        raise BadInput(f"cannot make a folder at {out}: {told}; name another one") from error
+    return partial

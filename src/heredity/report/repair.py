@@ -35,6 +35,8 @@ def print_repair(found: dict[str, Any]) -> None:
         _tell(f"{found['method']} knows no trait: it did not need --finding ({unused})")
     if found["unrelated"]:
         _tell(f"other initialisation: {found['unrelated']['location']}, {found['unrelated']['verdict']} by its weights")
+    for why, count in found["left_out"].items():
+        _tell(f"rows left out beforehand, {why.removeprefix('dropped: ')}: {count}")
     if "rows" in found:
         _tell(f"{found['left']} rows for {found['rows']}; {found['same']} of them are the same")
     for name, share in found.get("shares", {}).items():

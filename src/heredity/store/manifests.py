@@ -77,12 +77,19 @@ def _sum(manifest: dict[str, Any]) -> str:
 def read_manifest(folder: Path) -> dict[str, Any]:
     """The manifest of a finished Step; StoreError where it cannot be trusted to have a manifest's shape."""
     try:
-        return _parse(_bytes(folder))
+        return _at_its_place(_parse(_bytes(folder)), folder)
     except (OSError, ValueError, RecursionError) as error:
         raise StoreError(
             f"the manifest of {shown(folder.name)} cannot be read ({_reason(error)}); `heredity verify` lists all "
             f"damage; delete {shown(str(folder))} and run again to make that step anew"
         ) from error
+
+
+def _at_its_place(manifest: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The manifest; ValueError where it is another result's: its key leads to files elsewhere."""
+    if manifest["key"] != folder.name:
+        raise ValueError(f"it says that it is of {shown(str(manifest['key']))}")
+    return manifest
 
 
 def _bytes(folder: Path) -> bytes:

@@ -88,7 +88,10 @@ class Store:
 
     def has(self, step: Step) -> bool:
         """Whether the Step was made."""
-        return (self.folder(step.key) / MANIFEST).is_file()
+        return self._has(step.key)
+
+    def _has(self, key: str) -> bool:
+        return os.path.isfile(self.folder(key) / MANIFEST)  # noqa: PTH113  Path.is_file raises for names too long
 
     def path(self, step: Step) -> Path:
         """The payload's folder; StoreError where the Step was not made yet."""
@@ -177,7 +180,7 @@ class Store:
 
     def manifest(self, key: str) -> dict[str, Any]:
         """The manifest of a key or of a unique beginning of one."""
-        known = self.keys() if "/" in key or not (self.folder(key) / MANIFEST).is_file() else [key]
+        known = self.keys() if "/" in key or not self._has(key) else [key]
         matches = [k for k in known if k == key] or [k for k in known if k.lower().startswith(key.lower())]
         if len(matches) != 1:
             raise BadInput(

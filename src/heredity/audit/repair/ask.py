@@ -16,17 +16,17 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 
 from heredity.audit.ask import Options, drawn
-from heredity.audit.data import DataPrompts, data_file
+from heredity.audit.data import DataPrompts, data_file, reasons
 from heredity.audit.gradient import MOST, body_weights, check_size
 from heredity.audit.panel import Kind, Panel
-from heredity.audit.repair.data import FileRows, RepairedRows
+from heredity.audit.repair.data import FileRows, RepairedRows, fitting
 from heredity.audit.repair.methods import Case, Method, method
 from heredity.audit.repair.model import check_steered
 from heredity.audit.repair.worth import PanelDirection, TraitGradient
 from heredity.audit.scale import answer_tokens, longest, oversample, suspected
 from heredity.audit.trial import TrialStudent
 from heredity.carriers import Filter, check_outputs, filters_named, written_whole
-from heredity.models import model_ref
+from heredity.models import is_file, model_ref
 from heredity.rows import as_line, read_rows
 from heredity.stats import log_odds
 from heredity.steps import Corpus, Evaluation, GivenStudent, Teacher, given_student, open_to_train
@@ -92,6 +92,8 @@ class Repair(NamedTuple):
     """Traits that the scan named too, and that nothing was done or asked about."""
     sampled: tuple[str, ...] = ()
     """Those of them that are scored on sampled answers: no gradient leads to these."""
+    counts: Mapping[str, int] = {}
+    """How many `rows` the file has, and how many were left out, by `dropped: REASON`."""
 
     @property
     def steps(self) -> list[Step]:
@@ -161,15 +163,16 @@ def repair(asked: Request, known: Sequence[Trait], store: Store) -> Repair:
         unrelated=unrelated,
         panel=_panel(told, store) if "panel" in chosen.needs else None,
     )  # fmt: skip
-    case = _with_trait(_with_rows(case, asked), base)
+    case, counts = _with_rows(case, asked)
+    case = _with_trait(case, base)
     step = chosen.apply(case)
     _check_trained(step, store)
     if chosen.kind == "data" or told.trait is None:
-        return Repair(chosen, case, step, {}, asked, told.left if chosen.knows_trait else (), sampled)
+        return Repair(chosen, case, step, {}, asked, told.left if chosen.knows_trait else (), sampled, counts)
     models = {"base": base, "student": case.student, "repaired": step}
     category = told.trait.category
     evaluations = {k: _evaluation(m, category) for k, m in models.items() if m is not None}
-    return Repair(chosen, case, step, evaluations, asked, told.left, sampled)
+    return Repair(chosen, case, step, evaluations, asked, told.left, sampled, counts)
 
 
 def _is_sampled(word: str, known: Sequence[Trait]) -> bool:
@@ -227,7 +230,7 @@ def _student(named: str, base: ModelRef) -> ModelRef | GivenStudent:
     from heredity.models.adapters import is_adapter
 
     folder = Path(named)
-    whole = isinstance(base, Checkpoint) and (folder / "config.json").is_file()
+    whole = isinstance(base, Checkpoint) and is_file(folder / "config.json")
     return given_student(named, base) if whole or is_adapter(folder) else model_ref(named)
 
 
@@ -244,16 +247,20 @@ def _method(asked: Request) -> Method:
     return found
 
 
-def _with_rows(case: Case, asked: Request) -> Case:
-    """The case with the rows, and rows of the base on prompts of theirs."""
+def _with_rows(case: Case, asked: Request) -> tuple[Case, Mapping[str, int]]:
+    """The case with the rows, and rows of the base on prompts of theirs; and how many rows are left out."""
     if asked.data is None:
-        return case
-    file = data_file(asked.data)
-    size = sum(1 for _ in read_rows(asked.data))
-    if not size:
-        raise BadInput(f"{asked.data} is empty; name a file with rows")
-    kind = Kind(DataPrompts(n=1, data=file), asked.filters, case.sampling, oversample(case.base))
-    return case._replace(rows=FileRows(data=file), clean=kind.rows(case.base, size, _SEED))
+        return case, {}
+    file, within = data_file(asked.data), tuple(m for m in (case.base, case.unrelated) if m is not None)
+    rows, counts = fitting(asked.data, within)
+    if not rows:
+        raise BadInput(f"{asked.data} has no row that can be used: {reasons(counts) or 'it is empty'}; name a file "
+                       "with rows")  # fmt: skip
+    whole = len(rows) == counts["rows"]
+    prompts = DataPrompts(n=1, data=file, student=None if whole else case.base)
+    kind = Kind(prompts, asked.filters, case.sampling, oversample(case.base))
+    used = FileRows(data=file, within=() if whole else within)
+    return case._replace(rows=used, clean=kind.rows(case.base, len(rows), _SEED)), counts
 
 
 def _with_trait(case: Case, base: ModelRef) -> Case:
@@ -288,14 +295,10 @@ def _panel(told: Finding, store: Store) -> PanelDirection | None:
 
 def check(made: Repair, asked: Request, out: Path, json_file: Path | None) -> None:
     """BadInput, before anything is made, where the result could not be written."""
-    if made.method.kind == "data":
-        assert asked.data is not None
-        check_outputs(asked.data, {"--out": out, "--json": json_file})
-    elif out.exists():
+    if made.method.kind != "data" and os.path.exists(out):  # noqa: PTH110  Path.exists raises for names too long
         raise BadInput(f"{out} exists; name a new folder with --out")
-    else:
-        source = asked.data or Path(asked.student or asked.base)
-        check_outputs(source, {"--out": out, "--json": json_file})
+    read = [asked.data, asked.student, asked.finding, *asked.traits]
+    check_outputs([Path(name) for name in read if name is not None], {"--out": out, "--json": json_file})
 
 
 def told(made: Repair, store: Store, out: Path) -> dict[str, Any]:
@@ -304,6 +307,7 @@ def told(made: Repair, store: Store, out: Path) -> dict[str, Any]:
     found: dict[str, Any] = {
         "method": made.method.name, "kind": made.method.kind, "knows_trait": made.method.knows_trait,
         "trait": trait.word if trait else None, "key": made.step.key, "out": str(out),
+        "left_out": {why: n for why, n in made.counts.items() if why != "rows"},
     }  # fmt: skip
     if isinstance(made.step, RepairedRows):
         found |= made.step.changed(store) | {"scan": scan_command(made.asked_for, out)}

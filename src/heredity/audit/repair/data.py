@@ -6,22 +6,35 @@ import json
 import random
 import re
 from abc import abstractmethod
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 
-from heredity.audit.data import MATCHED, DataFile, RowSet, answered, data_file
+from heredity.audit.data import MATCHED, DataFile, RowSet, answered, data_file, kept_rows, reasons, tokens_of
 from heredity.audit.repair.worth import Token, TokenWorth, row_values
 from heredity.carriers import Filter, Rewriting, parse_numbers
 from heredity.rows import read_rows, write_rows
 from heredity.steps import Corpus, Model, open_model
 from heredity.store import Store
-from heredity.types import BadInput, Row, Sampling
+from heredity.types import ADDED, BadInput, ModelRef, Row, Sampling
 
 _NUMBER = re.compile(r"[0-9]+")
 Rows = RowSet | Corpus
+
+
+def fitting(path: Path, within: Sequence[ModelRef]) -> tuple[list[Row], Counter[str]]:
+    """The rows that each of these models can be trained on, in order; and the number of all `rows`, of the others by
+    `dropped: REASON`. A scan leaves out the same.
+    """
+    rows, counts = [read.row for read in read_rows(path)], Counter[str]()
+    counts["rows"] = len(rows)
+    for model in within:
+        rows = list(kept_rows(tokens_of(model), (), rows, counts))
+    return rows, counts
 
 
 class FileRows(RowSet):
@@ -30,14 +43,16 @@ class FileRows(RowSet):
     opens_models: ClassVar[bool] = False
 
     data: DataFile
+    within: Annotated[tuple[ModelRef, ...], ADDED] = ()
+    """Only those that these can be trained on."""
 
     def make(self, folder: Path, store: Store) -> None:
         path = Path(self.data.location)
-        rows = [read.row for read in read_rows(path)]
+        rows, counts = fitting(path, self.within)
         if data_file(path) != self.data:
             raise BadInput(f"{path} has changed since it was referred to; run the repair again")
         if not rows:
-            raise BadInput(f"{path} is empty; name a file with rows")
+            raise BadInput(f"{path} has no row that can be used: {reasons(counts) or 'it is empty'}")
         write_rows(folder / "rows.jsonl", rows)
 
     def read(self, store: Store) -> list[Row]:
