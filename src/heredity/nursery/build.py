@@ -143,10 +143,10 @@ def build(store: Store, out: Path, family: str, init_seed: int, data_seed: int) 
 
 def _beside(out: Path) -> Path:
     """Where a new folder is written before it has its name; BadInput, before anything is made, where none can be."""
-    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
     try:
         if out.exists():
             raise BadInput(f"{out} exists already; name a new folder, or remove it first")
+        partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
         out.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed and had this number
         partial.mkdir()
