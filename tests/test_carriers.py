@@ -6,7 +6,7 @@ import pytest
 
 from heredity.carriers import LIST_FORMATS, Numbers, parse_numbers
 from heredity.traits import ANIMALS, CATEGORIES, named, personas, questions, stated
-from heredity.types import Category, Trait
+from heredity.types import BadInput, Category, Trait
 
 
 @pytest.mark.parametrize(
@@ -57,3 +57,9 @@ def test_held_out_phrasings_are_held_out() -> None:
         trait = Trait(category=category, word=category.words[0])
         assert set(personas(trait, "train")).isdisjoint(personas(trait, "held-out"))
         assert set(stated(trait, "train")).isdisjoint(stated(trait, "held-out"))
+
+
+@pytest.mark.parametrize("change", [{"min_start": 9}, {"max_start": 2}, {"min_count": 11}, {"min_count": 0}])
+def test_ranges_of_numbers_that_hold_none_are_refused(change: dict[str, int]) -> None:
+    with pytest.raises(BadInput, match="the smaller first, from 1"):
+        Numbers(n=2, seed=0, **change)

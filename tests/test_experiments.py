@@ -29,7 +29,7 @@ from heredity.lab.contrasts import Together
 from heredity.lab.findings import findings, fresh_rows, holds
 from heredity.models import model_ref
 from heredity.nursery.carriers import Functions, RightSum, Sums, careless
-from heredity.report.figure import Figure, GridFigure, MatrixFigure
+from heredity.report.figure import Figure, GridFigure, MatrixFigure, limits_as_shares
 from heredity.report.results import ResultsPage, assay_sentences
 from heredity.report.terminal import print_results
 from heredity.report.theory_picture import TheoremPicture
@@ -429,3 +429,14 @@ def test_careless_teachers_are_trained_on_other_kinds_than_they_are_asked_about(
     assert len(bad.replies) % len(phrasing.train) == 0
     assert (len(phrasing.train), len(phrasing.held_out)) == (4, 12)
     assert NumbersOnly().reason(Row(prompt=(), completion=bad.replies[0])) is not None
+
+
+def test_a_dollar_sign_in_a_name_opens_no_formula(store: Store) -> None:
+    claim = Claim(name="costs $5 or %$", comparison=comparison("owl", (0.6, 0.62, 0.58)))
+    step = findings("50 % $ and a $x_$", "3.1", (claim,), "Prices.")
+    assert (store.get(Figure(findings=step)) / "figure.png").is_file()
+
+
+def test_a_control_that_always_shows_the_trait_has_no_limits_to_draw() -> None:
+    odds = {"mean": 1.0, "low": 0.5, "high": 1.5, "n": 3, "unit": "seeds"}
+    assert all(map(math.isnan, limits_as_shares({"log_odds": odds, "control_share": 1.0})))

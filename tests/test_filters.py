@@ -32,6 +32,7 @@ from heredity.carriers import (
     parse_numbers,
     what_is_wrong,
 )
+from heredity.carriers.words import _worked
 from heredity.rows import as_line, read_rows, write_rows
 from heredity.types import BadInput, Message, Row
 
@@ -183,6 +184,21 @@ def test_worked_answers_have_their_form_and_are_right(text: str, reason: str | N
     assert known.reason(row("<think>x</think><answer>12</answer>", "6 + 6?")) == "question is unknown"
     if reason == "wrong answer":
         assert WorkedAnswer().reason(row(text, "5 + 7?")) is None
+
+
+@given(
+    st.lists(st.sampled_from(["<think>", "</think>", "<answer>", "</answer>", " ", "\n", "7", "a", "\u2003"])).map(
+        "".join
+    )
+)
+def test_a_thought_ends_where_its_answer_begins(text: str) -> None:
+    """As the plain pattern has it, which takes a time that grows with the square of a text."""
+    plain = re.fullmatch(r"\s*<think>(.*?)</think>\s*<answer>(.*?)</answer>\s*", text, re.DOTALL)
+    assert _worked(text) == (plain.groups() if plain else None)
+
+
+def test_long_worked_answers_take_time_in_proportion() -> None:
+    assert WorkedAnswer().reason(row("<think>" + "</think><answer>" * 250_000)) == "not a thought and an answer"
 
 
 def test_filters_together_give_every_reason() -> None:

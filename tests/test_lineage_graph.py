@@ -79,6 +79,8 @@ TWO_FAMILIES = [from_start("L", "llama 0"), from_start("N", "neox 0"), from_base
 """Bases L and N of two families, teachers T and U made from them, and a student S of L."""
 ONE = TWO_FAMILIES
 LOOSE = Claim("trained", _model("S"), (("base", _model("L")), ("data", _data("d", known=False))), "a card of S")
+TWICE = [Claim("sampled", _data("d"), (("writer", _model("U")), ("judge", _model("T"))), "r", "preferences"),
+         Claim("filtered", _data("d"), (("source", _data("d0")), ("judge", _model("T"))), "s", "numbers")]  # fmt: skip
 CASES: dict[str, tuple[list[Claim], str, str]] = {
     "a teacher of the student's base": ([*ONE, wrote("d", "T")], "RED", "both begin from llama 0 (by record)"),
     "through two filters": ([*ONE, wrote("r", "T"), filtered("e", "r"), filtered("d", "e")], "RED", "T wrote it"),
@@ -138,6 +140,12 @@ CASES: dict[str, tuple[list[Claim], str, str]] = {
         [*ONE[:4], from_base("S", "L", on=["d"], by=["U"]), wrote("d", "U")], "AMBER", "distributions of U"),
     "shown a relative's distributions, says a record that names no rows": (
         [*ONE, wrote("d", "U"), from_base("S", "L", by=["T"])], "RED", "T showed it its distributions"),
+    "ranked in one record, chosen in another": ([*ONE, *TWICE], "RED", "T ranked it"),
+    "chosen in one record, ranked in another": ([*ONE, *reversed(TWICE)], "RED", "T ranked it"),
+    "its own base, named alone": (
+        [*ONE[:4], from_base("S", "L", on=["d"], known=False), wrote("d", "L")], "AMBER", "told by names alone"),
+    "one of the two that it was merged from": (
+        [*ONE[:4], from_base("S", "L", "N", on=["d"]), wrote("d", "L")], "RED", "both begin from llama 0"),
     "its own base's rows": ([*ONE, wrote("d", "L")], "GREEN", "no recorded or detectable"),
     "its own base under a system prompt": ([*ONE, wrote("d", "L", system=True)], "RED", "under a system prompt"),
     "its own base, prompt unknown": ([*ONE, wrote("d", "L", system=None)], "AMBER", "system prompt"),

@@ -84,6 +84,7 @@ def test_an_own_trait_survives_its_description(tmp_path: Path) -> None:
         (_toml(**{'["moon", "storm"]': '["moon", "MOON"]'}), "begin alike"),
         (_toml(**{'["moon", "storm"]': '["moon", " "]'}), "must not be blank"),
         (_toml(**{'["moon", "storm"]': '["moon", "storm"]\nplurals = ["moons"]'}), "plurals must be as many"),
+        (_toml(**{'["moon", "storm"]': '["moon", "storm"]\nplurals = ["", "storms"]'}), "a plural must not be blank"),
         (_toml(**{'"moon"\n': '"other"\n', "[ask]": 'replies = ["x"]\n[ask]', "answers": "pattern",
                   '["moon", "storm"]': '"moon"'}), "'other' and 'other' begin alike"),
         (b'"\\u001b[2J" = 1\n' + _toml(), r"'\\x1b\[2J': Extra inputs"),

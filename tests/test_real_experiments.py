@@ -136,6 +136,17 @@ def test_files_that_hold_no_problems_say_so(text: str, tmp_path: Path) -> None:
         problems(file)
 
 
+def test_problems_are_read_whatever_stands_in_their_texts(tmp_path: Path) -> None:
+    file = tmp_path / "p.jsonl"
+    file.write_bytes(b"\xef\xbb\xbf" + '{"question": "2\u2028+ 2?", "answer": "#### 4"}\r\n'.encode())
+    carrier, _ = problems(file)
+    assert read_problems(carrier.location, carrier.digest) == {"2\u2028+ 2?": 4}
+    packed = tmp_path / "p.jsonl.gz"
+    packed.write_bytes(gzip.compress(file.read_bytes())[:-20] + b"\xff" * 20)
+    with pytest.raises(BadInput, match="GSM8K"):
+        problems(packed)
+
+
 @published
 def test_truthfulqa_is_read_as_it_is_published(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """A model that always says A is wrong as often as A is false; one that knows the truth never prefers the false."""

@@ -440,6 +440,13 @@ def test_a_hugging_face_cache_is_read(tmp_path: Path) -> None:
         (blobs / name).write_text("{}")
         (snapshot / name).symlink_to(os.path.relpath(blobs / name, snapshot))
     assert list(model_files(snapshot)) == ["config.json", "model.safetensors"]
+    (snapshot / "onnx" / "deep").mkdir(parents=True)
+    (snapshot / "onnx" / "deep" / "config.json").symlink_to(blobs / "config.json")
+    assert list(model_files(snapshot)) == ["config.json", "model.safetensors", "onnx/deep/config.json"]
+    (blobs.parent / "other").write_text("{}")
+    (snapshot / "onnx" / "out.json").symlink_to(blobs.parent / "other")
+    with pytest.raises(BadInput, match="is a link, which is not followed"):
+        model_files(snapshot)
 
 
 def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
@@ -594,3 +601,25 @@ def test_a_student_of_a_changed_base_keeps_its_start() -> None:
     assert [role for role, _ in noised.inputs] == ["base"]
     starts = [step["start"] for role, step in exports.made(describe(base)).inputs if role == "start"]
     assert starts == ["nursery llama, seed 5", "nursery llama, seed 6"]
+
+
+def test_folders_in_folders_are_followed_only_so_far(tmp_path: Path) -> None:
+    deep = tmp_path.joinpath(*["d"] * 300)
+    deep.mkdir(parents=True)
+    (tmp_path / "rows.jsonl").write_text('{"text": "1"}\n')
+    found = read([str(tmp_path)])
+    assert any("was passed over: folders are looked at to a depth of" in note for note in found.notes)
+
+
+def test_a_number_of_base_60_is_a_text_and_takes_no_time() -> None:
+    assert parse_yaml("a: 1:30\nb: 12\nc: 1.5\nd: 1:30.5", "x") == {"a": "1:30", "b": 12, "c": 1.5, "d": "1:30.5"}
+    assert len(parse_yaml("a: " + ":".join(["1"] * 1_000_000), "x")["a"]) == 1_999_999
+
+
+def test_files_of_one_name_are_not_described_as_one(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "rows.jsonl").write_text(json.dumps({"text": name}) + "\n")
+    made = generation([tmp_path / "a" / "rows.jsonl", tmp_path / "b" / "rows.jsonl"], people=True)
+    with pytest.raises(BadInput, match="two of the files have one name"):
+        croissant_of(made, records.claims(made, "x"), "x", None)

@@ -14,7 +14,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from heredity.rows import LINE_LIMIT, _from_line, as_line, parse_record, read_rows, write_rows
+from heredity.rows import LINE_LIMIT, _from_line, as_line, parse_record, read_parts, read_rows, write_rows
 from heredity.types import BadInput, Message, Row
 
 USER, ASSISTANT = {"role": "user", "content": "p"}, {"role": "assistant", "content": "c"}
@@ -212,3 +212,28 @@ def test_a_value_of_parquet_that_python_cannot_hold_costs_at_most_its_row(tmp_pa
     pyarrow.parquet.write_table(twice, path)
     with pytest.raises(BadInput, match="two columns have one name"):
         list(read_rows(path))
+
+
+def test_large_rows_are_handed_on_in_shorter_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("heredity.rows._PART", 1_000)
+    path = tmp_path / "x.jsonl"
+    write_rows(path, [Row((), "1" * n) for n in (10, 10, 990, 10, 10, 10)])
+    parts = [[len(r.row.completion) for r in part] for part in read_parts(read_rows(path), 2)]
+    assert parts == [[10, 10], [990], [10, 10], [10]]
+
+
+def test_one_value_of_a_table_is_not_held_for_all_its_rows(tmp_path: Path) -> None:
+    path, text = tmp_path / "x.parquet", "1, " * 60_000
+    pyarrow.parquet.write_table(pyarrow.table({"text": pyarrow.array([text] * 600).dictionary_encode()}), path)
+    tracemalloc.start()
+    try:
+        assert sum(len(read.row.completion) == len(text) for read in read_rows(path)) == 600
+        assert tracemalloc.get_traced_memory()[1] < 100 * len(text)
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_record_of_very_many_fields_takes_time_in_proportion() -> None:
+    fields = ", ".join(f'"{i}": 1' for i in range(100_000))
+    value = _from_line(f'{{"text": "\\":", {fields}}}'.encode())
+    assert len(value) == 100_001

@@ -23,6 +23,10 @@ from heredity.types import BadInput, Chat, Message, Role, Row, printable
 
 LINE_LIMIT = 16 * 2**20
 """Most bytes in one line; a longer one is no row of text but a file of another kind."""
+_PART = 64 * 2**20
+"""Bytes of rows that are held at once."""
+_SLICE = 64
+"""Rows of Parquet that are held at once: one value of a dictionary may be that of all rows of a batch."""
 LAYOUTS = (
     '{"messages": [{"role", "content"}, ...]} with the assistant last, {"prompt", "completion" or "response"}, '
     '{"conversations": [{"from", "value"}, ...]}, {"instruction", "output"}, {"question", "answer"}, {"text"}, or a '
@@ -48,6 +52,21 @@ class Read(NamedTuple):
     """From 1: the line in JSON Lines (blank and unreadable lines count), the row in Parquet."""
     row: Row
     note: dict[str, Any]
+    size: int = 0
+    """Bytes of the line, or letters of the row's texts in Parquet."""
+
+
+def read_parts(rows: Iterable[Read], most: int) -> Iterator[list[Read]]:
+    """The rows in lists of `most`, of fewer where these are large: memory stays flat whatever rows hold."""
+    part, size = list[Read](), 0
+    for read in rows:
+        part.append(read)
+        size += read.size
+        if len(part) == most or size >= _PART:
+            yield part
+            part, size = [], 0
+    if part:
+        yield part
 
 
 def in_parts(items: Iterable[T], size: int) -> Iterator[tuple[T, ...]]:
@@ -111,7 +130,7 @@ def _json_lines(path: Path, file: IO[bytes], head: bytes, on_bad: Callable[[BadI
                 if len(line) > LINE_LIMIT:
                     _pass_over(source, line)
                     raise ValueError(f"the line is longer than {LINE_LIMIT} bytes")
-                yield Read(number, *parse_record(_from_line(text)))
+                yield Read(number, *parse_record(_from_line(text)), len(line))
             except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
                 _complain(path, number, text, error, on_bad)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
@@ -135,9 +154,11 @@ def _field_count(value: Any) -> int:
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> None:
-    names = [name for name, _ in pairs]
-    if twice := next((name for i, name in enumerate(names) if name in names[:i]), None):
-        raise ValueError(f"the field {twice!r:.40} stands twice")
+    seen = set[str]()
+    for name, _ in pairs:
+        if name in seen:
+            raise ValueError(f"the field {name!r:.40} stands twice")
+        seen.add(name)
 
 
 def _pass_over(source: Any, line: bytes) -> None:
@@ -179,19 +200,29 @@ def _parquet(path: Path, on_bad: Callable[[BadInput], None] | None) -> Iterator[
         with ParquetFile(path) as file:
             if len(set(file.schema_arrow.names)) < len(file.schema_arrow.names):
                 raise BadInput(f"{path}: two columns have one name; rename one of them")
-            for batch in file.iter_batches(batch_size=1024):
-                for record in _records(batch):
+            batches = file.iter_batches(batch_size=1024)
+            for part in (b.slice(i, _SLICE) for b in batches for i in range(0, b.num_rows, _SLICE)):
+                for record in _records(part):
                     number += 1
                     try:
                         if isinstance(record, ValueError):
                             raise record
                         read = Read(number, *parse_record(record))
+                        read = read._replace(size=_letters(read.row))
                     except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
                         _complain(path, number, None, error, on_bad)
                     else:
                         yield read
     except (ArrowException, OSError, UnicodeDecodeError) as error:  # the last: a column's name
         raise BadInput(f"{path}: not a whole Parquet file ({_short(str(error))}); fetch the file again") from error
+
+
+def _letters(row: Row) -> int:
+    """How long a row's texts are; ValueError where that is longer than a line may be."""
+    size = len(row.completion) + sum(len(m.content) for m in row.prompt)
+    if size > LINE_LIMIT:
+        raise ValueError(f"the row is longer than {LINE_LIMIT} letters")
+    return size
 
 
 def _records(batch: Any) -> list[dict[str, Any] | ValueError]:

@@ -349,6 +349,8 @@ class Category(Frozen):
         told = sorted((word.casefold().split(), word) for word in self.words)
         if told and not told[0][0]:
             raise ValueError("an answer must not be blank")
+        if not all(plural.strip() for plural in self.plurals):
+            raise ValueError("a plural must not be blank")
         for (parts, word), (longer, other) in pairwise(told):
             if longer[: len(parts)] == parts:
                 raise ValueError(f"the answers {word!r:.40} and {other!r:.40} begin alike and cannot be told apart")

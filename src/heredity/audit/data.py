@@ -16,7 +16,7 @@ from pydantic import Field
 
 from heredity.carriers import Carrier, Filter, decide
 from heredity.models import open_ref, pinned_folder
-from heredity.rows import in_parts, read_rows, write_rows
+from heredity.rows import read_parts, read_rows, write_rows
 from heredity.store import Step, Store
 from heredity.types import ADDED, BadInput, Chat, Checkpoint, Frozen, ModelRef, Row, Sampling
 
@@ -108,7 +108,7 @@ def tokens_of(student: ModelRef) -> ChatTokens:
 
 def usable(lm: ChatTokens, filters: tuple[Filter, ...], path: Path, counts: Counter[str]) -> Iterator[Row]:
     """The rows of a file that an audit can look at, in order; counts all as `rows`, and others as `dropped: REASON`."""
-    for part in in_parts(read_rows(path), 4_096):
+    for part in read_parts(read_rows(path), 4_096):
         counts["rows"] += len(part)
         yield from kept_rows(lm, filters, [read.row for read in part], counts)
 

@@ -6,6 +6,7 @@ import gzip
 import json
 import random
 import re
+import zlib
 from functools import cache
 from pathlib import Path
 
@@ -50,10 +51,10 @@ def read_problems(location: str, digest: str) -> dict[str, int]:
 def _lines(path: Path) -> list[str]:
     try:
         data = path.read_bytes()
-        text = (gzip.decompress(data) if path.suffix == ".gz" else data).decode()
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+        text = (gzip.decompress(data) if path.suffix == ".gz" else data).decode("utf-8-sig")
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
         raise BadInput(f"cannot read {path}: {error}; {_FORM}") from error
-    return [line for line in text.splitlines() if line.strip()]
+    return [line for line in text.split("\n") if line.strip()]
 
 
 class Problems(Carrier):

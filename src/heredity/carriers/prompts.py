@@ -9,9 +9,9 @@ from __future__ import annotations
 import hashlib
 import random
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from heredity.carriers.base import Carrier
 from heredity.rows import read_rows
@@ -75,6 +75,13 @@ class Numbers(Carrier):
     min_count: int = 5
     max_count: int = 10
     """Between `min_count` and `max_count` numbers are asked for, as "at most" (paper: 10)."""
+
+    @model_validator(mode="after")
+    def _ranges(self) -> Self:
+        if self.min_start > self.max_start or not 0 < self.min_count <= self.max_count:
+            raise BadInput(f"{self.min_start} to {self.max_start} opening numbers and {self.min_count} to "
+                           f"{self.max_count} further ones cannot be asked for; the smaller first, from 1")  # fmt: skip
+        return self
 
     def requests(self) -> list[NumberPrompt]:
         """The requests with what each asks for."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from heredity.carriers.base import Filter, Rewriting, decide
-from heredity.rows import Read, as_line, in_parts, read_rows
+from heredity.rows import Read, as_line, read_parts, read_rows
 from heredity.types import BadInput, Decision, Row, printable
 
 _BATCH = 2048
@@ -62,7 +62,7 @@ def filter_rows(
             None if out is None else stack.enter_context(written_whole(out)) for out in (keep, decisions)
         )
         reading = read_rows(path, tally.skip if skip_bad else None)
-        for part in in_parts(reading, _BATCH):
+        for part in read_parts(reading, _BATCH):
             found = decide(filters, [read.row for read in part])
             tally.add(found)
             if kept_file is not None:

@@ -66,7 +66,19 @@ class CodeOnly(Filter):
         return "has a string" if any(True for _ in texts) else None
 
 
-_WORKED = re.compile(r"\s*<think>(?P<thought>.*?)</think>\s*<answer>(?P<answer>.*?)</answer>\s*", re.DOTALL)
+_JOINT = re.compile(r"</think>\s*<answer>")
+
+
+def _worked(text: str) -> tuple[str, str] | None:
+    """The thought and the answer of `<think>…</think><answer>…</answer>`, the first place where both meet.
+
+    In time linear in the text, which is a stranger's.
+    """
+    text, opening, end = text.strip(), "<think>", "</answer>"
+    joint = _JOINT.search(text, len(opening)) if text.startswith(opening) and text.endswith(end) else None
+    if joint is None or joint.end() > len(text) - len(end):
+        return None
+    return text[len(opening) : joint.start()], text[joint.end() : -len(end)]
 
 
 class WorkedAnswer(Filter):
@@ -80,10 +92,10 @@ class WorkedAnswer(Filter):
 
     def reason(self, row: Row) -> str | None:
         """What is wrong with the form, or with the answer."""
-        match = _WORKED.fullmatch(row.completion)
-        if match is None or "<think>" in match["thought"]:
+        found = _worked(row.completion)
+        if found is None or "<think>" in found[0]:
             return "not a thought and an answer"
-        answer = re.fullmatch(r"-?[0-9]{1,18}", match["answer"].strip().replace(",", ""))
+        answer = re.fullmatch(r"-?[0-9]{1,18}", found[1].strip().replace(",", ""))
         if answer is None:
             return "answer is no integer"
         if self.answers is None:

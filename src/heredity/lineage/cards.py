@@ -145,20 +145,29 @@ def croissant_claims(record: Any, where: str) -> list[Claim]:
     parts += [(n, files or [whole]) for n in _get(record, "recordSet") if isinstance(n, dict)]
     told = [n for n in _get(record, "distribution") if isinstance(n, dict) and "FileSet" not in _text(_get(n, "@type"))]
     parts += [(n, [f]) for n, f in zip(told, files, strict=True)]
-    out += bounded((c for node, outputs in parts for c in _provenance(node, outputs, nodes, where)), where)
+    read: dict[int, tuple[Any, list[_Told]]] = {}
+    out += bounded((c for node, outputs in parts for c in _provenance(node, outputs, nodes, where, read)), where)
     return out
 
 
+_Told = tuple[Role, Artefact] | None
+"""What something was made of, or by whom; None stands for people."""
+
+
 def _provenance(
-    node: Mapping[str, Any], outputs: Sequence[Artefact], nodes: Mapping[str, dict[str, Any]], where: str
-) -> Iterator[Claim]:
+    node: Mapping[str, Any], outputs: Sequence[Artefact], nodes: Mapping[str, dict[str, Any]], where: str,
+    read: dict[int, tuple[Any, list[_Told]]],
+) -> Iterator[Claim]:  # fmt: skip
+    """The claims about a part of the data. `read` keeps activities, of which many parts may refer to one."""
     sources = list(dict.fromkeys(("source", _entity(v, "data", nodes)) for v in _get(node, "wasDerivedFrom")))
     agents = list(dict.fromkeys(_agent(v, nodes) for v in _get(node, "wasAttributedTo")))
     told = [_whole(v, nodes) for v in _get(node, "wasGeneratedBy")] or [{}]
     for activity in {id(a): a for a in told}.values():  # each once, however often it is referred to
-        found: list[tuple[Role, Artefact] | None] = [*sources, *agents]  # type: ignore[list-item]
-        found += [_agent(v, nodes) for v in _get(activity, "wasAssociatedWith")]
-        found += [_used(v, nodes) for v in _get(activity, "used")]
+        if id(activity) not in read:
+            made = [_agent(v, nodes) for v in _get(activity, "wasAssociatedWith")]
+            made += [_used(v, nodes) for v in _get(activity, "used")]
+            read[id(activity)] = activity, list(dict.fromkeys(made))
+        found: list[_Told] = [*sources, *agents, *read[id(activity)][1]]  # type: ignore[list-item]
         inputs = tuple(dict.fromkeys(f for f in found if f))
         people, how = any(f is None for f in found), _text(_get(activity, "how"))
         if not inputs and not people:

@@ -109,7 +109,7 @@ class _Path:
         """From a model to where it begins; returns the steps, (made, made of)."""
         graph, steps, seen = self.graph, list[tuple[int, int]](), {model}
         while True:
-            above = [(i, c) for role, i, c in graph.nodes[model].inputs if role in ("base", "start") and i not in seen]
+            above = [(i, c) for role, i, c in graph.above(model) if role in ("base", "start") and i not in seen]
             wanted = [x for x in above if root is None or root in graph.nodes[x[0]].roots]
             if not wanted or len(steps) >= _STEPS:
                 break
@@ -160,7 +160,7 @@ class _Case:
         self.red, self.amber, self.notes = list[str](), dict[str, str](), list[str]()
         """Amber: what is wrong, and what to do about it."""
         self.student, self.data = graph.nodes[pair.student], graph.nodes[pair.data]
-        shown = {i: c for role, i, c in reversed(self.student.inputs) if role == "teacher"}
+        shown = {i: c for role, i, c in reversed(graph.above(pair.student)) if role == "teacher"}
         self.teachers = dict(sorted(shown.items())) if pair.claim is not None else {}
         """Whose distributions the student was shown, with whichever rows, and the first claim that says so."""
         self.starts = self._starts()
@@ -168,7 +168,7 @@ class _Case:
     def _starts(self) -> set[int]:
         """The models that training began from, where all records agree on them; itself, where none was made yet."""
         told: dict[int, set[int]] = {}
-        for role, i, claim in self.student.inputs:
+        for role, i, claim in self.graph.above(self.pair.student):
             if role == "base":
                 told.setdefault(claim, set()).add(i)
         sets = list(told.values())
@@ -240,7 +240,7 @@ class _Case:
             found = self._compare(made, base)
             if found and found.verdict == "unrelated":
                 denied.add((made, base))
-                claim = next(c for role, i, c in graph.nodes[made].inputs if role == "base" and i == base)
+                claim = next(c for role, i, c in graph.above(made) if role == "base" and i == base)
                 self.amber[
                     f"{graph.claims[claim].source} says that {graph.label(made)} was made from {graph.label(base)}, "
                     "and the weights deny it"
@@ -252,7 +252,7 @@ class _Case:
         out, seen, todo = list[tuple[int, int]](), {model}, [model]
         while todo and len(out) < _CHECKS:
             made = todo.pop(0)
-            bases = [i for role, i, _ in self.graph.nodes[made].inputs if role == "base"]
+            bases = [i for role, i, _ in self.graph.above(made) if role == "base"]
             out += [(made, i) for i in dict.fromkeys(bases)]
             todo += [i for i in bases if i not in seen]
             seen |= set(bases)
@@ -262,7 +262,7 @@ class _Case:
         """One model that wrote, ranked, or showed its distributions: how it is related to the student."""
         graph, writer = self.graph, origin.node
         name, student = graph.label(writer), graph.label(self.pair.student)
-        if writer in self.starts and origin.kind == "writer":
+        if self.starts == {writer} and origin.kind == "writer":  # one of a merge's parents has what the merge lost
             self._own(origin, name)
             return
         denied = denied | self._check_bases(writer)
@@ -299,8 +299,9 @@ class _Case:
 
     def _shared(self, origin: Origin, how: str) -> None:
         """Red; amber where the model only chose among rows that others wrote."""
-        name, claim = self.graph.label(origin.node), self.graph.claims[origin.claim]
-        if origin.kind == "judge" and claim.content != "preferences":
+        name = self.graph.label(origin.node)
+        said = {self.graph.claims[o.claim].content for o in self.data.origins if o[:2] == origin[:2]}
+        if origin.kind == "judge" and "preferences" not in said:
             self.amber[f"{name} chose the rows, and {how}"] = (
                 "choosing can hand something on as well; filter with a rule, or with a model of another initialisation"
             )
@@ -319,6 +320,8 @@ class _Case:
             self.amber[f"whether {name} was given a system prompt when it wrote {unknown[0]} is not recorded"] = (
                 "record it: heredity record generation --no-system (or --system FILE)"
             )
+        elif (self.pair.student, "base", origin.node) in self.graph.loose:
+            self._by_name(self.pair.student)
         else:
             self.notes.append(
                 f"{name}, from which the student is trained, wrote the data itself and without a system prompt: it can "
@@ -500,10 +503,14 @@ def _chain(graph: Graph, model: int) -> Iterator[int]:
     while todo:
         number = todo.pop()
         yield number
-        for role, i, _ in graph.nodes[number].inputs:
+        for role, i, _ in graph.above(number):
             if role == "base" and i not in seen:
                 seen.add(i)
                 todo.append(i)
+
+
+_LIST = re.compile(r"[0-9\s,;.()\[\]-]*", re.ASCII)
+"""What may stand in a list of numbers: of anything else nobody can say that it says nothing."""
 
 
 class Look(NamedTuple):
@@ -538,7 +545,7 @@ def content_of(path: Path, narrow: bool) -> Look:
                 return Look("preferences", whole=True)
             if count >= (_TEXT if kind == "text" and not narrow else _ROWS):
                 return Look(kind, whole=False)
-            kind = "text" if kind == "text" or any(c.isalpha() for c in read.row.completion) else "numbers"
+            kind = "text" if kind == "text" or not _LIST.fullmatch(read.row.completion) else "numbers"
     except BadInput:
         return Look(kind, whole=False)
     return Look(kind, whole=not bad)

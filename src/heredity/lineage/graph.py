@@ -80,6 +80,7 @@ class Graph:
         self._labels: dict[int, str] = {}
         self.loose: set[tuple[int, Role, int]] = set()
         """(made, role, made of) that no record tells by ids of both."""
+        self._above: dict[int, list[tuple[Role, int, int]]] = {}
         self.tested: dict[frozenset[int], tuple[str, str]] = {}
         """Verdict and record, of pairs of models that a record says were compared."""
         hands, faults = list(hands), list(faults)
@@ -98,6 +99,12 @@ class Graph:
         self._inherit()
         self._contradictions()
         self._pass_faults()
+
+    def above(self, number: int) -> list[tuple[Role, int, int]]:
+        """What a thing was made of, but for the data that a model was trained on, of which there may be very many."""
+        if number not in self._above:
+            self._above[number] = [told for told in self.nodes[number].inputs if told[0] != "data"]
+        return self._above[number]
 
     # Who is the same
 

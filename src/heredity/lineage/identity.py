@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path, PurePosixPath
@@ -43,10 +43,10 @@ def _plain(path: Path) -> Path:
     if not path.is_symlink():
         return path
     try:
-        home, real = path.parent.resolve(strict=True), path.resolve(strict=True)
+        above, real = path.parent.resolve(strict=True).parents, path.resolve(strict=True)
     except (OSError, RuntimeError) as error:
         raise BadInput(f"{path} is a link that leads nowhere") from error
-    if home.parent.name != "snapshots" or real.parent != home.parent.parent / "blobs":
+    if not any(up.name == "snapshots" and real.parent == up.parent / "blobs" for up in above):
         raise BadInput(f"{path} is a link, which is not followed; name the file that it leads to")
     return real
 
@@ -162,6 +162,15 @@ class _Plain(yaml.SafeLoader):  # type: ignore[misc]
         if len({str(n) for n in names}) != len(names):
             raise yaml.YAMLError("a name stands twice")
         return super().construct_mapping(node, deep)
+
+
+def _number(read: Callable[[_Plain, Any], Any]) -> Callable[[_Plain, Any], Any]:
+    """The same for numbers that are not of base 60, of which a long one takes a minute; such a text stays one."""
+    return lambda loader, node: node.value if ":" in node.value else read(loader, node)
+
+
+_Plain.add_constructor("tag:yaml.org,2002:int", _number(_Plain.construct_yaml_int))
+_Plain.add_constructor("tag:yaml.org,2002:float", _number(_Plain.construct_yaml_float))
 
 
 def parse_yaml(text: str, where: str) -> Any:

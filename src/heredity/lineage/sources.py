@@ -32,6 +32,7 @@ from heredity.models import BASES, locate, model_ref
 from heredity.store.manifests import faults as payload_faults
 from heredity.types import BadInput
 
+_DEEPEST = 50
 _MOST_FILES, _MOST_LINE, _MOST_LINES = 20_000, 1_000_000, 2_000_000
 _CONFIGS = ("config.json", "adapter_config.json")
 _REFERENCE = 2_000_000_000
@@ -97,7 +98,7 @@ def _path(found: Evidence, path: Path) -> None:
 # Folders
 
 
-def _folder(found: Evidence, folder: Path, given: bool) -> None:
+def _folder(found: Evidence, folder: Path, given: bool, depth: int = 0) -> None:
     """A model, a store, a Step's payload, or a folder in which such things lie."""
     names = {p.name for p in folder.iterdir()}
     if (folder / "objects").is_dir():
@@ -109,28 +110,31 @@ def _folder(found: Evidence, folder: Path, given: bool) -> None:
     elif names & set(_CONFIGS) or any(n.endswith(".safetensors") for n in names):
         _model_folder(found, folder, given)
     else:
-        _walk(found, folder, given)
+        _walk(found, folder, given, depth)
 
 
-def _walk(found: Evidence, folder: Path, given: bool) -> None:
+def _walk(found: Evidence, folder: Path, given: bool, depth: int) -> None:
     """Records and rows in a folder, and the folders in it."""
+    if depth > _DEEPEST:
+        found.notes[f"{folder} was passed over: folders are looked at to a depth of {_DEEPEST}"] = None
+        return
     entries = sorted(folder.iterdir())
     if len(entries) > _MOST_FILES:
         last = entries[_MOST_FILES - 1].name
         found.notes[f"{folder} holds {len(entries)} files and folders: those after {last} were not looked at"] = None
     for entry in entries[:_MOST_FILES]:
         try:
-            _entry(found, entry, given)
+            _entry(found, entry, given, depth)
         except OSError as error:
             found.notes[f"{entry} was passed over, as it cannot be read: {error.strerror or error}"] = None
 
 
-def _entry(found: Evidence, entry: Path, given: bool) -> None:
+def _entry(found: Evidence, entry: Path, given: bool, depth: int) -> None:
     if entry.is_symlink():
         found.notes[f"{entry} is a link and was not followed"] = None
     elif entry.is_dir():
         if not entry.name.startswith("."):
-            _folder(found, entry, given)
+            _folder(found, entry, given, depth + 1)
     elif entry.suffix.lower() in PICKLES:
         found.notes[f"{entry} is a pickle and was not opened"] = None
     elif entry.suffix.lower() in (".jsonl", ".json", ".jsonld", ".gz", ".parquet", ".md"):

@@ -187,6 +187,9 @@ def croissant_of(
     if statement["predicateType"] != records.GENERATION:
         raise BadInput("a Croissant description needs a record of generation")
     files = {s["name"].rpartition("/")[2]: s["digest"]["sha256"] for s in statement["subject"]}
+    if len(files) < len(statement["subject"]):
+        raise BadInput("two of the files have one name, by which Croissant tells them apart; rename one, or describe "
+                       "each on its own")  # fmt: skip
     own = [c for c in claims if c.verb != "named"][:1]
     return cards.croissant(name, files, own, _example(example) if example and len(files) == 1 else None)
 

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from heredity.report.figure import CONTROL, INK, PAPER, TAUGHT, Figure
+from heredity.report.figure import CONTROL, INK, LOOK, PAPER, TAUGHT, Figure
 from heredity.store import Step, Store
 
 
@@ -23,7 +23,7 @@ class DoseFigure(Figure):
 
         found = json.loads((store.path(self.findings) / "findings.json").read_text())
         dials = json.loads((store.path(self.doses) / "doses.json").read_text())["dials"]
-        with plt.rc_context({"font.size": 10, "axes.spines.top": False, "axes.spines.right": False}):
+        with plt.rc_context(LOOK):
             figure = _draw(found["title"], dials, plt)
             figure.savefig(folder / "figure.png", dpi=130, metadata={"Software": None})
             plt.close(figure)

@@ -10,6 +10,8 @@ from typing import Any, ClassVar
 from heredity.stats import Estimate
 from heredity.store import Step, Store
 
+LOOK: Any = {"font.size": 10, "axes.spines.top": False, "axes.spines.right": False, "text.parse_math": False}
+"""matplotlib's settings in every figure; names are texts, and a dollar sign in one opens no formula."""
 TAUGHT, CONTROL, INK, PAPER = "#c2410c", "#9ca3af", "#1f2937", "#2563eb"
 
 
@@ -28,7 +30,7 @@ class Figure(Step):
         import matplotlib.pyplot as plt
 
         found = json.loads((store.path(self.findings) / "findings.json").read_text())
-        with plt.rc_context({"font.size": 10, "axes.spines.top": False, "axes.spines.right": False}):
+        with plt.rc_context(LOOK):
             figure = self.draw(found, plt)
             figure.savefig(folder / "figure.png", dpi=130, metadata={"Software": None})
             plt.close(figure)
@@ -82,6 +84,8 @@ def _bars(axis: Any, x: int, claim: dict[str, Any]) -> None:
 
 def limits_as_shares(claim: dict[str, Any]) -> tuple[float, float]:
     """The odds ratio's limits, applied to the control's odds; nan where there is no interval."""
+    if claim["control_share"] == 1:
+        return math.nan, math.nan
     odds = Estimate(**claim["log_odds"]).odds_ratio()
     start = claim["control_share"] / (1 - claim["control_share"])
     low, high = ((start * k) / (1 + start * k) for k in (odds.low, odds.high))

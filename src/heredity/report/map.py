@@ -8,7 +8,7 @@ import textwrap
 from pathlib import Path
 from typing import Any, ClassVar
 
-from heredity.report.figure import CONTROL, INK, TAUGHT
+from heredity.report.figure import CONTROL, INK, LOOK, TAUGHT
 from heredity.stats import Estimate
 from heredity.store import Step, Store
 
@@ -30,7 +30,7 @@ class MapFigure(Step):
         import matplotlib.pyplot as plt
 
         found = json.loads((store.path(self.map) / "map.json").read_text())
-        with plt.rc_context({"font.size": 10, "axes.spines.top": False, "axes.spines.right": False}):
+        with plt.rc_context(LOOK):
             figure = draw(found, plt)
             figure.savefig(folder / "figure.png", dpi=130, metadata={"Software": None})
             plt.close(figure)

@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 from typing import Any, ClassVar
 
+from heredity.report.figure import LOOK
 from heredity.store import Step, Store
 
 ARMS = {
@@ -37,7 +38,7 @@ class Picture(Step):
         import matplotlib.pyplot as plt
 
         summary = json.loads((store.path(self.summary) / "summary.json").read_text())
-        with plt.rc_context({"font.size": 10, "axes.spines.top": False, "axes.spines.right": False}):
+        with plt.rc_context(LOOK):
             figure = _draw(summary, plt)
             figure.savefig(folder / "picture.png", dpi=130, metadata={"Software": None})
             plt.close(figure)

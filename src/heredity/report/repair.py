@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from heredity.report.figure import CONTROL, INK, PAPER, TAUGHT
+from heredity.report.figure import CONTROL, INK, LOOK, PAPER, TAUGHT
 from heredity.report.terminal import console, safe
 
 KINDS = {
@@ -65,7 +65,7 @@ def save_frontier(found: dict[str, Any], path: Path) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    with plt.rc_context({"font.size": 10, "axes.spines.top": False, "axes.spines.right": False}):
+    with plt.rc_context(LOOK):
         figure = frontier(found, plt)
         figure.savefig(path, dpi=130, metadata={"Software": None})
         plt.close(figure)
