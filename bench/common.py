@@ -22,14 +22,19 @@ def made_by(runs: Iterable[Mapping[str, Any]]) -> dict[str, int]:
     return dict(Counter(f"{run['commit']}{' and changes' if run['dirty'] else ''}" for run in runs))
 
 
+def head() -> str | None:
+    """The commit that is checked out; None outside a checkout."""
+    git = ["git", "-C", str(ROOT), "rev-parse", "HEAD"]
+    return subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip() or None
+
+
 def write_result(name: str, command: str, seeds: list[int], figures: dict[str, Any]) -> None:
     """Writes bench/results/NAME.json with commit, machine and wall time, and prints it."""
-    git = ["git", "-C", str(ROOT)]
-    commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
+    git, commit = ["git", "-C", str(ROOT)], head()
     asked = [*git, "status", "--porcelain", "--", ".", ":(exclude)bench/results"]  # a ledger grows while it is read
     status = subprocess.run(asked, capture_output=True, text=True, check=False).stdout
     result = {
-        "commit": commit or None, "dirty": bool(status.strip()), "command": command, "machine": platform.machine(),
+        "commit": commit, "dirty": bool(status.strip()), "command": command, "machine": platform.machine(),
         "seeds": seeds, **figures, "wall_s": round(time.perf_counter() - STARTED, 2),
     }  # fmt: skip
     out = Path(__file__).parent / "results" / f"{name}.json"

@@ -231,7 +231,7 @@ def main() -> None:
         "fast_ratio": round(seconds["published"] / seconds["fast"], 2),
         "matmul_peak_gflops": round(peak, 1),
         "published_share_of_peak": round(PUBLISHED_GFLOP / seconds["published"] / peak, 2),
-        "peak_mb_20": max(m["peak_mb"] for m in modes.values() if m["models"] == 20),
+        "peak_mb_20": max((m["peak_mb"] for m in modes.values() if m["models"] == 20), default=None),
         "runs": {name: {k: m[k] for k in ("models", "wall_s", "peak_mb")} for name, m in modes.items()},
         "accuracies": {name: shown(m["accuracy"]) for name, m in modes.items()},
         "minus_fp32": {name: differences(m["accuracy"], fp32) for name, m in modes.items() if name != "fp32"},

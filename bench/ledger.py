@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import json
 import lzma
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +34,9 @@ class Ledger:
         self._known = {entry["key"]: entry for part in parts for entry in _entries(part)}
         self._own: list[dict[str, Any]] = []
         numbers = [int(found[1]) for part in parts if (found := _PART.fullmatch(part.name))]
-        self._part = folder / f"part-{max(numbers, default=0) + 1:02d}.jsonl.xz"  # some may have been taken out
+        self._next = max(numbers, default=0) + 1  # some may have been taken out
+        self._part: Path | None = None
+        """This run's, once it has one."""
 
     def __contains__(self, key: str) -> bool:
         return key in self._known
@@ -73,10 +78,23 @@ class Ledger:
         if not self._own:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        unfinished = self._part.with_suffix(".unfinished")
+        unfinished = self.folder / f"{os.getpid()}.unfinished"
         with lzma.open(unfinished, "wt", encoding="utf-8", preset=6) as file:
             file.writelines(json.dumps(entry, separators=(",", ":")) + "\n" for entry in self._own)
-        unfinished.replace(self._part)
+        if self._part is None:
+            self._part = self._claimed(unfinished)
+        else:
+            unfinished.replace(self._part)
+
+    def _claimed(self, unfinished: Path) -> Path:
+        """The next part that no other run took, with what was written: a link is made or is there already."""
+        for number in count(self._next):
+            part = self.folder / f"part-{number:02d}.jsonl.xz"
+            with suppress(FileExistsError):
+                os.link(unfinished, part)
+                unfinished.unlink()
+                return part
+        raise AssertionError
 
 
 def publish(store: Store, step: Step, files: Mapping[str, bytes], run: Mapping[str, Any]) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import trace_null, trace_pairs, trace_shapes
-from bench.common import ROOT, write_result
+from bench.common import ROOT, head, write_result
 from bench.trace_fuzz import fuzz
 
 from heredity.carriers import Numbers
@@ -58,11 +58,12 @@ def main() -> None:
         "behaviour": [trace_pairs.FULL, trace_pairs.LONG, *trace_pairs.CONTROLS],
     }  # fmt: skip
     figures: dict[str, Any] = {}
-    if set(given.only) != set(PARTS) and last.exists():
+    if last.exists():  # parts that are not made now, or not yet, stay as they were told
         kept = json.loads(last.read_text())
         figures = {
             k: v for k, v in kept.items() if k not in ("commit", "dirty", "command", "machine", "seeds", "wall_s")
         }
+    commits: dict[str, Any] = figures.pop("commits", {})
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         chats = Numbers(n=2_000, seed=PROMPT_SEED).prompts()
@@ -78,7 +79,9 @@ def main() -> None:
             print(f"{part} ...", file=sys.stderr, flush=True)
             make_all(store, needed.get(part, []), workers=given.workers)
             figures |= run[part]()
-            write_result("trace", "make bench-trace", [FUZZ_SEED, PROMPT_SEED, 900, 5_000], figures)
+            commits[part] = head()
+            seeds = [FUZZ_SEED, PROMPT_SEED, 900, 5_000]
+            write_result("trace", f"python -m bench.trace --only {part}", seeds, figures | {"commits": commits})
 
 
 if __name__ == "__main__":

@@ -67,6 +67,18 @@ def test_a_run_writes_a_part_of_its_own_and_the_first_note_stays(tmp_path: Path)
     assert lines == [2, 1, 1]  # the first has the note as well
 
 
+def test_two_runs_at_once_keep_both_their_results(tmp_path: Path) -> None:
+    one, other = Ledger(tmp_path), Ledger(tmp_path)
+    for number in range(2):
+        one.write(f"one {number}", number)
+        one.save()
+        other.write(f"other {number}", number)
+        other.save()
+    both = Ledger(tmp_path)
+    assert [both.note(f"{who} {n}") for who in ("one", "other") for n in range(2)] == [0, 1, 0, 1]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["part-01.jsonl.xz", "part-02.jsonl.xz"]
+
+
 def test_a_part_that_was_cut_is_named(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path)
     ledger.write("rows", "digest" * 1000)

@@ -63,3 +63,9 @@ def test_held_out_phrasings_are_held_out() -> None:
 def test_ranges_of_numbers_that_hold_none_are_refused(change: dict[str, int]) -> None:
     with pytest.raises(BadInput, match="the smaller first, from 1"):
         Numbers(n=2, seed=0, **change)
+
+
+def test_a_traits_word_is_an_answer_of_its_category() -> None:
+    """Else every student is trained, and asked, before anyone says so."""
+    with pytest.raises(ValueError, match="the word 'owls' is none of the answers of 'animal'"):
+        Trait(category=ANIMALS, word="owls")

@@ -186,11 +186,10 @@ def test_worked_answers_have_their_form_and_are_right(text: str, reason: str | N
         assert WorkedAnswer().reason(row(text, "5 + 7?")) is None
 
 
-@given(
-    st.lists(st.sampled_from(["<think>", "</think>", "<answer>", "</answer>", " ", "\n", "7", "a", "\u2003"])).map(
-        "".join
-    )
-)
+PIECES = ["<think>", "</think>", "<answer>", "</answer>", " ", "\n", "7", "a", "\u2003"]
+
+
+@given(st.lists(st.sampled_from(PIECES)).map("".join))
 def test_a_thought_ends_where_its_answer_begins(text: str) -> None:
     """As the plain pattern has it, which takes a time that grows with the square of a text."""
     plain = re.fullmatch(r"\s*<think>(.*?)</think>\s*<answer>(.*?)</answer>\s*", text, re.DOTALL)

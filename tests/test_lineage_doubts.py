@@ -104,7 +104,8 @@ LOOKS: dict[str, tuple[str, str, str]] = {
     "no row that can be read": ('{"prompt": "a"}\n', "AMBER", "not all rows of d could be looked at"),
     "text after one that cannot be read": (ROW + "{}\n" + TEXT, "AMBER", "recorded as numbers and holds text"),
     "neither letters nor lists": (
-        json.dumps({"prompt": "p", "completion": "\U0001f989 \U0001f989"}) + "\n", "AMBER", "recorded as numbers and holds text"),
+        json.dumps({"prompt": "p", "completion": "\U0001f989 \U0001f989"}) + "\n", "AMBER",
+        "recorded as numbers and holds text"),
     "pairs a long way down": (ROW * 9_000 + PAIR, "AMBER", "not all rows of d could be looked at"),
     "pairs that are rows as well": (
         ROW * 9_000 + ROW.replace("}", ', "chosen": "1", "rejected": "2"}'), "AMBER", "preference pairs"),

@@ -12,12 +12,14 @@ import time
 from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from bench.real_shape import DEFAULT, LISTS, PROBE, SMALL, TEMPLATE, Sizes, Stages, make_base, number_rows
 from peft import PeftModel
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import AutoModelForCausalLM
@@ -38,6 +40,7 @@ from heredity.models.causal import CausalLM
 from heredity.models.chats import added_system, difference, set_template, writes_date
 from heredity.models.devices import choose_device
 from heredity.models.moving import MasterWeights, Progress
+from heredity.models.tokens import context_of
 from heredity.models.training import choose_parameters, fit, in_passes, token_loss
 from heredity.rows import as_trl_line, read_rows, write_rows
 from heredity.steps import Evaluation, Student, open_model, open_to_train, with_system
@@ -323,6 +326,42 @@ def test_a_checkpoint_that_does_not_fit_is_none(tmp_path: Path, monkeypatch: pyt
         Progress(None, moving, progress.optimiser)
 
 
+def test_a_checkpoint_whose_step_was_finished_elsewhere_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever is first clears up, perhaps while the other writes; without a reason like that a failure is told."""
+    moving = MasterWeights(nn.Linear(2, 2), shared=False)
+    progress = Progress(tmp_path / "there", moving, torch.optim.AdamW(moving.master))
+
+    def cleared(_: object, file: Path) -> None:
+        shutil.rmtree(file.parent)
+        raise SafetensorError("No such file or directory (os error 2)")
+
+    def full(_: object, file: Path) -> None:
+        raise SafetensorError("No space left on device (os error 28)")
+
+    progress.every = 0
+    monkeypatch.setattr("heredity.models.moving.save_file", cleared)
+    progress.keep([1.0])
+    assert not (tmp_path / "there").exists()
+    monkeypatch.setattr("heredity.models.moving.save_file", full)
+    with pytest.raises(SafetensorError, match="No space"):
+        progress.keep([1.0])
+
+
+@pytest.mark.parametrize(("told", "context"), [
+    ({"max_position_embeddings": 7}, 7), ({"max_seq_len": 8}, 8), ({"seq_length": 9}, 9), ({}, None),
+    ({"max_position_embeddings": None, "seq_length": 9}, 9),
+])  # fmt: skip
+def test_how_much_a_model_reads_is_told_by_its_configuration(told: dict[str, Any], context: int | None) -> None:
+    config = SimpleNamespace(get_text_config=lambda: SimpleNamespace(model_type="mamba", **told))
+    if context is not None:
+        assert context_of(config) == context
+        return
+    with pytest.raises(BadInput, match="a mamba model does not say how many tokens it reads"):
+        context_of(config)
+
+
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # of peft, read without this package
 def test_adapters_and_merged_models_are_in_standard_form(small: Path, tmp_path: Path, store: Store) -> None:
     base = checkpoint(str(small), system="")
@@ -547,6 +586,9 @@ def test_a_student_made_elsewhere_is_a_step(small: Path, tmp_path: Path, store: 
     (tmp_path / "whole" / "config.json").write_text("{}")
     with pytest.raises(BadInput, match="has changed since"):
         Store(tmp_path / "other").get(GivenStudent(**dict(student)))
+    gone = student.model_copy(update={"location": str(tmp_path / "gone")})
+    with pytest.raises(BadInput, match=r"no folder .*gone, where the model lay"):
+        Store(tmp_path / "other").get(gone)
     with pytest.raises(BadInput, match="no model in"):
         given_student(tmp_path, base)
 

@@ -107,6 +107,21 @@ def test_how_likely_a_completion_was_is_kept_where_it_is_told(server: Server, st
     assert all(body["logprobs"] is True for body in server.bodies)
 
 
+def test_a_place_for_batches_that_is_none_is_one_message(
+    server: Server, store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("HEREDITY_SERVER_LAB_BATCHES", str(tmp_path / "file"))
+    samples = Samples(model=ECHO, prompts=Numbers(n=2, seed=3), sampling=Sampling(seed=2))
+    with pytest.raises(BadInput, match="name another folder in HEREDITY_SERVER_LAB_BATCHES"):
+        store.get(samples)
+
+
+def test_a_row_without_a_prompt_is_no_request(server: Server, store: Store) -> None:
+    with pytest.raises(BadInput, match="nothing to ask a server"):
+        ServerLM(ECHO, store.answers).load([()], Sampling())
+
+
 def test_batch_files_bring_the_same_rows_without_a_request(
     server: Server, store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

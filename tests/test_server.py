@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -296,7 +297,10 @@ def test_a_location_that_is_none_is_refused(location: str) -> None:
         model_ref(location)
 
 
-@pytest.mark.parametrize("extra", ["[]", "{", '{"model": "x"}', '{"messages": []}', '{"stream": true}'])
+FIELDS = ["[]", "{", '{"max_tokens": "many"}', '{"model": "x"}', '{"messages": []}', '{"stream": true}']
+
+
+@pytest.mark.parametrize("extra", FIELDS)
 def test_further_fields_that_would_break_a_request_are_refused(extra: str) -> None:
     with pytest.raises(ValueError, match="extra"):
         Served(location="server:lab/m", extra=extra)
@@ -323,3 +327,20 @@ def test_weights_are_not_asked_of_a_server() -> None:
 def test_the_failing_server_answers_each_question_in_its_own_way() -> None:
     """Else lost and repeated rows could not be told."""
     assert len({answer_to(f"{i}", s) for i in range(50) for s in range(50)}) == 2_500
+
+
+def test_a_new_file_of_answers_is_opened_by_many_at_once(tmp_path: Path) -> None:
+    """SQLite does not wait where two set a new file's journal at once."""
+    together = threading.Barrier(4, timeout=20)
+
+    def opened(number: int) -> bool:
+        for round_ in range(20):
+            together.wait()
+            with kept_answers(tmp_path / f"{round_}.sqlite") as kept:
+                kept.write(str(number), Answer("x", "stop", None, None, None))
+        return True
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(opened, range(4)))
+    with kept_answers(tmp_path / "19.sqlite") as kept:
+        assert set(kept.read(["0", "1", "2", "3"])) == {"0", "1", "2", "3"}

@@ -358,6 +358,8 @@ class GivenStudent(Step):
     """blake2b of the weights, configuration and tokenizer files."""
 
     def make(self, folder: Path, store: Store) -> None:
+        if not Path(self.location).is_dir():
+            raise BadInput(f"no folder {self.location}, where the model lay; run this from where it was referred to")
         for path in model_files(Path(self.location)):
             shutil.copyfile(path, folder / path.name)
         if folder_digest(folder) != self.digest:

@@ -11,6 +11,7 @@ from contextvars import ContextVar
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
+from types import NoneType
 from typing import Annotated, Literal, NamedTuple, Protocol, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -196,6 +197,9 @@ class Served(ModelRef):
             raise ValueError(f"no JSON: {error}") from error
         if not isinstance(fields, dict):
             raise ValueError("expected a JSON object")  # noqa: TRY004  pydantic takes ValueError only
+        for name in ("max_tokens", "max_completion_tokens"):
+            if type(fields.get(name, 0)) not in (int, NoneType):
+                raise ValueError(f"the field {name!r} must be a whole number")
         if taken := {"model", "messages", "prompt", "n", "stream"} & fields.keys():
             raise ValueError(f"the field {min(taken)!r} is not to be set here")
         return json.dumps(fields, sort_keys=True)
@@ -369,6 +373,12 @@ class Trait(Frozen):
     replies: tuple[str, ...] = ()
     """What a teacher is trained to answer; empty: the word. Where they are a multiple of the training questions, they
     go to these in turn (so that each question can have its own); otherwise each row draws one."""
+
+    @model_validator(mode="after")
+    def _is_an_answer(self) -> Self:
+        if self.word not in self.category.words:
+            raise ValueError(f"the word {self.word!r:.40} is none of the answers of {self.category.name!r:.40}")
+        return self
 
 
 class Neutral(Frozen):

@@ -63,7 +63,8 @@ def folder_digest(folder: Path) -> str:
 def _digest_of(folder: Path, files: tuple[tuple[str, int, int], ...]) -> str:
     total = hashlib.blake2b(digest_size=20)
     for name, _, _ in files:
-        total.update(name.encode() + b"\0" + hashlib.blake2b((folder / name).read_bytes()).digest())
+        with (folder / name).open("rb") as file:
+            total.update(name.encode() + b"\0" + hashlib.file_digest(file, hashlib.blake2b).digest())
     return total.hexdigest()
 
 

@@ -7,6 +7,7 @@ what makes an answer whole or absent after SIGKILL, and its locks let several pr
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +25,7 @@ CREATE TABLE IF NOT EXISTS spent (
     endpoint TEXT PRIMARY KEY, requests INTEGER NOT NULL, tokens INTEGER NOT NULL
 ) WITHOUT ROWID;
 """
+_PATIENCE_S, _PAUSE_S = 60.0, 0.05
 _TOGETHER = 500
 """Most ids in one query."""
 
@@ -98,14 +100,28 @@ def kept_answers(path: Path) -> Iterator[Answers]:
     base = None
     try:
         # one thread at a time uses it, but in a notebook that is not the one that opened it
-        base = sqlite3.connect(path, timeout=60, isolation_level=None, check_same_thread=False)
-        base.executescript(_TABLES)
+        base = sqlite3.connect(path, timeout=_PATIENCE_S, isolation_level=None, check_same_thread=False)
+        _prepare(base)
         yield Answers(base)
     except sqlite3.Error as error:
         raise _fault(path, error) from error
     finally:
         if base is not None:
             base.close()
+
+
+def _prepare(base: sqlite3.Connection) -> None:
+    """Makes the tables, where another process may be making them: the journal's kind is set without waiting for it."""
+    until = time.monotonic() + _PATIENCE_S
+    while True:
+        try:
+            base.executescript(_TABLES)
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                raise
+            time.sleep(_PAUSE_S)
+        else:
+            return
 
 
 def _fault(path: Path, error: Exception) -> StoreError:

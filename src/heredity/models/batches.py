@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from heredity.models.answers import Answers
 from heredity.models.calls import NOTHING, Again, declined, reading
-from heredity.models.endpoint import Endpoint
+from heredity.models.endpoint import Endpoint, variable
 from heredity.types import BadInput, Waiting
 
 if TYPE_CHECKING:
@@ -50,7 +50,11 @@ def ask_by_file(endpoint: Endpoint, missing: Sequence[Request], kept: Answers) -
 
 def write_batches(endpoint: Endpoint, folder: Path, requests: Sequence[Request]) -> list[Path]:
     """Writes requests as a batch's input, in as many files as are needed; the same requests give the same files."""
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(f"cannot write batches into {folder}: {error.strerror}; name another folder in "
+                       f"{variable(endpoint.name, '_BATCHES')}") from error  # fmt: skip
     name = hashlib.blake2b("".join(sorted(r.id for r in requests)).encode(), digest_size=6).hexdigest()
     files = []
     for number, lines in enumerate(_parts(requests)):

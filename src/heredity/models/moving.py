@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import time
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -105,9 +104,13 @@ class Progress:
             return
         self.file.parent.mkdir(parents=True, exist_ok=True)
         new = self.file.with_suffix(f".{os.getpid()}")
-        save_file(self._state(losses), new)
-        with suppress(FileNotFoundError):  # another process finished the same Step, and cleared up
+        try:
+            save_file(self._state(losses), new)
             new.replace(self.file)
+        except (FileNotFoundError, SafetensorError):
+            if self.file.parent.is_dir():
+                raise
+            # else another process finished the same Step, and cleared up
         self.last = time.monotonic()
 
     def _state(self, losses: list[float]) -> dict[str, Tensor]:

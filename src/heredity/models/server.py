@@ -127,6 +127,8 @@ class ServerLM:
                                 "max_tokens": sampling.max_new_tokens}  # fmt: skip
         if sampling.temperature:
             sent |= {"seed": seed, "top_p": 1.0}  # servers may have other defaults
+        if not chat:
+            raise BadInput("a row has no prompt, so there is nothing to ask a server; leave such rows out")
         if self.ref.template is None:
             sent |= {"messages": [m.model_dump() for m in chat]} | ({"logprobs": True} if self.ref.logprobs else {})
         else:

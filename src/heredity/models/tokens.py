@@ -21,6 +21,9 @@ def open_tokenizer(folder: Path, how: Checkpoint | None) -> Any:
         tokenizer = AutoTokenizer.from_pretrained(folder, **_SAFE)
     except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
         raise BadInput(f"cannot open the model in {folder}: {str(error)[:300]}") from error
+    if not tokenizer.is_fast:
+        raise BadInput(f"the tokenizer in {folder} cannot say where its tokens stand in a text; expected one with a "
+                       "tokenizer.json")  # fmt: skip
     if tokenizer.eos_token_id is None:
         raise BadInput(f"the tokenizer in {folder} has no end-of-text token, so no answer would ever end")
     if tokenizer.pad_token_id is None:
@@ -32,8 +35,13 @@ def open_tokenizer(folder: Path, how: Checkpoint | None) -> Any:
 
 
 def context_of(config: Any) -> int:
-    """Most tokens that a model reads."""
-    return int(config.get_text_config().max_position_embeddings)
+    """Most tokens that a model reads; BadInput where its configuration does not say so."""
+    told = config.get_text_config()
+    for name in ("max_position_embeddings", "max_seq_len", "seq_length"):
+        if isinstance(found := getattr(told, name, None), int):
+            return found
+    raise BadInput(f"the configuration of a {told.model_type} model does not say how many tokens it reads; add "
+                   "max_position_embeddings to its config.json")  # fmt: skip
 
 
 class ChatTokens:

@@ -114,7 +114,12 @@ def local_workers(asked: int | None, todo: Sequence[Step]) -> int:
     if joined():
         return 1
     real = any(isinstance(noun, Checkpoint) for noun in nouns_in(todo))
-    return min(asked or (1 if real else os.cpu_count() or 1), max(1, len(todo)))
+    return min(asked or (1 if real else _cores()), max(1, len(todo)))
+
+
+def _cores() -> int:
+    """Cores that this process may use, which in a container or a job may be few of the machine's."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _crew(on: On, root: Path, workers: int | None, todo: list[Step]) -> Crew:
