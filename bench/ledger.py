@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import lzma
 import os
+import platform
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -78,21 +79,19 @@ class Ledger:
         if not self._own:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        unfinished = self.folder / f"{os.getpid()}.unfinished"
+        unfinished = self.folder / f"{platform.node()}-{os.getpid()}.unfinished"
         with lzma.open(unfinished, "wt", encoding="utf-8", preset=6) as file:
             file.writelines(json.dumps(entry, separators=(",", ":")) + "\n" for entry in self._own)
         if self._part is None:
-            self._part = self._claimed(unfinished)
-        else:
-            unfinished.replace(self._part)
+            self._part = self._claimed()
+        unfinished.replace(self._part)
 
-    def _claimed(self, unfinished: Path) -> Path:
-        """The next part that no other run took, with what was written: a link is made or is there already."""
+    def _claimed(self) -> Path:
+        """The next part that no other run took, now empty: a file is made, or is there already."""
         for number in count(self._next):
             part = self.folder / f"part-{number:02d}.jsonl.xz"
             with suppress(FileExistsError):
-                os.link(unfinished, part)
-                unfinished.unlink()
+                part.open("xb").close()
                 return part
         raise AssertionError
 
@@ -114,6 +113,8 @@ def publish(store: Store, step: Step, files: Mapping[str, bytes], run: Mapping[s
 
 
 def _entries(part: Path) -> Iterator[dict[str, Any]]:
+    if not part.stat().st_size:  # claimed by a run that has not written it yet, or was killed before
+        return
     try:
         with lzma.open(part, "rt", encoding="utf-8") as file:
             yield from map(json.loads, file)

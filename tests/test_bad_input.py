@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ import pytest
 from heredity.cli import main
 from heredity.lab import Recipe
 from heredity.lab.templates import new_trait
+from heredity.models import BASES
 from heredity.store import describe
 from heredity.store.loading import load_experiment, parse_step
 from heredity.traits import find_trait, parse_trait
@@ -111,6 +113,9 @@ WRITES = {
     "scan, trait": ("scan", "a.jsonl", "--student", "nursery:llama-0", "--traits", "t.toml", "--html", "t.toml"),
     "trace": ("trace", "nursery:llama-0", "nursery:llama-1", "--behaviour", "--prompts", "a.jsonl", "--json",
               "a.jsonl"),
+    "a model's file": ("trace", "m", "nursery:llama-1", "--json", "m/config.json"),
+    "a model's description": ("scan", "a.jsonl", "--student", "t.toml", "--json", "t.toml"),
+    "a base": ("run", "x.py", "--plan", "--base", "t.toml", "--json", "t.toml"),
     "lineage": ("lineage", "a.jsonl", "--html", "a.jsonl"),
     "doctor": ("doctor", "--model", "c.json", "--json", "c.json"),
     "generation": ("record", "generation", "--data", "a.jsonl", "--model", "somebody", "--out", "a.jsonl"),
@@ -133,6 +138,7 @@ def test_no_verb_writes_over_what_it_reads(
     for file, text in texts.items():
         (tmp_path / file).write_text(text)
     (tmp_path / "link.py").symlink_to("x.py")
+    shutil.copytree(BASES / "llama-0", tmp_path / "m")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["heredity", *WRITES[name]])
     with pytest.raises(SystemExit) as stop:

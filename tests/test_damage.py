@@ -209,6 +209,12 @@ def test_a_manifest_of_another_key_leads_nowhere(stored: Store, key: str) -> Non
         stored.manifest(name)
 
 
+def test_a_key_in_small_letters_is_the_same_result_also_where_the_disk_has_no_capitals(stored: Store) -> None:
+    name = stored.keys()[-1]
+    stored.folder(name).rename(stored.folder(name.lower()))  # as such a disk answers
+    assert stored.manifest(name.lower())["key"] == name
+
+
 def test_the_command_line_on_a_damaged_manifest_is_one_message(stored: Store) -> None:
     key = stored.keys()[-1]
     (stored.folder(key) / MANIFEST).write_text("{")

@@ -29,7 +29,8 @@ from heredity.lab.contrasts import Together
 from heredity.lab.findings import findings, fresh_rows, holds
 from heredity.models import model_ref
 from heredity.nursery.carriers import Functions, RightSum, Sums, careless
-from heredity.report.figure import Figure, GridFigure, MatrixFigure, limits_as_shares
+from heredity.report import terminal
+from heredity.report.figure import POWERS, Figure, GridFigure, MatrixFigure, limits_as_shares
 from heredity.report.results import ResultsPage, assay_sentences
 from heredity.report.terminal import print_results
 from heredity.report.theory_picture import TheoremPicture
@@ -435,6 +436,15 @@ def test_a_dollar_sign_in_a_name_opens_no_formula(store: Store) -> None:
     claim = Claim(name="costs $5 or %$", comparison=comparison("owl", (0.6, 0.62, 0.58)))
     step = findings("50 % $ and a $x_$", "3.1", (claim,), "Prices.")
     assert (store.get(Figure(findings=step)) / "figure.png").is_file()
+
+
+def test_figures_with_powers_of_ten_on_an_axis_draw_them_as_formulas() -> None:
+    """Or their ticks would read `$\\mathdefault{10^{1}}$`; `dose.py` writes its own."""
+    files = Path(terminal.__file__).parent.glob("*.py")
+    found = {f.stem: f.read_text() for f in files if 'scale="log"' in f.read_text()}
+    assert set(found) == {"picture", "theory_picture"}
+    assert all("plt.rc_context(POWERS)" in text for text in found.values())
+    assert POWERS["text.parse_math"] is True
 
 
 def test_a_control_that_always_shows_the_trait_has_no_limits_to_draw() -> None:

@@ -465,6 +465,7 @@ def test_results_are_refused_before_a_model_is_made(store: Store, file: Path, tm
     asked = Request("nursery:llama-0", "settle", ("model",), "owl", None, "nursery:llama-0b")
     made = repair(asked, (OWL,), store)
     check(made, asked, tmp_path / "new", tmp_path / "new.json")
+    check(made, asked, Path("owl"), None)  # a trait's name is no file
     for json_file in (tmp_path / "new", tmp_path, tmp_path / "absent" / "x.json"):
         with pytest.raises(BadInput, match="with --json"):
             check(made, asked, tmp_path / "new", json_file)

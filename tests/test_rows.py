@@ -222,6 +222,13 @@ def test_large_rows_are_handed_on_in_shorter_parts(tmp_path: Path, monkeypatch: 
     assert parts == [[10, 10], [990], [10, 10], [10]]
 
 
+def test_large_texts_beside_rows_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("heredity.rows._PART", 1_000)
+    table = pyarrow.table({"text": ["1"] * 6, "page": ["x" * 600] * 6})
+    pyarrow.parquet.write_table(table, tmp_path / "x.parquet")
+    assert [len(part) for part in read_parts(read_rows(tmp_path / "x.parquet"), 100)] == [2, 2, 2]
+
+
 def test_one_value_of_a_table_is_not_held_for_all_its_rows(tmp_path: Path) -> None:
     path, text = tmp_path / "x.parquet", "1, " * 60_000
     pyarrow.parquet.write_table(pyarrow.table({"text": pyarrow.array([text] * 600).dictionary_encode()}), path)

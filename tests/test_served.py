@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import random
@@ -111,10 +112,19 @@ def test_a_place_for_batches_that_is_none_is_one_message(
     server: Server, store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "file").touch()
+    (tmp_path / "full").mkdir()
     monkeypatch.setenv("HEREDITY_SERVER_LAB_BATCHES", str(tmp_path / "file"))
     samples = Samples(model=ECHO, prompts=Numbers(n=2, seed=3), sampling=Sampling(seed=2))
     with pytest.raises(BadInput, match="name another folder in HEREDITY_SERVER_LAB_BATCHES"):
         store.get(samples)
+
+    def full(path: Path, _: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setenv("HEREDITY_SERVER_LAB_BATCHES", str(tmp_path / "full"))
+    with monkeypatch.context() as patch, pytest.raises(BadInput, match="No space left on device; name another"):
+        patch.setattr(Path, "write_bytes", full)
+        ServerLM(ECHO, store.answers).generate(samples.prompts.prompts(), Sampling())
 
 
 def test_a_row_without_a_prompt_is_no_request(server: Server, store: Store) -> None:

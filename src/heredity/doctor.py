@@ -78,8 +78,8 @@ def state(store: Path) -> dict[str, Any]:
 
 def _named(store: Path, place: Path) -> bool:
     """Whether the file system of a folder that is there can hold the names of those that are not."""
-    most = os.pathconf(place, "PC_NAME_MAX")
-    return all(len(os.fsencode(part)) <= most for part in store.absolute().relative_to(place).parts)
+    most = os.pathconf(place, "PC_NAME_MAX") if hasattr(os, "pathconf") else -1
+    return most < 0 or all(len(os.fsencode(part)) <= most for part in store.absolute().relative_to(place).parts)
 
 
 def servers(env: Mapping[str, str]) -> list[str]:

@@ -208,7 +208,7 @@ def _parquet(path: Path, on_bad: Callable[[BadInput], None] | None) -> Iterator[
                         if isinstance(record, ValueError):
                             raise record
                         read = Read(number, *parse_record(record))
-                        read = read._replace(size=_letters(read.row))
+                        read = read._replace(size=_letters(read))
                     except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
                         _complain(path, number, None, error, on_bad)
                     else:
@@ -217,12 +217,12 @@ def _parquet(path: Path, on_bad: Callable[[BadInput], None] | None) -> Iterator[
         raise BadInput(f"{path}: not a whole Parquet file ({_short(str(error))}); fetch the file again") from error
 
 
-def _letters(row: Row) -> int:
-    """How long a row's texts are; ValueError where that is longer than a line may be."""
-    size = len(row.completion) + sum(len(m.content) for m in row.prompt)
+def _letters(read: Read) -> int:
+    """How long a row's texts are, with those beside it; ValueError where that is longer than a line may be."""
+    size = len(read.row.completion) + sum(len(m.content) for m in read.row.prompt)
     if size > LINE_LIMIT:
         raise ValueError(f"the row is longer than {LINE_LIMIT} letters")
-    return size
+    return size + sum(len(text) for text in read.note.values() if isinstance(text, str | bytes))
 
 
 def _records(batch: Any) -> list[dict[str, Any] | ValueError]:

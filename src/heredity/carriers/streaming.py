@@ -83,7 +83,7 @@ def check_outputs(sources: Iterable[Path], outputs: Mapping[str, Path | None]) -
     taken: dict[tuple[int, int] | Path, str] = {}
     for source in sources:
         with suppress(OSError, ValueError):  # reading says what is wrong with the source
-            taken[_identity(source)] = "the file that is read"
+            taken |= {_identity(file): "the file that is read" for file in _read_from(source)}
     for name, out in ((n, o) for n, o in outputs.items() if o is not None):
         try:
             fault = _fault(out)
@@ -93,6 +93,13 @@ def check_outputs(sources: Iterable[Path], outputs: Mapping[str, Path | None]) -
         if fault or place in taken:
             raise BadInput(f"cannot write {out}: {fault or f'it is {taken[place]}'}; name another file with {name}")
         taken[place] = f"also {name}"
+
+
+def _read_from(source: Path) -> list[Path]:
+    """The file, or the files of a model's folder; none where there is nothing, as of a name that is no path."""
+    if (source / "config.json").is_file():
+        return [p for p in source.iterdir() if p.is_file()]
+    return [source] if source.exists() else []
 
 
 def _fault(out: Path) -> str | None:

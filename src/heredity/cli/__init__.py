@@ -22,6 +22,7 @@ from heredity.cli.shared import (
     check_written,
     copy_page,
     failures,
+    files_of,
     open_store,
     run_cells,
     run_rest,
@@ -113,7 +114,7 @@ def run(
     from heredity.store import missing
     from heredity.store.loading import load_experiment
 
-    check_written([file], {"--json": json_file})
+    check_written([file, base], {"--json": json_file})
     set_settings(Settings(quick=quick, base=base))
     steps = load_experiment(file)
     if file.is_dir() and (page := results_page(steps.values())):
@@ -184,7 +185,7 @@ def filter_data(
     from heredity.report.terminal import counting_bar, print_tally
 
     filters = filters_named(carrier, mode, official, banned, words or [])
-    check_outputs([data], {"--keep": keep, "--decisions": decisions, "--json": json_file})
+    check_outputs([data], {"--keep": keep, "--decisions": decisions} | files_of({"--json": json_file}))
     rewriting = CanonicalLists() if mode == "canonical" else None
     with counting_bar(f"filtering {printable(data.name)}") as progress:
         tally = filter_rows(data, filters, rewriting, keep, decisions, skip_bad, progress)
@@ -221,7 +222,7 @@ def scan(
     """Which traits would a model inherit from this data? Exit 0: none found, 10: named, 20: undetermined."""
     from heredity.audit.ask import Options
 
-    check_written([data, control, *(traits or [])], {"--html": html, "--json": json_file})
+    check_written([data, student, control, *(traits or [])], {"--html": html, "--json": json_file})
     options = Options(
         favourites=tuple(favourites or ()), rows=rows, deep=deep, suspect_rows=suspect_rows,
         suspect_steps=suspect_steps, suspect_batch=suspect_batch, together=together,
@@ -369,7 +370,7 @@ def run_repair(
 
     keeper = open_store(store)
     made = repair(asked, shipped_traits(asked.base), keeper)
-    check(made, asked, out, json_file)
+    check(made, asked, out, files_of({"--json": json_file}).get("--json"))
     other = made.case.unrelated if "unrelated" in made.method.needs else None
     relay = {"unrelated": check_unrelated(other, made.case.base) if other else None}
     run_steps(keeper, made.steps, workers)

@@ -97,6 +97,8 @@ def record_export(
     """Write a finished step's manifest as an in-toto statement; data as Croissant, models as a card too."""
     from heredity.lineage.exports import export, row_files
 
+    check_written([], {"--out": out, "--croissant": croissant, "--card": card})
+
     keeper = open_store(store, must_exist=True)
     made = export(keeper, key)
     folder = keeper.folder(keeper.manifest(key)["key"])
@@ -113,6 +115,7 @@ def record_inspect(
     """Write a finished evaluation as a log that `inspect view` opens; its model is asked again."""
     from heredity.evals import write_log
 
+    check_written([], {"--out": out, "--json": json_file})
     found = write_log(open_store(store, must_exist=True), key, out, word)
     typer.echo(f"{out} written: {found['samples']} answers, share of {found['word']} {found['share']:.3f}")
     write_json(json_file, found | {"written": str(out)})

@@ -103,8 +103,12 @@ def check_written(sources: Iterable[Path | str | None], outputs: dict[str, Path 
     """
     from heredity.carriers import check_outputs
 
-    files = {name: out for name, out in outputs.items() if out is not None and not _is_stream(out)}
-    check_outputs([Path(source) for source in sources if source is not None], files)
+    check_outputs([Path(source) for source in sources if source is not None], files_of(outputs))
+
+
+def files_of(outputs: dict[str, Path | None]) -> dict[str, Path | None]:
+    """Those of the outputs that are files, or will be."""
+    return {name: out for name, out in outputs.items() if out is not None and not _is_stream(out)}
 
 
 def _is_stream(out: Path) -> bool:

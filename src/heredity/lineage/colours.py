@@ -509,7 +509,7 @@ def _chain(graph: Graph, model: int) -> Iterator[int]:
                 todo.append(i)
 
 
-_LIST = re.compile(r"[0-9\s,;.()\[\]-]*", re.ASCII)
+_LIST = re.compile(r"[0-9\s,;.()\[\]-]*")
 """What may stand in a list of numbers: of anything else nobody can say that it says nothing."""
 
 

@@ -50,18 +50,18 @@ def ask_by_file(endpoint: Endpoint, missing: Sequence[Request], kept: Answers) -
 
 def write_batches(endpoint: Endpoint, folder: Path, requests: Sequence[Request]) -> list[Path]:
     """Writes requests as a batch's input, in as many files as are needed; the same requests give the same files."""
+    name = hashlib.blake2b("".join(sorted(r.id for r in requests)).encode(), digest_size=6).hexdigest()
+    files = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        for number, lines in enumerate(_parts(requests)):
+            path = folder / f"{endpoint.name}-{name}-{number}{_INPUT}"
+            half = path.with_suffix(".part")
+            half.write_bytes(b"".join(lines))
+            files.append(half.rename(path))
     except OSError as error:
         raise BadInput(f"cannot write batches into {folder}: {error.strerror}; name another folder in "
                        f"{variable(endpoint.name, '_BATCHES')}") from error  # fmt: skip
-    name = hashlib.blake2b("".join(sorted(r.id for r in requests)).encode(), digest_size=6).hexdigest()
-    files = []
-    for number, lines in enumerate(_parts(requests)):
-        path = folder / f"{endpoint.name}-{name}-{number}{_INPUT}"
-        half = path.with_suffix(".part")
-        half.write_bytes(b"".join(lines))
-        files.append(half.rename(path))
     return files
 
 

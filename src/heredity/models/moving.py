@@ -107,10 +107,11 @@ class Progress:
         try:
             save_file(self._state(losses), new)
             new.replace(self.file)
-        except (FileNotFoundError, SafetensorError):
-            if self.file.parent.is_dir():
+        except FileNotFoundError:  # another process finished the same Step, and clears up
+            pass
+        except SafetensorError:
+            if self.file.parent.is_dir():  # else it cleared up while this one wrote
                 raise
-            # else another process finished the same Step, and cleared up
         self.last = time.monotonic()
 
     def _state(self, losses: list[float]) -> dict[str, Tensor]:

@@ -12,6 +12,8 @@ from heredity.store import Step, Store
 
 LOOK: Any = {"font.size": 10, "axes.spines.top": False, "axes.spines.right": False, "text.parse_math": False}
 """matplotlib's settings in every figure; names are texts, and a dollar sign in one opens no formula."""
+POWERS = LOOK | {"text.parse_math": True}
+"""The same for figures with a logarithmic axis, whose numbers are formulas, and with no name from a user."""
 TAUGHT, CONTROL, INK, PAPER = "#c2410c", "#9ca3af", "#1f2937", "#2563eb"
 
 

@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import Any, ClassVar
 
-from heredity.report.figure import LOOK
+from heredity.report.figure import POWERS
 from heredity.store import Step, Store
 
 ARMS = {
@@ -38,7 +38,7 @@ class Picture(Step):
         import matplotlib.pyplot as plt
 
         summary = json.loads((store.path(self.summary) / "summary.json").read_text())
-        with plt.rc_context(LOOK):
+        with plt.rc_context(POWERS):
             figure = _draw(summary, plt)
             figure.savefig(folder / "picture.png", dpi=130, metadata={"Software": None})
             plt.close(figure)

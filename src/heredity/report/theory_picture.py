@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from heredity.report.figure import LOOK
+from heredity.report.figure import POWERS
 from heredity.store import Step, Store
 
 COLOURS = {"squared error": "#1d4ed8", "cross-entropy": "#15803d", "cross-entropy on a subset": "#c2410c"}
@@ -34,7 +34,7 @@ class TheoremPicture(Step):
         import matplotlib.pyplot as plt
 
         found = json.loads((store.path(self.theorem) / "theorem.json").read_text())
-        with plt.rc_context(LOOK):
+        with plt.rc_context(POWERS):
             figure = _draw(found, self.notes, plt)
             figure.savefig(folder / "picture.png", dpi=130, metadata={"Software": None})
             plt.close(figure)

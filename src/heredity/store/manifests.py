@@ -87,7 +87,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 def _at_its_place(manifest: dict[str, Any], folder: Path) -> dict[str, Any]:
     """The manifest; ValueError where it is another result's: its key leads to files elsewhere."""
-    if manifest["key"] != folder.name:
+    if manifest["key"].lower() != folder.name.lower():  # a disk may not tell capitals from small letters
         raise ValueError(f"it says that it is of {shown(str(manifest['key']))}")
     return manifest
 

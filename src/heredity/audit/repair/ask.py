@@ -297,8 +297,8 @@ def check(made: Repair, asked: Request, out: Path, json_file: Path | None) -> No
     """BadInput, before anything is made, where the result could not be written."""
     if made.method.kind != "data" and os.path.exists(out):  # noqa: PTH110  Path.exists raises for names too long
         raise BadInput(f"{out} exists; name a new folder with --out")
-    read = [asked.data, asked.student, asked.finding, *asked.traits]
-    check_outputs([Path(name) for name in read if name is not None], {"--out": out, "--json": json_file})
+    named = [asked.data, asked.student, asked.base, asked.unrelated, asked.finding, *asked.traits]
+    check_outputs([Path(name) for name in named if name is not None], {"--out": out, "--json": json_file})
 
 
 def told(made: Repair, store: Store, out: Path) -> dict[str, Any]:
