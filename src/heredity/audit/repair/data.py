@@ -9,7 +9,7 @@ from abc import abstractmethod
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import Field
@@ -39,8 +39,6 @@ def fitting(path: Path, within: Sequence[ModelRef]) -> tuple[list[Row], Counter[
 
 class FileRows(RowSet):
     """All rows of a data file, in order: `rows.jsonl`."""
-
-    opens_models: ClassVar[bool] = False
 
     data: DataFile
     within: Annotated[tuple[ModelRef, ...], ADDED] = ()
