@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import difflib
 import json
+import os
 import re
 from collections.abc import Iterable, Sequence
 from contextvars import ContextVar
@@ -42,6 +43,11 @@ class MissingControl(BadInput):
 
 class StoreError(HeredityError):
     """The Store cannot be written, or holds something that does not match its manifest."""
+
+
+def cores() -> int:
+    """Processor cores that this process may use, which in a container or a job may be few of the machine's."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def printable(text: str) -> str:

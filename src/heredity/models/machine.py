@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import time
 from pathlib import Path
@@ -10,6 +9,8 @@ from typing import Any, NamedTuple
 
 import psutil
 import torch
+
+from heredity.types import cores
 
 _CGROUP = Path("/sys/fs/cgroup/memory.max")
 _BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16", "sve_bf16"}
@@ -86,11 +87,6 @@ def memory(cgroup: Path = _CGROUP) -> tuple[int, int]:
     except (OSError, ValueError):  # no such group, or "max"
         return total, free
     return min(total, limit), min(free, max(0, limit - used))
-
-
-def cores() -> int:
-    """Processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _info() -> dict[str, str]:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from heredity.store.crews import Crew, LocalCrew, Lost, joined
 from heredity.store.objects import Store
 from heredity.store.step import Step, nouns_in, opens_checkpoint
-from heredity.types import Checkpoint, HeredityError, On, StoreError, Waiting
+from heredity.types import Checkpoint, HeredityError, On, StoreError, Waiting, cores
 
 
 class Finished(NamedTuple):
@@ -114,12 +114,7 @@ def local_workers(asked: int | None, todo: Sequence[Step]) -> int:
     if joined():
         return 1
     real = any(isinstance(noun, Checkpoint) for noun in nouns_in(todo))
-    return min(asked or (1 if real else _cores()), max(1, len(todo)))
-
-
-def _cores() -> int:
-    """Cores that this process may use, which in a container or a job may be few of the machine's."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(asked or (1 if real else cores()), max(1, len(todo)))
 
 
 def _crew(on: On, root: Path, workers: int | None, todo: list[Step]) -> Crew:
